@@ -1,0 +1,282 @@
+"""BaseMLP: what classifier and regressor share around the training loop. No arithmetic."""
+
+from abc import ABC, abstractmethod
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastmlp.inference import predict_outputs
+from fastmlp.network import Network
+from fastmlp.training import Descent, OptimizerState, Progress, Settings, descend
+
+STOCHASTIC_SOLVERS = ("sgd", "adam")
+# Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)), for the logistic function
+# from +-sqrt(2 / (n_in + n_out)); scikit-learn draws biases from the same range.
+GLOROT_FACTOR = {"logistic": 2.0, "identity": 6.0, "tanh": 6.0, "relu": 6.0}
+LEAST_VALIDATION_ROWS = 2
+
+
+def rows_in_place(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """X itself where its rows are contiguous and of `dtype`, else one converted copy."""
+    X = np.asarray(X, dtype=dtype)
+    if X.strides[1] == X.itemsize and X.flags.aligned:
+        return X
+    return np.require(X, requirements=["C", "ALIGNED"])
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """Parameters, validation and fitted state of a multilayer perceptron.
+
+    A subclass names its parameters in ``__init__``, turns y into targets and outputs into
+    predictions.
+    """
+
+    _parameter_constraints: dict = {
+        **SklearnMLPClassifier._parameter_constraints,
+        "n_jobs": [Integral, None],
+    }
+
+    @abstractmethod
+    def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:
+        """Take note of the labels in y, or compare them with those of the last call."""
+
+    @abstractmethod
+    def _targets(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """What the kernels train on: (n_samples, n_columns) of `dtype`."""
+
+    @abstractmethod
+    def _output_layer(self, y: np.ndarray) -> tuple[int, str]:
+        """Number of output units and the name of their activation."""
+
+    @abstractmethod
+    def _stratification(self, y: np.ndarray) -> np.ndarray | None:
+        """What the validation split keeps in proportion, if anything."""
+
+    @abstractmethod
+    def _decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions from output activations (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def _validation_score(self, y, predictions, sample_weight) -> float:
+        """The score that early stopping watches; greater is better."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train from the start or, with warm_start, from the last solution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Float32 is trained on as float32, everything else as float64. An array of either type
+            whose rows are contiguous is read where it is, without a copy.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None weighs each 1.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If X or y are not finite or of wrong shape, or if training diverged. The estimator is
+            then as it was before the call.
+        """
+        return self._fit_or_restore(X, y, sample_weight, incremental=False)
+
+    def _fit_or_restore(self, X, y, sample_weight, incremental):
+        """Fit; an exception leaves every attribute as it was."""
+        before = self.__dict__.copy()
+        try:
+            self._fit(X, y, sample_weight, incremental)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, X, y, sample_weight, incremental: bool) -> None:
+        if self.solver not in STOCHASTIC_SOLVERS:  # until the quasi-Newton solver is there
+            raise NotImplementedError(f"solver={self.solver!r} is not available yet")
+        hidden = self._hidden_layer_sizes()
+        continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        dtypes = (np.float64, np.float32)
+        X, y = validate_data(self, X, y, multi_output=True, dtype=dtypes, reset=not continues)
+        y = self._check_y(y, incremental)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        random_state = check_random_state(self.random_state)
+        n_outputs, out_activation = self._output_layer(y)
+        layer_sizes = [X.shape[1], *hidden, n_outputs]
+        if continues:
+            network = self._network_to_continue(layer_sizes)
+            progress = self._progress()
+        else:
+            network = self._initial_network(layer_sizes, X.dtype, random_state)
+            progress = Progress.begin(self.early_stopping)
+        self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
+        self.out_activation_ = out_activation
+        X = rows_in_place(X, network.dtype)
+        network = self._descend(network, progress, X, y, sample_weight, random_state, incremental)
+        if not np.isfinite(network.parameters).all():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            )
+        self._take_network(network)
+        self._take_progress(progress)
+
+    def _hidden_layer_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(sizes) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _initial_network(self, layer_sizes, dtype, random_state) -> Network:
+        """Weights and biases from Glorot's uniform range, in scikit-learn's order of draws."""
+        network = Network(layer_sizes, dtype)
+        for coef, intercept in zip(network.coefs, network.intercepts):
+            bound = np.sqrt(GLOROT_FACTOR[self.activation] / sum(coef.shape))
+            coef[...] = random_state.uniform(-bound, bound, coef.shape)
+            intercept[...] = random_state.uniform(-bound, bound, intercept.shape)
+        return network
+
+    def _network_to_continue(self, layer_sizes) -> Network:
+        """A copy of the fitted network, so that a failed fit leaves the old one whole."""
+        network = self._network().copy()
+        if list(network.layer_sizes) != list(layer_sizes):
+            raise ValueError(
+                "warm_start and partial_fit continue with the fitted layers: their sizes were "
+                f"{list(network.layer_sizes)}, now {list(layer_sizes)} are asked for."
+            )
+        return network
+
+    def _descend(self, network, progress, X, y, sample_weight, random_state, incremental):
+        """Train by stochastic gradient descent; returns the network to keep."""
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        settings = Settings.of(self)
+        if incremental and hasattr(self, "_optimizer"):
+            state = self._optimizer.copy()
+        else:
+            state = OptimizerState.begin(network, settings)
+        training, score = None, None
+        if self.early_stopping:
+            training, validation = self._split(y, random_state)
+            score = self._scorer(network, X, y, sample_weight, validation)
+        targets = self._targets(y, network.dtype)
+        if sample_weight is not None:
+            sample_weight = sample_weight.astype(network.dtype, copy=False)
+        descent = Descent(
+            network, settings, self.out_activation_, X, targets, sample_weight, state, training
+        )
+        descend(descent, progress, random_state, one_epoch=incremental, score=score)
+        self._optimizer = state
+        return progress.best if self.early_stopping and progress.best is not None else network
+
+    def _split(self, y, random_state) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the training and of the validation samples."""
+        training, validation = train_test_split(
+            np.arange(y.shape[0]),
+            random_state=random_state,
+            test_size=self.validation_fraction,
+            stratify=self._stratification(y),
+        )
+        if len(validation) < LEAST_VALIDATION_ROWS:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        return training, validation
+
+    def _scorer(self, network, X, y, sample_weight, validation):
+        """The validation score of `network` as a function without arguments."""
+        X, y = X[validation], y[validation]
+        weights = None if sample_weight is None else sample_weight[validation]
+
+        def score() -> float:
+            return self._validation_score(y, self._decode(self._outputs(network, X)), weights)
+
+        return score
+
+    def _take_network(self, network: Network) -> None:
+        """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""
+        self._fitted_network = network
+        self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
+
+    def _network(self) -> Network:
+        """The fitted network, rebuilt from coefs_ and intercepts_ where those were replaced."""
+        network = self.__dict__.get("_fitted_network")
+        if network is not None and network.owns(self.coefs_, self.intercepts_):
+            return network
+        return Network.from_arrays(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
+
+    def _progress(self) -> Progress:
+        """What the attributes tell of the fit so far."""
+        begin = Progress.begin(self.early_stopping)
+        return Progress(
+            samples_seen=self.t_,
+            loss_curve=list(getattr(self, "loss_curve_", [])),
+            best_loss=getattr(self, "best_loss_", begin.best_loss),
+            no_improvement_count=getattr(self, "_no_improvement_count", 0),
+            validation_scores=getattr(self, "validation_scores_", begin.validation_scores),
+            best_validation_score=getattr(
+                self, "best_validation_score_", begin.best_validation_score
+            ),
+        )
+
+    def _take_progress(self, progress: Progress) -> None:
+        self.n_iter_ = progress.n_iter
+        self.t_ = progress.samples_seen
+        self.loss_curve_ = progress.loss_curve
+        self.loss_ = progress.loss_curve[-1] if progress.loss_curve else np.inf
+        self.best_loss_ = progress.best_loss
+        self.validation_scores_ = progress.validation_scores
+        self.best_validation_score_ = progress.best_validation_score
+        self._no_improvement_count = progress.no_improvement_count
+
+    def _outputs(self, network: Network, X: np.ndarray) -> np.ndarray:
+        return predict_outputs(network, X, self.activation, self.out_activation_, self.n_jobs)
+
+    def _predict_outputs(self, X) -> np.ndarray:
+        """Output activations (n_samples, n_outputs) for X, validated."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        network = self._network()
+        return self._outputs(network, rows_in_place(X, network.dtype))
+
+    def predict(self, X):
+        """Predict labels or values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Converted to the type of `coefs_`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._decode(self._predict_outputs(X))
+
+    def __getstate__(self) -> dict:
+        """Arrays and builtins only; views become arrays of their own."""
+        state = super().__getstate__().copy()
+        state.pop("_fitted_network", None)
+        if "_optimizer" in state:
+            state["_optimizer"] = state["_optimizer"].as_arrays()
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if isinstance(self.__dict__.get("_optimizer"), dict):
+            self._optimizer = OptimizerState.from_arrays(self._optimizer)
+        if "coefs_" in self.__dict__:
+            self._take_network(self._network())

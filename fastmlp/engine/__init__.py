@@ -1,0 +1,1 @@
+"""The fused kernels: tiles, layers, epochs and threads. Knows nothing of scikit-learn."""

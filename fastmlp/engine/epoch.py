@@ -1,0 +1,215 @@
+"""The training and the prediction kernel, run by every thread of a team at once.
+
+A mini-batch is two phases. In the first each thread takes its rows forward through all layers and
+their delta back down; in the second it takes its share of the weights, and each piece of gradient
+goes from registers straight into its update. A barrier stands after each.
+"""
+
+from numba import njit
+
+from fastmlp.engine.activations import activate, multiply_by_derivative
+from fastmlp.engine.cache import kernel
+from fastmlp.engine.gemm import (
+    delta_rows,
+    forward_rows,
+    prefetch_unit,
+    unit_span,
+    update_unit,
+    weight_gradient,
+)
+from fastmlp.engine.losses import apply_output, row_loss_and_delta
+from fastmlp.engine.optimizers import step_size
+from fastmlp.engine.team import await_launch, barrier
+from fastmlp.engine.tile import window
+
+
+@njit(error_model="numpy")
+def _sample(samples, position):
+    """Index of the sample at a position of this epoch's order."""
+    return samples.order[position] if samples.order.size else position
+
+
+@njit(error_model="numpy")
+def _forward(plan, layers, rows, samples, buffers, start, first, last):
+    """Take rows `first` to `last` of the block that begins at `start` through all layers."""
+    for m in range(first, last):
+        rows[layers[0].input_rows + m] = plan.inputs + plan.input_stride * _sample(
+            samples, start + m
+        )
+    for l in range(layers.size):
+        layer = layers[l]
+        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+        z = window(
+            buffers.activations,
+            layer.outputs + first * layer.stride,
+            (last - first) * layer.stride,
+        )
+        if l < layers.size - 1:  # a = f(z)
+            activate(plan.activation, z)
+        else:
+            apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
+
+
+@njit(error_model="numpy")
+def _output_delta(plan, layer, samples, buffers, start, first, last):
+    """delta (rows, n_out) = (a - y) * weight, and the loss of each row, for the last layer."""
+    one = buffers.deltas.dtype.type(1)
+    columns = samples.targets.shape[1]
+    flat_targets = samples.targets.reshape(samples.targets.size)
+    for m in range(first, last):
+        sample = _sample(samples, start + m)
+        at = layer.outputs + m * layer.stride
+        delta = window(buffers.deltas, at, layer.stride)
+        outputs = window(buffers.activations, at, layer.stride)
+        for j in range(layer.stride):
+            delta[j] = outputs[j]
+        weight = samples.weights[sample] if samples.weights.size else one
+        y = window(flat_targets, sample * columns, columns)
+        buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight, layer.n_out)
+
+
+@njit(error_model="numpy")
+def _backward(plan, layers, rows, buffers, first, last):
+    """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
+    for l in range(layers.size - 1, 0, -1):
+        layer, below = layers[l], layers[l - 1]
+        delta_rows(
+            layer, below, rows, buffers.transposed, buffers.zeros, buffers.deltas, first, last
+        )
+        at, count = below.outputs + first * below.stride, (last - first) * below.stride
+        # delta_below = (delta W^T) * f'(z_below)
+        multiply_by_derivative(
+            plan.activation,
+            window(buffers.deltas, at, count),
+            window(buffers.activations, at, count),
+        )
+
+
+@njit(error_model="numpy")
+def _weight_sum(samples, start, stop):
+    """Sum of the sample weights of a batch."""
+    if samples.weights.size == 0:
+        return float(stop - start)
+    total = 0.0
+    for position in range(start, stop):
+        total += samples.weights[_sample(samples, position)]
+    return total
+
+
+@njit(error_model="numpy")
+def _sum(values, count):
+    """Sum of the first `count` values, in their order."""
+    total = 0.0
+    for i in range(count):
+        total += values[i]
+    return total
+
+
+@njit(error_model="numpy")
+def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
+    """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
+
+    `block` holds (index of this thread's scratch, rows, is first of the batch, is last).
+    """
+    scratch, depth, is_first, is_last = block
+    at, count = unit_span(layer, unit)
+    if is_last:
+        prefetch_unit(plan.optimizer, buffers, at, count)
+    weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first)
+    if is_last:
+        update_unit(plan, layer, unit, index, buffers, scratch, scale, eta)
+    else:
+        for i in range(count):
+            buffers.gradient[at + i] = buffers.scratch[scratch + i]
+
+
+@kernel
+def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+    """Train on the next `plan.blocks` row blocks of the epoch, at most to its end.
+
+    Parameters
+    ----------
+    thread : int
+        This thread's number in the team.
+    sync : int64 array
+        See `team`.
+    plans : record array of length 1
+        `plan.first`, `plan.step` and `plan.loss` are carried on.
+    layers, units : record arrays
+        See `records`.
+    shares : int64 array of threads + 1 elements
+        Thread t updates units shares[t] to shares[t + 1].
+    rows : int64 array
+        Row addresses, see `records.LAYER`.
+    samples : Samples
+    buffers : Buffers
+
+    Returns
+    -------
+    bool
+        False if no launch came.
+    """
+    if not await_launch(sync, thread):
+        return False
+    plan = plans[0]
+    start, step, loss = plan.first, plan.step, plan.loss
+    scratch = thread * plan.scratch + plan.headroom
+    real = buffers.parameters.dtype.type
+    for _ in range(plan.blocks):
+        if start >= plan.samples:
+            break
+        batch = start // plan.batch_size * plan.batch_size
+        batch_stop = min(batch + plan.batch_size, plan.samples)
+        stop = min(start + plan.block_rows, batch_stop)
+        depth = stop - start
+        is_first, is_last = start == batch, stop == batch_stop
+        first, last = depth * thread // plan.threads, depth * (thread + 1) // plan.threads
+
+        _forward(plan, layers, rows, samples, buffers, start, first, last)
+        _output_delta(plan, layers[layers.size - 1], samples, buffers, start, first, last)
+        _backward(plan, layers, rows, buffers, first, last)
+        weight_sum = _weight_sum(samples, batch, batch_stop)
+        norm = _sum(buffers.norms, buffers.norms.size) if is_first and thread == 0 else 0.0
+        if not barrier(sync, plan.threads):
+            return True
+
+        scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
+        if thread == 0:  # loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum
+            batch_rows = batch_stop - batch
+            penalty = 0.5 * plan.alpha * norm
+            loss += (_sum(buffers.row_losses, depth) + penalty) * scale * batch_rows
+        step += is_last
+        eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step)
+        block = scratch, depth, is_first, is_last
+        for u in range(shares[thread], shares[thread + 1]):
+            layer = layers[units[u].layer]
+            _gradient_and_update(
+                plan, layer, units[u], u, rows, buffers, block, real(scale), real(eta)
+            )
+        if not barrier(sync, plan.threads):
+            return True
+        start = stop
+    if thread == 0:
+        plan.first, plan.step, plan.loss = start, step, loss
+    return True
+
+
+@kernel
+def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
+    """Write the network's outputs (samples, n_out) for every sample; arguments as in `train`."""
+    if not await_launch(sync, thread):
+        return False
+    plan = plans[0]
+    layer = layers[layers.size - 1]
+    # Each thread keeps to its own samples and its own rows of the block: no barrier in between.
+    own_rows = plan.block_rows // plan.threads
+    first = thread * own_rows
+    end = plan.samples * (thread + 1) // plan.threads
+    for sample in range(plan.samples * thread // plan.threads, end, own_rows):
+        last = first + min(own_rows, end - sample)
+        _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
+        for m in range(first, last):
+            at = (sample - first + m) * layer.n_out
+            for j in range(layer.n_out):
+                outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
+    return barrier(sync, plan.threads)

@@ -1,0 +1,226 @@
+"""The three products of a layer as loops over tiles: forward, delta, weight gradient.
+
+Edges belong to the tile: the last column group is narrower, the last row tile lies over the one
+before it and computes the same bits again.
+"""
+
+from numba import njit
+
+from fastmlp.engine.config import CACHE_LINE
+from fastmlp.engine.optimizers import ADAM, SGD, update
+from fastmlp.engine.tile import (
+    address_of,
+    lanes_of,
+    prefetch,
+    sum_of_squares,
+    tallest,
+    tallest_single,
+    tile_nn,
+    tile_tn,
+    transpose_block,
+    vector_bytes,
+    widest,
+    window,
+)
+
+ADDRESS_BYTES = 8
+
+
+@njit(error_model="numpy")
+def _group_width(remaining):
+    """Vectors of the next column group; a last single vector is avoided, being bound by loads."""
+    if remaining > widest() > 2 and remaining % widest() == 1:
+        return widest() - 1
+    return min(remaining, widest())
+
+
+@njit(error_model="numpy")
+def _tile_height(width, remaining, available):
+    """Rows of the next tile: the smallest that covers `remaining`, out of `available` in all."""
+    height = tallest_single() if width == 1 else tallest()
+    while height > 1 and (height > available or height >= 2 * remaining):
+        height //= 2
+    return height
+
+
+@njit(error_model="numpy")
+def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, depth):
+    """C[first:last] = start + A[first:last] B for addresses `rows` of A's rows; strides in bytes."""
+    vectors = c_stride // vector_bytes()
+    vector = 0
+    while vector < vectors:
+        width = _group_width(vectors - vector)
+        column = vector * vector_bytes()
+        row = first
+        while row < last:
+            height = _tile_height(width, last - row, last - first)
+            row = min(row, last - height)
+            tile_nn(
+                like, height, width, rows + row * ADDRESS_BYTES, 0, b + column, b_stride,
+                start + column, 0, c + row * c_stride + column, c_stride, depth,
+            )  # fmt: skip
+            row += height
+        vector += width
+
+
+@njit(error_model="numpy")
+def forward_rows(layer, rows, parameters, activations, first, last):
+    """z = a W + b for rows `first` to `last` of the block.
+
+    Parameters
+    ----------
+    layer : record of LAYER
+    rows : int64 array
+        Table of row addresses; a (block_rows, n_in) begins at layer.input_rows.
+    parameters, activations : flat arrays
+        W (n_in, stride), b (stride); z (block_rows, stride) is written at layer.outputs.
+    """
+    like = parameters.dtype.type(0)
+    stride = layer.stride * parameters.itemsize
+    _multiply_rows(
+        like,
+        address_of(rows, layer.input_rows),
+        address_of(parameters, layer.weights),
+        stride,
+        address_of(parameters, layer.bias),
+        address_of(activations, layer.outputs),
+        stride,
+        first,
+        last,
+        layer.n_in,
+    )
+
+
+@njit(error_model="numpy")
+def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
+    """delta_below = delta W^T, before f', for rows `first` to `last` of the block.
+
+    Parameters
+    ----------
+    layer, below : records of LAYER
+        The layer whose delta (block_rows, n_out) is known, and the one it is carried to.
+    rows : int64 array
+        Table of row addresses; delta begins at layer.delta_rows.
+    transposed, zeros, deltas : flat arrays
+        W^T (stride, transposed_stride); delta_below (block_rows, n_in) is written.
+    """
+    like = transposed.dtype.type(0)
+    stride = layer.transposed_stride * transposed.itemsize
+    _multiply_rows(
+        like,
+        address_of(rows, layer.delta_rows),
+        address_of(transposed, layer.transposed),
+        stride,
+        address_of(zeros, 0),
+        address_of(deltas, below.outputs),
+        stride,
+        first,
+        last,
+        layer.n_out,
+    )
+
+
+@njit(error_model="numpy")
+def unit_span(layer, unit):
+    """Index of a unit's first parameter, and how many it has."""
+    at = layer.bias if unit.is_bias else layer.weights + unit.first * layer.stride
+    return at, unit.rows * layer.stride
+
+
+@njit(error_model="numpy")
+def prefetch_unit(optimizer, buffers, at, count):
+    """Ask for the parameters and moments of a unit while its products are still being computed."""
+    item = buffers.parameters.itemsize
+    for line in range(0, count * item, CACHE_LINE):
+        prefetch(address_of(buffers.parameters, at) + line)
+        if optimizer != SGD:
+            prefetch(address_of(buffers.first_moment, at) + line)
+        if optimizer == ADAM:
+            prefetch(address_of(buffers.second_moment, at) + line)
+
+
+@njit(error_model="numpy")
+def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
+    """sums = a^T delta over `depth` rows of the block, for one unit, into `scratch`.
+
+    Parameters
+    ----------
+    unit : record of UNIT
+        Rows of W (or the bias, whose input is one) to compute: sums (unit.rows, stride).
+    scratch : int
+        Index in buffers.scratch where sums begin. Up to plan.headroom elements before it are
+        overwritten too, by a last tile that lies over the unit before.
+    depth : int
+        Rows of the block.
+    is_first : bool
+        Whether sums begin at zero, or at buffers.gradient, from the batch's earlier blocks.
+    """
+    like = buffers.parameters.dtype.type(0)
+    item = buffers.parameters.itemsize
+    stride = layer.stride * item
+    table = plan.ones_rows if unit.is_bias else layer.input_rows
+    available = 1 if unit.is_bias else layer.n_in
+    base = layer.bias if unit.is_bias else layer.weights
+    vectors = stride // vector_bytes()
+    vector = 0
+    while vector < vectors:
+        width = _group_width(vectors - vector)
+        column = vector * vector_bytes()
+        row, last = unit.first, unit.first + unit.rows
+        while row < last:
+            height = _tile_height(width, last - row, available)
+            row = min(row, last - height)
+            if is_first:
+                start, start_stride = address_of(buffers.zeros, 0), 0
+            else:
+                start = address_of(buffers.gradient, base + row * layer.stride) + column
+                start_stride = stride
+            tile_tn(
+                like, height, width, address_of(rows, table), row * item,
+                address_of(buffers.deltas, layer.outputs) + column, stride, start, start_stride,
+                address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
+                stride, depth,
+            )  # fmt: skip
+            row += height
+        vector += width
+
+
+@njit(error_model="numpy")
+def _transpose_unit(layer, unit, parameters, transposed):
+    """Copy a unit's new weights into W^T, in whole vectors; W's padding rows are zeros."""
+    like = parameters.dtype.type(0)
+    lanes, item = lanes_of(like), parameters.itemsize
+    for row in range(unit.first, unit.first + unit.rows, lanes):
+        for column in range(0, layer.stride, lanes):
+            transpose_block(
+                like,
+                address_of(parameters, layer.weights + row * layer.stride + column),
+                layer.stride * item,
+                address_of(transposed, layer.transposed + column * layer.transposed_stride + row),
+                layer.transposed_stride * item,
+            )
+
+
+@njit(error_model="numpy")
+def update_unit(plan, layer, unit, index, buffers, scratch, scale, eta):
+    """Step the unit's parameters by the sums in `scratch`; renew W^T and the unit's norm."""
+    parameters = buffers.parameters
+    real = parameters.dtype.type
+    at, count = unit_span(layer, unit)
+    weights = window(parameters, at, count)
+    update(
+        plan.optimizer,
+        weights,
+        window(buffers.first_moment, at, count),
+        window(buffers.second_moment, at, count),
+        window(buffers.scratch, scratch, count),
+        real(0) if unit.is_bias else plan.alpha,
+        scale,
+        eta,
+        plan,
+    )
+    if not unit.is_bias:
+        vectors = count // lanes_of(real(0))
+        buffers.norms[index] = sum_of_squares(real(0), address_of(weights, 0), vectors)
+        if unit.layer > 0:
+            _transpose_unit(layer, unit, parameters, buffers.transposed)

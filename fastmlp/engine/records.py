@@ -1,0 +1,78 @@
+"""The tables that describe a network and a fit to the kernels: data, so that nothing recompiles."""
+
+from collections import namedtuple
+
+import numpy as np
+
+# One record per weight layer. Offsets count elements of the buffer named.
+LAYER = np.dtype(
+    [
+        ("n_in", np.int64),
+        ("n_out", np.int64),
+        ("stride", np.int64),  # n_out, padded to whole vectors: a row of W, of outputs, of deltas
+        ("weights", np.int64),  # in parameters: W (n_in, stride)
+        ("bias", np.int64),  # in parameters: b (stride)
+        ("transposed", np.int64),  # in transposed: W^T (stride, transposed_stride)
+        ("transposed_stride", np.int64),  # n_in, padded: the stride of the layer before
+        ("outputs", np.int64),  # in activations and in deltas: (block_rows, stride)
+        ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
+        ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
+    ],
+    align=True,
+)
+
+# A fixed piece of one layer's gradient and update: some rows of W, or the bias as a row of its own.
+UNIT = np.dtype(
+    [("layer", np.int64), ("first", np.int64), ("rows", np.int64), ("is_bias", np.int64)],
+    align=True,
+)
+
+
+def plan_dtype(real: type) -> np.dtype:
+    """Record of one fit: its sizes, codes and rates. `real` is np.float32 or np.float64."""
+    integers = (
+        "threads",
+        "samples",
+        "first",  # sample at which the next launch begins
+        "blocks",  # how many row blocks a launch may take
+        "batch_size",
+        "block_rows",  # rows that pass through the layers together; a larger batch takes several
+        "inputs",  # address of X
+        "input_stride",  # bytes
+        "activation",
+        "output",
+        "optimizer",
+        "ones_rows",  # in rows: addresses of the input of a bias, which is always one
+        "scratch",  # elements of scratch of one thread
+        "headroom",  # of them, elements before a unit's first row
+        "step",  # updates done so far
+    )
+    doubles = ("learning_rate", "loss")  # loss: summed over the epoch's rows so far
+    reals = ("alpha", "momentum", "beta_1", "beta_2", "epsilon")
+    fields = [(name, np.int64) for name in integers]
+    fields += [(name, np.float64) for name in doubles]
+    fields += [(name, real) for name in reals]
+    return np.dtype(fields, align=True)
+
+
+# targets (samples, columns) and weights (samples) in the working type; order (samples) of int64.
+# Empty weights mean one each, an empty order means as they come.
+Samples = namedtuple("Samples", ["targets", "weights", "order"])
+
+# Flat arrays of the working type; row_losses and norms are float64.
+Buffers = namedtuple(
+    "Buffers",
+    [
+        "parameters",
+        "transposed",
+        "first_moment",
+        "second_moment",
+        "gradient",  # like parameters; only for batches of several row blocks
+        "activations",
+        "deltas",
+        "scratch",
+        "zeros",
+        "row_losses",  # of the block's rows
+        "norms",  # squared norm of the weights of each unit
+    ],
+)

@@ -1,0 +1,107 @@
+"""Network: layer sizes and one flat, aligned, padded buffer that holds every parameter."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastmlp.engine.config import CACHE_LINE, target
+from fastmlp.engine.records import LAYER
+
+
+def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
+    """A flat array of zeros that begins on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(count * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
+    skip = -raw.ctypes.data % CACHE_LINE
+    return raw[skip : skip + count * dtype.itemsize].view(dtype)
+
+
+def round_up(count: int, multiple: int) -> int:
+    """The next multiple of `multiple` that is not below `count`."""
+    return -(-count // multiple) * multiple
+
+
+class Network:
+    """Dense layers of given sizes, their parameters in one buffer.
+
+    Rows of every weight matrix are padded with zeros to whole vectors, and its rows to a multiple
+    of as many, so that tiles and transposition meet no ragged edge.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Units of each layer, input and output included.
+    dtype : numpy.float32 or numpy.float64
+
+    Attributes
+    ----------
+    layers : record array of shape (n_layers - 1,)
+        See `engine.records.LAYER`.
+    parameters : ndarray of `dtype`
+        The buffer.
+    coefs, intercepts : lists of ndarray
+        Views of it: weights (n_in, n_out) and biases (n_out,) of each layer.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype):
+        self.dtype = np.dtype(dtype)
+        self.layer_sizes = tuple(int(size) for size in layer_sizes)
+        self.lanes = target().lanes(self.dtype)
+        self.layers = np.zeros(len(self.layer_sizes) - 1, dtype=LAYER)
+        parameters = transposed = 0
+        for index, layer in enumerate(self.layers):
+            n_in, n_out = self.layer_sizes[index : index + 2]
+            stride, padded_rows = round_up(n_out, self.lanes), round_up(n_in, self.lanes)
+            layer["n_in"], layer["n_out"], layer["stride"] = n_in, n_out, stride
+            layer["weights"] = parameters
+            layer["bias"] = parameters + padded_rows * stride
+            parameters += (padded_rows + 1) * stride
+            if index > 0:  # no delta is carried below the first hidden layer
+                layer["transposed"] = transposed
+                layer["transposed_stride"] = padded_rows
+                transposed += padded_rows * stride
+        self.transposed_size = transposed
+        self.parameters = aligned_zeros(parameters, self.dtype)
+        self.coefs = [self._weights(layer) for layer in self.layers]
+        self.intercepts = [
+            self.parameters[layer["bias"] : layer["bias"] + layer["n_out"]] for layer in self.layers
+        ]
+
+    def _weights(self, layer: np.void) -> np.ndarray:
+        first, rows, stride = layer["weights"], layer["n_in"], layer["stride"]
+        block = self.parameters[first : first + rows * stride]
+        return block.reshape(rows, stride)[:, : layer["n_out"]]
+
+    @classmethod
+    def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
+        """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,)."""
+        network = cls([coefs[0].shape[0], *(coef.shape[1] for coef in coefs)], dtype)
+        for own, given in zip(network.coefs + network.intercepts, [*coefs, *intercepts]):
+            own[...] = given
+        return network
+
+    def owns(self, coefs: Sequence, intercepts: Sequence) -> bool:
+        """Whether the given arrays are this network's own views, none of them replaced."""
+        own = self.coefs + self.intercepts
+        given = [*coefs, *intercepts]
+        return len(own) == len(given) and all(a is b for a, b in zip(own, given))
+
+    def transposed(self) -> np.ndarray:
+        """A new buffer of all W^T, as the delta product reads them."""
+        buffer = aligned_zeros(self.transposed_size, self.dtype)
+        for layer, coef in zip(self.layers[1:], self.coefs[1:]):
+            first, stride = layer["transposed"], layer["transposed_stride"]
+            rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
+            rows[:, : layer["n_in"]] = coef.T
+        return buffer
+
+    def copy(self) -> "Network":
+        """A network of its own with the same parameters."""
+        other = Network(self.layer_sizes, self.dtype)
+        other.parameters[...] = self.parameters
+        return other
+
+    def flops(self, rows: int) -> int:
+        """Floating-point operations of one training step on `rows` samples."""
+        products = self.layers["n_in"] * self.layers["n_out"]
+        return int(2 * rows * (3 * products.sum() - products[0]))

@@ -1,0 +1,32 @@
+"""How many threads: the user's limit, the machine's, and what the work is worth."""
+
+import joblib
+import numba
+
+
+def available_threads(n_jobs: int | None) -> int:
+    """Threads that `n_jobs` allows.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None: every CPU this process may use, as affinity, cgroup, NUMBA_NUM_THREADS and joblib's
+        limit for inner parallelism leave them. Negative: all but that many and one, as joblib
+        counts. Positive: exactly as many.
+
+    Raises
+    ------
+    ValueError
+        If `n_jobs` is 0.
+    """
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 has no meaning; use None for all CPUs")
+    if n_jobs is not None and n_jobs > 0:
+        return n_jobs
+    cpus = min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS)
+    return cpus if n_jobs is None else max(1, cpus + 1 + n_jobs)
+
+
+def useful_threads(n_jobs: int | None, flops: int, flops_per_thread: int) -> int:
+    """Of the available threads, as many as have `flops_per_thread` operations to do."""
+    return max(1, min(available_threads(n_jobs), flops // flops_per_thread))

@@ -1,0 +1,354 @@
+"""The fit loop: epochs, shuffling, learning-rate schedules, stopping, interrupts."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp.engine import activations, epoch, losses, optimizers
+from fastmlp.engine.records import Samples
+from fastmlp.engine.team import Team
+from fastmlp.network import Network
+from fastmlp.threads import useful_threads
+from fastmlp.workspace import Workspace
+
+BLOCK_ROWS = 1024  # a batch up to this size is one block: no gradient buffer, two barriers
+# A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
+FLOPS_PER_THREAD = 1_000_000
+# The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
+# under 200 ms on a single slow one.
+FLOPS_PER_LAUNCH = 8_000_000_000
+LEAST_LEARNING_RATE = 1e-6  # below it, the adaptive schedule stops instead of dividing further
+ADAPTIVE_DIVISOR = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of stochastic gradient descent, named and meant as the estimators' own."""
+
+    activation: str
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    tol: float
+    verbose: bool
+    momentum: float
+    nesterovs_momentum: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    n_jobs: int | None
+
+    @classmethod
+    def of(cls, estimator) -> "Settings":
+        """Read every field from an estimator's parameter of the same name."""
+        return cls(**{each.name: getattr(estimator, each.name) for each in fields(cls)})
+
+    @property
+    def rule(self) -> int:
+        """Code of the update rule."""
+        if self.solver == "adam":
+            return optimizers.ADAM
+        if self.momentum == 0:
+            return optimizers.SGD
+        return optimizers.NESTEROV if self.nesterovs_momentum else optimizers.MOMENTUM
+
+
+@dataclass
+class Progress:
+    """How far a fit has come: what a later call continues from.
+
+    Attributes
+    ----------
+    n_iter : int
+        Epochs of this call.
+    samples_seen : int
+        Over all calls.
+    loss_curve : list of float
+    best_loss : float or None
+        None where a validation score decides.
+    no_improvement_count : int
+    validation_scores : list of float or None
+    best_validation_score : float or None
+    best : Network or None
+        Parameters at the best validation score.
+    """
+
+    n_iter: int = 0
+    samples_seen: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    best_loss: float | None = np.inf
+    no_improvement_count: int = 0
+    validation_scores: list[float] | None = None
+    best_validation_score: float | None = None
+    best: Network | None = None
+
+    @classmethod
+    def begin(cls, early_stopping: bool) -> "Progress":
+        """Before the first epoch."""
+        if early_stopping:
+            return cls(best_loss=None, validation_scores=[], best_validation_score=-np.inf)
+        return cls()
+
+
+@dataclass
+class OptimizerState:
+    """What an optimizer carries from step to step.
+
+    Attributes
+    ----------
+    rule : int
+        A code of `engine.optimizers`.
+    learning_rate : float
+    step : int
+        Updates done.
+    moments : list of Network
+        Arrays shaped like the parameters, as many as the rule needs.
+    """
+
+    rule: int
+    learning_rate: float
+    step: int
+    moments: list[Network]
+
+    @classmethod
+    def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
+        """Before the first step: all moments zero."""
+        rule = settings.rule
+        count = optimizers.MOMENTS[rule]
+        moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
+        return cls(rule, float(settings.learning_rate_init), 0, moments)
+
+    def copy(self) -> "OptimizerState":
+        """A state of its own."""
+        moments = [moment.copy() for moment in self.moments]
+        return OptimizerState(self.rule, self.learning_rate, self.step, moments)
+
+    def as_arrays(self) -> dict:
+        """Builtins and arrays of the parameters' shapes, for pickles."""
+        moments = [[list(moment.coefs), list(moment.intercepts)] for moment in self.moments]
+        return {**vars(self), "moments": moments}
+
+    @classmethod
+    def from_arrays(cls, state: dict) -> "OptimizerState":
+        """The inverse of `as_arrays`."""
+        moments = [
+            Network.from_arrays(coefs, intercepts, coefs[0].dtype)
+            for coefs, intercepts in state["moments"]
+        ]
+        return cls(**{**state, "moments": moments})
+
+
+class Descent:
+    """Stochastic gradient descent of one network on one set of samples.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    settings : Settings
+    output : str
+        Output activation, which brings its canonical loss.
+    X : ndarray of shape (n_samples, n_features)
+        Of the network's dtype, rows contiguous; not copied.
+    targets : ndarray of shape (n_samples, n_columns)
+        Of the network's dtype: class numbers for softmax, else one column per output.
+    sample_weight : ndarray of shape (n_samples,) or None
+    state : OptimizerState
+        Carried on in place.
+    chosen : ndarray of int, optional
+        Indices of the samples to train on; all by default.
+    """
+
+    def __init__(self, network, settings, output, X, targets, sample_weight, state, chosen=None):
+        self.settings = settings
+        self.state = state
+        self.order = np.arange(X.shape[0], dtype=np.int64) if chosen is None else chosen.copy()
+        n_samples = self.order.size
+        batch_size = resolve_batch_size(settings.batch_size, n_samples)
+        block_rows = min(batch_size, BLOCK_ROWS)
+        threads = useful_threads(settings.n_jobs, network.flops(block_rows), FLOPS_PER_THREAD)
+        self.workspace = workspace = Workspace(
+            network,
+            block_rows,
+            threads,
+            state.rule,
+            state.moments,
+            accumulates=batch_size > block_rows,
+        )
+        workspace.take_inputs(X)
+        plan = workspace.plan
+        plan["samples"] = n_samples
+        plan["batch_size"] = batch_size
+        plan["blocks"] = max(1, FLOPS_PER_LAUNCH // max(1, network.flops(block_rows)))
+        plan["activation"] = activations.CODES[settings.activation]
+        plan["output"] = losses.CODES[output]
+        plan["optimizer"] = state.rule
+        for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon"):
+            plan[name] = getattr(settings, name)
+        self._permutation = np.empty_like(self.order)
+        weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
+        samples = Samples(targets, weights, self.order)
+        arguments = (
+            workspace.plans,
+            workspace.layers,
+            workspace.units,
+            workspace.shares,
+            workspace.rows,
+            samples,
+            workspace.buffers,
+        )
+        self.team = Team(epoch.train, arguments, threads)
+
+    def __enter__(self) -> "Descent":
+        self.team.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.team.__exit__(*exception)
+
+    def shuffle(self, random_state: np.random.RandomState) -> None:
+        """Draw a new order from the last one, with scikit-learn's own random numbers."""
+        self._permutation[:] = np.arange(self.order.size)
+        random_state.shuffle(self._permutation)
+        self.order[:] = self.order[self._permutation]
+
+    def epoch(self) -> float:
+        """Train on every sample once; returns the mean loss, each batch's before its update."""
+        plan = self.workspace.plan
+        plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
+        plan["learning_rate"] = self.state.learning_rate
+        try:
+            while plan["first"] < plan["samples"]:
+                self.team.launch()
+        finally:
+            self.state.step = int(plan["step"])
+        return float(plan["loss"]) / int(plan["samples"])
+
+
+def resolve_batch_size(batch_size: int | str, n_samples: int) -> int:
+    """The batch size in rows; warns where more is asked for than there are samples."""
+    if batch_size == "auto":
+        return min(200, n_samples)
+    if batch_size > n_samples:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=2,
+        )
+    return int(np.clip(batch_size, 1, n_samples))
+
+
+def descend(
+    descent: Descent,
+    progress: Progress,
+    random_state: np.random.RandomState,
+    one_epoch: bool = False,
+    score: Callable[[], float] | None = None,
+) -> None:
+    """Run epochs until the loss or the validation score stops improving.
+
+    Parameters
+    ----------
+    descent : Descent
+    progress : Progress
+        Carried on in place.
+    random_state : RandomState
+        For the shuffles.
+    one_epoch : bool
+        Stop after the first epoch, as partial_fit does.
+    score : callable, optional
+        Validation score of the network as it stands; it decides instead of the training loss.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If max_iter epochs were not enough.
+    UserWarning
+        If Ctrl-C ended the fit; the network is left as it was at that moment.
+    """
+    settings = descent.settings
+    progress.n_iter = 0
+    try:
+        with descent:
+            for _ in range(settings.max_iter):
+                if settings.shuffle:
+                    descent.shuffle(random_state)
+                loss = descent.epoch()
+                _record(progress, loss, descent.order.size, settings.verbose)
+                _judge(progress, descent, score)
+                if settings.solver == "sgd" and settings.learning_rate == "invscaling":
+                    decay = float(progress.samples_seen + 1) ** settings.power_t
+                    descent.state.learning_rate = settings.learning_rate_init / decay
+                if progress.no_improvement_count > settings.n_iter_no_change:
+                    if _stops(progress, descent):
+                        break
+                    progress.no_improvement_count = 0
+                if one_epoch:
+                    break
+            else:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
+                    "reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+
+
+def _record(progress: Progress, loss: float, n_samples: int, verbose: bool) -> None:
+    progress.n_iter += 1
+    progress.samples_seen += n_samples
+    progress.loss_curve.append(loss)
+    if verbose:
+        print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
+
+
+def _judge(progress: Progress, descent: Descent, score: Callable[[], float] | None) -> None:
+    """Count epochs without improvement by tol, and remember the best so far."""
+    settings = descent.settings
+    if score is not None:
+        latest = score()
+        progress.validation_scores.append(latest)
+        if settings.verbose:
+            print(f"Validation score: {latest:f}")
+        improves = not latest < progress.best_validation_score + settings.tol
+        if latest > progress.best_validation_score:
+            progress.best_validation_score = latest
+            progress.best = descent.workspace.network.copy()
+    else:
+        latest = progress.loss_curve[-1]
+        improves = not latest > progress.best_loss - settings.tol
+        if latest < progress.best_loss:
+            progress.best_loss = latest
+    progress.no_improvement_count = 0 if improves else progress.no_improvement_count + 1
+
+
+def _stops(progress: Progress, descent: Descent) -> bool:
+    """What happens when improvement has ceased: stop, or go on at a lower learning rate."""
+    settings, state = descent.settings, descent.state
+    what = "Validation score" if progress.validation_scores is not None else "Training loss"
+    message = (
+        f"{what} did not improve more than tol={settings.tol:f} "
+        f"for {settings.n_iter_no_change} consecutive epochs."
+    )
+    stops = True
+    if settings.solver != "sgd" or settings.learning_rate != "adaptive":
+        message += " Stopping."
+    elif state.learning_rate <= LEAST_LEARNING_RATE:
+        message += " Learning rate too small. Stopping."
+    else:
+        state.learning_rate /= ADAPTIVE_DIVISOR
+        message += f" Setting learning rate to {state.learning_rate:f}"
+        stops = False
+    if settings.verbose:
+        print(message)
+    return stops
