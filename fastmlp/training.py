@@ -196,7 +196,8 @@ class Descent:
             plan[name] = getattr(settings, name)
         self._permutation = np.empty_like(self.order)
         weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
-        samples = Samples(targets, weights, self.order)
+        plan["target_columns"] = targets.shape[1]
+        samples = Samples(targets.reshape(-1), weights, self.order)
         arguments = (
             workspace.plans,
             workspace.layers,

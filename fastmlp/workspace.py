@@ -118,7 +118,7 @@ class Workspace:
         return norms
 
     def _make_rows(self, trains: bool) -> np.ndarray:
-        """Addresses of the input and delta rows of every layer; those of X are left to the kernel."""
+        """Addresses of every layer's input and delta rows; the kernel fills in those of X."""
         block, count = self.block_rows, len(self.layers)
         table = np.zeros((2 * count + 1, block), dtype=np.int64)
         m = np.arange(block)
@@ -144,4 +144,4 @@ class Workspace:
     def no_samples(self) -> Samples:
         """What stands for targets, weights and order in a prediction."""
         dtype = self.network.dtype
-        return Samples(np.empty((0, 0), dtype), np.empty(0, dtype), np.empty(0, np.int64))
+        return Samples(np.empty(0, dtype), np.empty(0, dtype), np.empty(0, np.int64))

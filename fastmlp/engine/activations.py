@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from fastmlp.engine.config import JIT
 from fastmlp.engine.tile import multiply_add, power_of_two
 
 IDENTITY, LOGISTIC, TANH, RELU = range(4)
@@ -99,14 +100,14 @@ def _hyperbolic_tangent_overload(x):
     return implementation
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
     one = type(z)(1)
     return one / (one + exponential(-z))
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def activate(activation, values):
     """Replace each z of a contiguous `values` by a = f(z)."""
     if activation == RELU:
@@ -121,7 +122,7 @@ def activate(activation, values):
             values[i] = logistic_function(values[i])
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def multiply_by_derivative(activation, deltas, outputs):
     """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer."""
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0

@@ -9,6 +9,8 @@ from pathlib import Path
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from fastmlp.engine.config import JIT
+
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -72,7 +74,7 @@ class EngineCache(FunctionCache):
 
 def kernel(function):
     """Compile `function` as an entry point: without the GIL, cached on disk where one is writable."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher = numba.njit(**JIT, nogil=True)(function)
     try:
         dispatcher._cache = EngineCache(function)
     except (RuntimeError, OSError):  # numba found no writable place: compile in memory

@@ -12,6 +12,10 @@ from numba.core.registry import cpu_target
 # Neither nnan nor ninf: a diverging fit must stay visible. Not reassoc: sums keep their order.
 FASTMATH = {"contract", "nsz", "arcp"}
 
+# NumPy's error model: with Python's, one division keeps a loop from vectorising. No runtime (nrt):
+# kernels allocate nothing, and counting references to shared arrays is atomic traffic.
+JIT = {"error_model": "numpy", "_nrt": False}
+
 CACHE_LINE = 64  # bytes; the unit that cores exchange, and the alignment of every buffer
 
 

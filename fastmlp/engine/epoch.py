@@ -9,6 +9,7 @@ from numba import njit
 
 from fastmlp.engine.activations import activate, multiply_by_derivative
 from fastmlp.engine.cache import kernel
+from fastmlp.engine.config import JIT
 from fastmlp.engine.gemm import (
     delta_rows,
     forward_rows,
@@ -23,13 +24,13 @@ from fastmlp.engine.team import await_launch, barrier
 from fastmlp.engine.tile import window
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _sample(samples, position):
     """Index of the sample at a position of this epoch's order."""
     return samples.order[position] if samples.order.size else position
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _forward(plan, layers, rows, samples, buffers, start, first, last):
     """Take rows `first` to `last` of the block that begins at `start` through all layers."""
     for m in range(first, last):
@@ -50,12 +51,10 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last):
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _output_delta(plan, layer, samples, buffers, start, first, last):
     """delta (rows, n_out) = (a - y) * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
-    columns = samples.targets.shape[1]
-    flat_targets = samples.targets.reshape(samples.targets.size)
     for m in range(first, last):
         sample = _sample(samples, start + m)
         at = layer.outputs + m * layer.stride
@@ -64,11 +63,11 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
         for j in range(layer.stride):
             delta[j] = outputs[j]
         weight = samples.weights[sample] if samples.weights.size else one
-        y = window(flat_targets, sample * columns, columns)
+        y = window(samples.targets, sample * plan.target_columns, plan.target_columns)
         buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight, layer.n_out)
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _backward(plan, layers, rows, buffers, first, last):
     """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
     for l in range(layers.size - 1, 0, -1):
@@ -85,7 +84,7 @@ def _backward(plan, layers, rows, buffers, first, last):
         )
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _weight_sum(samples, start, stop):
     """Sum of the sample weights of a batch."""
     if samples.weights.size == 0:
@@ -96,7 +95,7 @@ def _weight_sum(samples, start, stop):
     return total
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _sum(values, count):
     """Sum of the first `count` values, in their order."""
     total = 0.0
@@ -105,7 +104,7 @@ def _sum(values, count):
     return total
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 

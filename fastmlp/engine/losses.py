@@ -9,13 +9,14 @@ import numpy as np
 from numba import njit
 
 from fastmlp.engine.activations import exponential, logistic_function
+from fastmlp.engine.config import JIT
 from fastmlp.engine.tile import address_of, lanes_of, row_max, row_sum, window
 
 SOFTMAX, LOGISTIC = range(2)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC}
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _softmax_row(z, n_out):
     """a = exp(z - max z) / sum exp(z - max z); the padding after `n_out` becomes 0."""
     like = z.dtype.type(0)
@@ -33,7 +34,7 @@ def _softmax_row(z, n_out):
             z[v * lanes + lane] /= total
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def apply_output(output, values, rows, n_out, stride):
     """Turn the logits of `rows` rows into the network's outputs, in place.
 
@@ -56,7 +57,7 @@ def apply_output(output, values, rows, n_out, stride):
                 z[j] = zero
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def row_loss_and_delta(output, a, y, weight, n_out):
     """Loss of one row; its outputs `a` become delta = (a - y) * weight.
 

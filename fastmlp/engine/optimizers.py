@@ -7,13 +7,13 @@ import math
 
 from numba import njit
 
-from fastmlp.engine.config import FASTMATH
+from fastmlp.engine.config import FASTMATH, JIT
 
 SGD, MOMENTUM, NESTEROV, ADAM = range(4)
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2}  # arrays of state beside the weights
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def step_size(optimizer, learning_rate, beta_1, beta_2, step):
     """Learning rate of step number `step` (from 1), with Adam's bias correction folded in."""
     if optimizer == ADAM:  # eta sqrt(1 - beta_2^t) / (1 - beta_1^t)
@@ -21,7 +21,7 @@ def step_size(optimizer, learning_rate, beta_1, beta_2, step):
     return learning_rate
 
 
-@njit(error_model="numpy", fastmath=FASTMATH)
+@njit(**JIT, fastmath=FASTMATH)
 def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 

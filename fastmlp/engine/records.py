@@ -39,6 +39,7 @@ def plan_dtype(real: type) -> np.dtype:
         "block_rows",  # rows that pass through the layers together; a larger batch takes several
         "inputs",  # address of X
         "input_stride",  # bytes
+        "target_columns",
         "activation",
         "output",
         "optimizer",
@@ -55,8 +56,8 @@ def plan_dtype(real: type) -> np.dtype:
     return np.dtype(fields, align=True)
 
 
-# targets (samples, columns) and weights (samples) in the working type; order (samples) of int64.
-# Empty weights mean one each, an empty order means as they come.
+# Flat targets (samples * target_columns) and weights (samples) in the working type; order (samples)
+# of int64. Empty weights mean one each, an empty order means as they come.
 Samples = namedtuple("Samples", ["targets", "weights", "order"])
 
 # Flat arrays of the working type; row_losses and norms are float64.

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import CACHE_LINE
+from fastmlp.engine.config import CACHE_LINE, JIT
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
 SLOT = 2 * CACHE_LINE // 8
@@ -92,7 +92,7 @@ def _pause(typingctx):
     return types.void(), codegen
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def _wait(turn):
     """Wait a little; longer the more turns have passed."""
     if turn < SPINS:
@@ -103,7 +103,7 @@ def _wait(turn):
         _sleep(NAP)
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def barrier(sync, threads):
     """Wait until every thread has come here. False if the team was stopped meanwhile.
 
@@ -122,7 +122,7 @@ def barrier(sync, threads):
     return True
 
 
-@njit(error_model="numpy")
+@njit(**JIT)
 def await_launch(sync, thread):
     """Begin a launch (thread 0) or wait for one. False if none came in time."""
     if thread == 0:
