@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from numbers import Integral
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -36,7 +37,7 @@ class BaseMLP(BaseEstimator, ABC):
     predictions.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **SklearnMLPClassifier._parameter_constraints,
         "n_jobs": [Integral, None],
     }
@@ -142,7 +143,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _initial_network(self, layer_sizes, dtype, random_state) -> Network:
         """Weights and biases from Glorot's uniform range, in scikit-learn's order of draws."""
         network = Network(layer_sizes, dtype)
-        for coef, intercept in zip(network.coefs, network.intercepts):
+        for coef, intercept in zip(network.coefs, network.intercepts, strict=True):
             bound = np.sqrt(GLOROT_FACTOR[self.activation] / sum(coef.shape))
             coef[...] = random_state.uniform(-bound, bound, coef.shape)
             intercept[...] = random_state.uniform(-bound, bound, intercept.shape)

@@ -76,7 +76,9 @@ class Network:
     def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
         """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,)."""
         network = cls([coefs[0].shape[0], *(coef.shape[1] for coef in coefs)], dtype)
-        for own, given in zip(network.coefs + network.intercepts, [*coefs, *intercepts]):
+        for own, given in zip(
+            network.coefs + network.intercepts, [*coefs, *intercepts], strict=True
+        ):
             own[...] = given
         return network
 
@@ -84,12 +86,12 @@ class Network:
         """Whether the given arrays are this network's own views, none of them replaced."""
         own = self.coefs + self.intercepts
         given = [*coefs, *intercepts]
-        return len(own) == len(given) and all(a is b for a, b in zip(own, given))
+        return len(own) == len(given) and all(a is b for a, b in zip(own, given, strict=True))
 
     def transposed(self) -> np.ndarray:
         """A new buffer of all W^T, as the delta product reads them."""
         buffer = aligned_zeros(self.transposed_size, self.dtype)
-        for layer, coef in zip(self.layers[1:], self.coefs[1:]):
+        for layer, coef in zip(self.layers[1:], self.coefs[1:], strict=True):
             first, stride = layer["transposed"], layer["transposed_stride"]
             rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
             rows[:, : layer["n_in"]] = coef.T

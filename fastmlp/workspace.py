@@ -65,8 +65,8 @@ class Workspace:
         units = []
         for index, layer in enumerate(self.layers):
             step = self._unit_rows(index)
-            for first in range(0, layer["n_in"], step):
-                units.append((index, first, min(step, layer["n_in"] - first), 0))
+            starts = range(0, layer["n_in"], step)
+            units += [(index, first, min(step, layer["n_in"] - first), 0) for first in starts]
             units.append((index, 0, 1, 1))
         return np.array(units, dtype=UNIT)
 

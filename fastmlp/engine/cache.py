@@ -1,5 +1,6 @@
 """Compiled kernels on disk, keyed on a digest of every engine source."""
 
+import contextlib
 import functools
 import hashlib
 import pickle
@@ -73,10 +74,8 @@ class EngineCache(FunctionCache):
 
 
 def kernel(function):
-    """Compile `function` as an entry point: without the GIL, cached on disk where one is writable."""
+    """Compile an entry point: without the GIL, cached on disk where that is possible."""
     dispatcher = numba.njit(**JIT, nogil=True)(function)
-    try:
+    with contextlib.suppress(RuntimeError, OSError):  # no writable place: compile in memory
         dispatcher._cache = EngineCache(function)
-    except (RuntimeError, OSError):  # numba found no writable place: compile in memory
-        pass
     return dispatcher

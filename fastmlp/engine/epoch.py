@@ -34,18 +34,17 @@ def _sample(samples, position):
 def _forward(plan, layers, rows, samples, buffers, start, first, last):
     """Take rows `first` to `last` of the block that begins at `start` through all layers."""
     for m in range(first, last):
-        rows[layers[0].input_rows + m] = plan.inputs + plan.input_stride * _sample(
-            samples, start + m
-        )
-    for l in range(layers.size):
-        layer = layers[l]
+        sample = _sample(samples, start + m)
+        rows[layers[0].input_rows + m] = plan.inputs + plan.input_stride * sample
+    for index in range(layers.size):
+        layer = layers[index]
         forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
         z = window(
             buffers.activations,
             layer.outputs + first * layer.stride,
             (last - first) * layer.stride,
         )
-        if l < layers.size - 1:  # a = f(z)
+        if index < layers.size - 1:  # a = f(z)
             activate(plan.activation, z)
         else:
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
@@ -70,8 +69,8 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
 @njit(**JIT)
 def _backward(plan, layers, rows, buffers, first, last):
     """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
-    for l in range(layers.size - 1, 0, -1):
-        layer, below = layers[l], layers[l - 1]
+    for index in range(layers.size - 1, 0, -1):
+        layer, below = layers[index], layers[index - 1]
         delta_rows(
             layer, below, rows, buffers.transposed, buffers.zeros, buffers.deltas, first, last
         )

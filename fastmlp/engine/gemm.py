@@ -45,7 +45,7 @@ def _tile_height(width, remaining, available):
 
 @njit(**JIT)
 def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, depth):
-    """C[first:last] = start + A[first:last] B for addresses `rows` of A's rows; strides in bytes."""
+    """C[first:last] = start + A[first:last] B; `rows` holds addresses, strides are bytes."""
     vectors = c_stride // vector_bytes()
     vector = 0
     while vector < vectors:

@@ -17,21 +17,39 @@ CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC}
 
 
 @njit(**JIT)
-def _softmax_row(z, n_out):
-    """a = exp(z - max z) / sum exp(z - max z); the padding after `n_out` becomes 0."""
-    like = z.dtype.type(0)
+def _softmax(values, rows, n_out, stride):
+    """a = exp(z - max z) / sum exp(z - max z) row by row; the padding after `n_out` becomes 0."""
+    like = values.dtype.type(0)
     lanes = lanes_of(like)
-    vectors = z.size // lanes
-    for j in range(n_out, z.size):
-        z[j] = -np.inf
-    top = row_max(like, address_of(z, 0), vectors)
-    for v in range(vectors):
-        for lane in range(lanes):
-            z[v * lanes + lane] = exponential(z[v * lanes + lane] - top)
-    total = row_sum(like, address_of(z, 0), vectors)
-    for v in range(vectors):
-        for lane in range(lanes):
-            z[v * lanes + lane] /= total
+    vectors = stride // lanes
+    for m in range(rows):
+        z = window(values, m * stride, stride)
+        for j in range(n_out, stride):
+            z[j] = -np.inf
+        top = row_max(like, address_of(z, 0), vectors)
+        for v in range(vectors):
+            part = window(z, v * lanes, lanes)
+            for lane in range(lanes):
+                part[lane] -= top
+    for i in range(values.size):  # all rows in one loop: it vectorises, a row alone is too short
+        values[i] = exponential(values[i])
+    for m in range(rows):
+        z = window(values, m * stride, stride)
+        total = row_sum(like, address_of(z, 0), vectors)
+        for v in range(vectors):
+            part = window(z, v * lanes, lanes)
+            for lane in range(lanes):
+                part[lane] /= total
+
+
+@njit(**JIT)
+def _logistic(values, rows, n_out, stride):
+    """a = 1 / (1 + exp(-z)); the padding after `n_out` becomes 0."""
+    for i in range(values.size):
+        values[i] = logistic_function(values[i])
+    for m in range(rows):
+        for j in range(m * stride + n_out, (m + 1) * stride):
+            values[j] = 0
 
 
 @njit(**JIT)
@@ -45,16 +63,10 @@ def apply_output(output, values, rows, n_out, stride):
     values : array of rows * stride elements
         Logits, row after row; the padding from `n_out` to `stride` is set to zero.
     """
-    zero = values.dtype.type(0)
-    for m in range(rows):
-        z = window(values, m * stride, stride)
-        if output == SOFTMAX:
-            _softmax_row(z, n_out)
-        else:
-            for j in range(n_out):
-                z[j] = logistic_function(z[j])
-            for j in range(n_out, stride):
-                z[j] = zero
+    if output == SOFTMAX:
+        _softmax(values, rows, n_out, stride)
+    else:
+        _logistic(values, rows, n_out, stride)
 
 
 @njit(**JIT)

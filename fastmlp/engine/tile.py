@@ -367,7 +367,7 @@ tallest_single = _target_constant("tallest_single")
 
 @intrinsic
 def window(typingctx, array, start, count):
-    """array[start : start + count] of a flat array, without the atomic reference count of a slice."""
+    """array[start : start + count] of a flat array, as a view that keeps nothing alive."""
 
     def codegen(context, builder, signature, arguments):
         source = context.make_array(array)(context, builder, arguments[0])
