@@ -92,9 +92,18 @@ class BaseMLP(BaseEstimator, ABC):
         """
         return self._fit_or_restore(X, y, sample_weight, incremental=False)
 
-    def _fit_or_restore(self, X, y, sample_weight, incremental):
-        """Fit; an exception leaves every attribute as it was."""
-        before = self.__dict__.copy()
+    def _is_stochastic(self) -> bool:
+        """Whether the solver goes by batches; else partial_fit does not exist."""
+        if self.solver not in STOCHASTIC_SOLVERS:
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    def _fit_or_restore(self, X, y, sample_weight, incremental, before=None):
+        """Fit; an exception leaves every attribute as in `before` (default: as now)."""
+        before = self.__dict__.copy() if before is None else before
         try:
             self._fit(X, y, sample_weight, incremental)
         except BaseException:

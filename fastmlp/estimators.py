@@ -1,11 +1,16 @@
 """MLPClassifier: parameters and labels."""
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    type_of_target,
+    unique_labels,
+)
 
 from fastmlp.base import BaseMLP
 
@@ -203,6 +208,36 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _validation_score(self, y, predictions, sample_weight):
         return accuracy_score(y, predictions, sample_weight=sample_weight)
+
+    @available_if(lambda estimator: estimator._is_stochastic())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train one more epoch, on the given samples, from where the last call ended.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+        classes : array of shape (n_classes,), default=None
+            Every class that will ever come; needed in the first call.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            As `fit`; if the first call lacks `classes`, or y holds others; with early_stopping.
+        AttributeError
+            With solver 'lbfgs', which has no such steps.
+        """
+        before = self.__dict__.copy()
+        if _check_partial_fit_first_call(self, classes):
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+        return self._fit_or_restore(X, y, sample_weight, incremental=True, before=before)
 
     def predict_proba(self, X):
         """Probability of each class.

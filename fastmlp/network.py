@@ -76,15 +76,17 @@ class Network:
     def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
         """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,)."""
         network = cls([coefs[0].shape[0], *(coef.shape[1] for coef in coefs)], dtype)
-        for own, given in zip(
-            network.coefs + network.intercepts, [*coefs, *intercepts], strict=True
-        ):
+        for own, given in zip(network.arrays(), [*coefs, *intercepts], strict=True):
             own[...] = given
         return network
 
+    def arrays(self) -> list[np.ndarray]:
+        """All weights, then all biases."""
+        return self.coefs + self.intercepts
+
     def owns(self, coefs: Sequence, intercepts: Sequence) -> bool:
         """Whether the given arrays are this network's own views, none of them replaced."""
-        own = self.coefs + self.intercepts
+        own = self.arrays()
         given = [*coefs, *intercepts]
         return len(own) == len(given) and all(a is b for a, b in zip(own, given, strict=True))
 

@@ -79,3 +79,12 @@ def kernel(function):
     with contextlib.suppress(RuntimeError, OSError):  # no writable place: compile in memory
         dispatcher._cache = EngineCache(function)
     return dispatcher
+
+
+def cache_state(dispatcher) -> str:
+    """Where a kernel's compiled forms are kept, in words."""
+    cache = getattr(dispatcher, "_cache", None)
+    if not isinstance(cache, EngineCache):
+        return "in memory only: no writable directory was found"
+    count = len(cache._cache_file._load_index())
+    return f"{cache.cache_path} ({count} compiled)"

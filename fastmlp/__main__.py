@@ -1,0 +1,132 @@
+"""``python -m fastmlp [demo | warmup | info]``."""
+
+import argparse
+import contextlib
+import io
+import platform
+import sys
+import time
+import warnings
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import sklearn
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+
+import fastmlp
+from fastmlp.engine import epoch
+from fastmlp.engine.cache import cache_state
+from fastmlp.engine.config import target, tile_shapes
+from fastmlp.threads import available_threads
+
+SEED = 0
+DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
+DTYPES = (np.float32, np.float64)
+
+
+class LatestLine(io.TextIOBase):
+    """Shows the last line written to it over the one before; in a file, one line out of 20."""
+
+    EVERY = 20
+
+    def __init__(self, stream, prefix: str):
+        self.stream, self.prefix, self.lines = stream, prefix, 0
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self.lines += 1
+            if self.stream.isatty():
+                self.stream.write(f"\r{self.prefix}{text.strip():40s}")
+                self.stream.flush()
+            elif self.lines % self.EVERY == 0:
+                self.stream.write(f"{self.prefix}{text.strip()}\n")
+        return len(text)
+
+
+def warmup(dtypes=DTYPES) -> float:
+    """Compile the training and prediction kernels where the cache lacks them; seconds taken."""
+    start = time.perf_counter()
+    X, y = np.eye(4), np.arange(4) % 2
+    for dtype in dtypes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch does not converge
+            model = fastmlp.MLPClassifier((2,), max_iter=1, n_jobs=1, batch_size=4)
+            model.fit(X.astype(dtype), y).predict(X.astype(dtype))
+    return time.perf_counter() - start
+
+
+def run_warmup() -> None:
+    """Fill the cache, so that no fit on this machine has to compile."""
+    print("Compiling the kernels for float32 and float64 where the cache lacks them ...")
+    print(f"Ready after {warmup():.1f} s; {cache_state(epoch.train)}.")
+
+
+def run_info() -> None:
+    """Print what decides about speed on this machine."""
+    rows = {
+        "fastmlp": fastmlp.__version__,
+        "python": platform.python_version(),
+        "numba, llvmlite": f"{numba.__version__}, {llvmlite.__version__}",
+        "numpy, scikit-learn": f"{np.__version__}, {sklearn.__version__}",
+        "machine": f"{platform.machine()}, {llvm.get_host_cpu_name()}",
+        "instruction set": f"{target().name}, {target().vector_bytes} bytes a register",
+        "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
+        "threads (n_jobs=None)": available_threads(None),
+        "kernel cache": cache_state(epoch.train),
+    }
+    for name, value in rows.items():
+        print(f"{name:24s}{value}")
+
+
+def run_demo() -> None:
+    """Train on handwritten digits, with fastmlp and with scikit-learn, and compare."""
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    split = train_test_split(X, y, test_size=0.25, random_state=SEED, stratify=y)
+    X_train, X_test, y_train, y_test = split
+    print(
+        f"Handwritten digits: {len(X_train)} images of 8 x 8 pixels to learn from, "
+        f"{len(X_test)} to test on.\nOne hidden layer of 100 units, float32, Adam, the same seed."
+    )
+    print("Compiling the kernels (only once on a machine) ...", end="", flush=True)
+    print(f" ready after {warmup([np.float32]):.1f} s.")
+    rows = []
+    for name, estimator in (
+        ("fastmlp", fastmlp.MLPClassifier),
+        ("scikit-learn", SklearnMLPClassifier),
+    ):
+        model = estimator(verbose=True, **DEMO_PARAMETERS)
+        progress = LatestLine(sys.stdout, f"{name:14s}")
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(progress), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a demo stops at 100 epochs
+            model.fit(X_train, y_train)
+        seconds = time.perf_counter() - start
+        if sys.stdout.isatty():
+            print()
+        rows.append((name, model.score(X_test, y_test), seconds / model.n_iter_, model.n_iter_))
+    print(f"\n{'':14s}{'test accuracy':>15s}{'time per epoch':>17s}{'epochs':>9s}{'speed':>8s}")
+    slowest = rows[-1][2]
+    for name, accuracy, per_epoch, epochs in rows:
+        print(
+            f"{name:14s}{accuracy:>14.1%}{per_epoch * 1e3:>14.2f} ms{epochs:>9d}"
+            f"{slowest / per_epoch:>7.1f}x"
+        )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one of the commands."""
+    commands = {"demo": run_demo, "warmup": run_warmup, "info": run_info}
+    parser = argparse.ArgumentParser(prog="python -m fastmlp", description=fastmlp.__doc__)
+    described = "; ".join(f"{name}: {run.__doc__}" for name, run in commands.items())
+    parser.add_argument("command", nargs="?", default="demo", choices=commands, help=described)
+    commands[parser.parse_args(arguments).command]()
+
+
+if __name__ == "__main__":
+    main()
