@@ -11,7 +11,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastmlp.inference import predict_outputs
+from fastmlp import lbfgs
+from fastmlp.inference import predict_outputs, rows_in_place
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Progress, Settings, descend
 
@@ -22,12 +23,20 @@ GLOROT_FACTOR = {"logistic": 2.0, "identity": 6.0, "tanh": 6.0, "relu": 6.0}
 LEAST_VALIDATION_ROWS = 2
 
 
-def rows_in_place(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """X itself where its rows are contiguous and of `dtype`, else one converted copy."""
-    X = np.asarray(X, dtype=dtype)
-    if X.strides[1] == X.itemsize and X.flags.aligned:
-        return X
-    return np.require(X, requirements=["C", "ALIGNED"])
+def is_stochastic(estimator) -> bool:
+    """Whether the solver goes by batches; else partial_fit does not exist.
+
+    Raises
+    ------
+    AttributeError
+        Where it does not.
+    """
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic."
+        )
+    return True
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -42,9 +51,15 @@ class BaseMLP(BaseEstimator, ABC):
         "n_jobs": [Integral, None],
     }
 
+    def _take_parameters(self, arguments: dict) -> None:
+        """Set an attribute for each argument of ``__init__``, given its ``locals()``."""
+        names = [name for name in arguments if name not in ("self", "__class__")]
+        for name in names:
+            setattr(self, name, arguments[name])
+
     @abstractmethod
-    def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:
-        """Take note of the labels in y, or compare them with those of the last call."""
+    def _check_X_y(self, X, y, reset: bool, incremental: bool) -> tuple:
+        """Validated X and y, after taking note of labels or comparing with the last call's."""
 
     @abstractmethod
     def _targets(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -72,7 +87,7 @@ class BaseMLP(BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Float32 is trained on as float32, everything else as float64. An array of either type
             whose rows are contiguous is read where it is, without a copy.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
@@ -92,15 +107,6 @@ class BaseMLP(BaseEstimator, ABC):
         """
         return self._fit_or_restore(X, y, sample_weight, incremental=False)
 
-    def _is_stochastic(self) -> bool:
-        """Whether the solver goes by batches; else partial_fit does not exist."""
-        if self.solver not in STOCHASTIC_SOLVERS:
-            raise AttributeError(
-                "partial_fit is only available for stochastic optimizers. "
-                f"{self.solver} is not stochastic."
-            )
-        return True
-
     def _fit_or_restore(self, X, y, sample_weight, incremental, before=None):
         """Fit; an exception leaves every attribute as in `before` (default: as now)."""
         before = self.__dict__.copy() if before is None else before
@@ -112,13 +118,9 @@ class BaseMLP(BaseEstimator, ABC):
         return self
 
     def _fit(self, X, y, sample_weight, incremental: bool) -> None:
-        if self.solver not in STOCHASTIC_SOLVERS:  # until the quasi-Newton solver is there
-            raise NotImplementedError(f"solver={self.solver!r} is not available yet")
         hidden = self._hidden_layer_sizes()
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
-        dtypes = (np.float64, np.float32)
-        X, y = validate_data(self, X, y, multi_output=True, dtype=dtypes, reset=not continues)
-        y = self._check_y(y, incremental)
+        X, y = self._check_X_y(X, y, reset=not continues, incremental=incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         random_state = check_random_state(self.random_state)
@@ -126,21 +128,38 @@ class BaseMLP(BaseEstimator, ABC):
         layer_sizes = [X.shape[1], *hidden, n_outputs]
         if continues:
             network = self._network_to_continue(layer_sizes)
-            progress = self._progress()
         else:
             network = self._initial_network(layer_sizes, X.dtype, random_state)
-            progress = Progress.begin(self.early_stopping)
+            self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation
-        X = rows_in_place(X, network.dtype)
-        network = self._descend(network, progress, X, y, sample_weight, random_state, incremental)
+        if self.solver in STOCHASTIC_SOLVERS:
+            progress = self._progress() if continues else Progress.begin(self.early_stopping)
+            network = self._descend(
+                network, progress, X, y, sample_weight, random_state, incremental
+            )
+            self._take_progress(progress)
+        else:
+            network = self._minimize(network, X, y, sample_weight)
         if not np.isfinite(network.parameters).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
             )
         self._take_network(network)
-        self._take_progress(progress)
+
+    def _validate(self, X, y, reset, **checks):
+        """scikit-learn's validation of X and y, with `reset` also of the feature names."""
+        return validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+            **checks,
+        )
 
     def _hidden_layer_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -181,15 +200,26 @@ class BaseMLP(BaseEstimator, ABC):
         if self.early_stopping:
             training, validation = self._split(y, random_state)
             score = self._scorer(network, X, y, sample_weight, validation)
-        targets = self._targets(y, network.dtype)
-        if sample_weight is not None:
-            sample_weight = sample_weight.astype(network.dtype, copy=False)
-        descent = Descent(
-            network, settings, self.out_activation_, X, targets, sample_weight, state, training
-        )
+        data = self._kernel_data(network, X, y, sample_weight)
+        descent = Descent(network, settings, self.out_activation_, *data, state, training)
         descend(descent, progress, random_state, one_epoch=incremental, score=score)
         self._optimizer = state
         return progress.best if self.early_stopping and progress.best is not None else network
+
+    def _minimize(self, network, X, y, sample_weight) -> Network:
+        """Train by L-BFGS, in float64 as SciPy computes; returns the network to keep."""
+        network = Network.from_arrays(network.coefs, network.intercepts, np.float64)
+        data = self._kernel_data(network, X, y, sample_weight)
+        self.loss_, self.n_iter_ = lbfgs.minimize(
+            network, Settings.of(self), self.out_activation_, *data, self.max_fun
+        )
+        return network
+
+    def _kernel_data(self, network, X, y, sample_weight) -> tuple:
+        """X, targets and weights in the network's type."""
+        if sample_weight is not None:
+            sample_weight = sample_weight.astype(network.dtype, copy=False)
+        return rows_in_place(X, network.dtype), self._targets(y, network.dtype), sample_weight
 
     def _split(self, y, random_state) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the training and of the validation samples."""
@@ -208,7 +238,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _scorer(self, network, X, y, sample_weight, validation):
         """The validation score of `network` as a function without arguments."""
-        X, y = X[validation], y[validation]
+        X, y = rows_in_place(X[validation], network.dtype), y[validation]
         weights = None if sample_weight is None else sample_weight[validation]
 
         def score() -> float:
@@ -258,7 +288,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _predict_outputs(self, X) -> np.ndarray:
         """Output activations (n_samples, n_outputs) for X, validated."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._network()
         return self._outputs(network, rows_in_place(X, network.dtype))
 
@@ -267,7 +297,7 @@ class BaseMLP(BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Converted to the type of `coefs_`.
 
         Returns
@@ -275,6 +305,11 @@ class BaseMLP(BaseEstimator, ABC):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         return self._decode(self._predict_outputs(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __getstate__(self) -> dict:
         """Arrays and builtins only; views become arrays of their own."""

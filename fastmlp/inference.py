@@ -1,6 +1,7 @@
 """Prediction: the network's outputs for rows of X."""
 
 import numpy as np
+from scipy.sparse import issparse
 
 from fastmlp.engine import activations, epoch, losses
 from fastmlp.engine.team import Team
@@ -15,6 +16,32 @@ ROWS_PER_THREAD = 128
 FLOPS_PER_THREAD = 20_000_000
 
 
+def rows_in_place(X, dtype: np.dtype):
+    """X as the kernels read it: itself where that is possible, else one converted copy.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        Of numbers, validated.
+    dtype : numpy.float32 or numpy.float64
+
+    Returns
+    -------
+    ndarray or CSR
+        Of `dtype`: rows contiguous; if sparse, columns rising in each row, none twice.
+    """
+    if issparse(X):
+        X = X.tocsr().astype(dtype, copy=False)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+    X = np.asarray(X, dtype=dtype)
+    if X.strides[1] == X.itemsize and X.flags.aligned:
+        return X
+    return np.require(X, requirements=["C", "ALIGNED"])
+
+
 def predict_outputs(
     network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
 ) -> np.ndarray:
@@ -23,8 +50,8 @@ def predict_outputs(
     Parameters
     ----------
     network : Network
-    X : ndarray of shape (n_samples, n_features)
-        Of the network's dtype, rows contiguous.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        As `rows_in_place` gives it.
     activation, output : str
         Of the hidden layers and of the last.
     n_jobs : int or None
@@ -39,7 +66,7 @@ def predict_outputs(
     threads = useful_threads(n_jobs, network.flops(n_samples), FLOPS_PER_THREAD)
     block_rows = min(-(-n_samples // threads), ROWS_PER_THREAD) * threads
     workspace = Workspace(network, block_rows, threads)
-    workspace.take_inputs(X)
+    samples = workspace.take_samples(X)
     workspace.plan["activation"] = activations.CODES[activation]
     workspace.plan["output"] = losses.CODES[output]
     outputs = np.empty((n_samples, n_out), dtype=network.dtype)
@@ -47,7 +74,7 @@ def predict_outputs(
         workspace.plans,
         workspace.layers,
         workspace.rows,
-        workspace.no_samples(),
+        samples,
         workspace.buffers,
         outputs.reshape(-1),
     )

@@ -1,9 +1,10 @@
 """check_gradient: back-propagation as the kernels do it against finite differences."""
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.engine import optimizers
+from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
@@ -66,8 +67,7 @@ class _Problem:
 
     def __init__(self, estimator, X, y, sample_weight):
         model = estimator.__sklearn_clone__()
-        X, y = validate_data(model, X, y, multi_output=True, dtype=np.float64)
-        y = model._check_y(y, incremental=False)
+        X, y = model._check_X_y(X, y, reset=True, incremental=False)
         n_outputs, self.output = model._output_layer(y)
         if hasattr(estimator, "coefs_"):
             arrays = estimator.coefs_, estimator.intercepts_
@@ -76,11 +76,12 @@ class _Problem:
             sizes = [X.shape[1], *model._hidden_layer_sizes(), n_outputs]
             random_state = np.random.RandomState(SAMPLE_SEED)
             self.network = model._initial_network(sizes, np.float64, random_state)
-        self.X, self.targets = np.ascontiguousarray(X), model._targets(y, np.dtype(np.float64))
+        self.X = rows_in_place(X, np.dtype(np.float64))
+        self.targets = model._targets(y, np.dtype(np.float64))
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         self.sample_weight = sample_weight
-        one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": len(X), "n_jobs": 1}
+        one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
         self.settings = Settings.of(model.set_params(**one_batch))
 
     def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:

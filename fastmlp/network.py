@@ -90,14 +90,23 @@ class Network:
         given = [*coefs, *intercepts]
         return len(own) == len(given) and all(a is b for a, b in zip(own, given, strict=True))
 
-    def transposed(self) -> np.ndarray:
-        """A new buffer of all W^T, as the delta product reads them."""
-        buffer = aligned_zeros(self.transposed_size, self.dtype)
+    def pack(self) -> np.ndarray:
+        """A copy of all weights, then all biases, in one vector (n_parameters,)."""
+        return np.concatenate([array.ravel() for array in self.arrays()])
+
+    def unpack(self, packed: np.ndarray) -> None:
+        """The inverse of `pack`."""
+        first = 0
+        for array in self.arrays():
+            array[...] = packed[first : first + array.size].reshape(array.shape)
+            first += array.size
+
+    def transpose_into(self, buffer: np.ndarray) -> None:
+        """Write all W^T into a buffer of `transposed_size`, as the delta product reads them."""
         for layer, coef in zip(self.layers[1:], self.coefs[1:], strict=True):
             first, stride = layer["transposed"], layer["transposed_stride"]
             rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
             rows[:, : layer["n_in"]] = coef.T
-        return buffer
 
     def copy(self) -> "Network":
         """A network of its own with the same parameters."""

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.engine import activations, epoch, losses, optimizers
-from fastmlp.engine.records import Samples
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
 from fastmlp.threads import useful_threads
@@ -157,8 +157,8 @@ class Descent:
     settings : Settings
     output : str
         Output activation, which brings its canonical loss.
-    X : ndarray of shape (n_samples, n_features)
-        Of the network's dtype, rows contiguous; not copied.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        As `inference.rows_in_place` gives it; not copied.
     targets : ndarray of shape (n_samples, n_columns)
         Of the network's dtype: class numbers for softmax, else one column per output.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -182,11 +182,10 @@ class Descent:
             threads,
             state.rule,
             state.moments,
-            accumulates=batch_size > block_rows,
+            has_gradient=batch_size > block_rows or issparse(X),
         )
-        workspace.take_inputs(X)
+        samples = workspace.take_samples(X, targets, sample_weight, self.order)
         plan = workspace.plan
-        plan["samples"] = n_samples
         plan["batch_size"] = batch_size
         plan["blocks"] = max(1, FLOPS_PER_LAUNCH // max(1, network.flops(block_rows)))
         plan["activation"] = activations.CODES[settings.activation]
@@ -195,9 +194,6 @@ class Descent:
         for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon"):
             plan[name] = getattr(settings, name)
         self._permutation = np.empty_like(self.order)
-        weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
-        plan["target_columns"] = targets.shape[1]
-        samples = Samples(targets.reshape(-1), weights, self.order)
         arguments = (
             workspace.plans,
             workspace.layers,

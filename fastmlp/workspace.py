@@ -1,6 +1,7 @@
 """Workspace: the tables and buffers a fit or a prediction needs beside the parameters."""
 
 import numpy as np
+from scipy.sparse import issparse
 
 from fastmlp.engine.config import target
 from fastmlp.engine.optimizers import MOMENTS
@@ -24,8 +25,8 @@ class Workspace:
         A code of `engine.optimizers`; without one the workspace serves predictions only.
     moments : list of Network
         Optimizer state, as many as `optimizer` needs.
-    accumulates : bool
-        Whether batches are larger than a block, so that a gradient buffer is needed.
+    has_gradient : bool
+        Whether a gradient buffer is needed: for batches of several blocks, and for sparse X.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Workspace:
         threads: int,
         optimizer: int | None = None,
         moments: list[Network] | None = None,
-        accumulates: bool = False,
+        has_gradient: bool = False,
     ):
         self.network = network
         self.block_rows = block_rows
@@ -52,8 +53,10 @@ class Workspace:
         self.plans = np.zeros(1, dtype=plan_dtype(network.dtype.type))
         self.plan = self.plans[0]
         self.plan["threads"], self.plan["block_rows"] = threads, block_rows
-        self.buffers = self._make_buffers(threads, optimizer, moments or [], accumulates)
+        self.buffers = self._make_buffers(threads, optimizer, moments or [], has_gradient)
         self.rows = self._make_rows(trains=optimizer is not None)
+        if optimizer is not None:
+            self.follow_parameters()
 
     def _unit_rows(self, index: int) -> int:
         """Rows of W in a unit of layer `index`: whole tiles, and whole vectors of W^T."""
@@ -78,7 +81,7 @@ class Workspace:
         goals = done[-1] * np.arange(threads + 1) / threads
         return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
 
-    def _make_buffers(self, threads, optimizer, moments, accumulates) -> Buffers:
+    def _make_buffers(self, threads, optimizer, moments, has_gradient) -> Buffers:
         dtype, widest = self.network.dtype, int(self.layers["stride"].max())
         outputs = 0
         for layer in self.layers:
@@ -95,27 +98,26 @@ class Workspace:
         first, second = [*moments, unused, unused][:2]
         return Buffers(
             parameters=self.network.parameters,
-            transposed=self.network.transposed() if trains else empty,
+            transposed=aligned_zeros(self.network.transposed_size if trains else 0, dtype),
             first_moment=first,
             second_moment=second,
-            gradient=aligned_zeros(self.network.parameters.size, dtype) if accumulates else empty,
+            gradient=aligned_zeros(self.network.parameters.size, dtype) if has_gradient else empty,
             activations=aligned_zeros(outputs, dtype),
             deltas=aligned_zeros(outputs if trains else 0, dtype),
             scratch=aligned_zeros(int(self.plan["scratch"]) * threads if trains else 0, dtype),
             zeros=aligned_zeros(widest, dtype),
             row_losses=np.zeros(self.block_rows if trains else 0),
-            norms=self._norms() if trains else np.zeros(0),
+            norms=np.zeros(len(self.units) if trains else 0),
         )
 
-    def _norms(self) -> np.ndarray:
-        """Squared norm of the weights of each unit, 0 for biases."""
-        norms = np.zeros(len(self.units))
+    def follow_parameters(self) -> None:
+        """Renew W^T and the squared norm of each unit's weights, after a change from outside."""
+        self.network.transpose_into(self.buffers.transposed)
         for index, unit in enumerate(self.units):
             if not unit["is_bias"]:
                 rows = slice(unit["first"], unit["first"] + unit["rows"])
                 weights = self.network.coefs[unit["layer"]][rows].astype(np.float64, copy=False)
-                norms[index] = np.vdot(weights, weights)
-        return norms
+                self.buffers.norms[index] = np.vdot(weights, weights)
 
     def _make_rows(self, trains: bool) -> np.ndarray:
         """Addresses of every layer's input and delta rows; the kernel fills in those of X."""
@@ -135,13 +137,38 @@ class Workspace:
         self.plan["ones_rows"] = 2 * count * block
         return table.ravel()
 
-    def take_inputs(self, X: np.ndarray) -> None:
-        """Point the plan at X (samples, n_in), whose rows are contiguous; keeps X alive."""
-        self._inputs = X
-        self.plan["samples"] = X.shape[0]
-        self.plan["inputs"], self.plan["input_stride"] = X.ctypes.data, X.strides[0]
+    def take_samples(self, X, targets=None, weights=None, order=None) -> Samples:
+        """Point the plan at X and gather what the kernels read of the samples.
 
-    def no_samples(self) -> Samples:
-        """What stands for targets, weights and order in a prediction."""
-        dtype = self.network.dtype
-        return Samples(np.empty(0, dtype), np.empty(0, dtype), np.empty(0, np.int64))
+        Parameters
+        ----------
+        X : ndarray or CSR of shape (n_samples, n_in)
+            As `inference.rows_in_place` gives it; kept alive here.
+        targets : ndarray of shape (n_samples, n_columns), optional
+        weights : ndarray of shape (n_samples,), optional
+            None weighs each sample 1.
+        order : int64 ndarray, optional
+            Which samples, and in which order; None takes all as they come.
+
+        Returns
+        -------
+        Samples
+        """
+        self._inputs, dtype, plan = X, self.network.dtype, self.plan
+        plan["samples"] = X.shape[0] if order is None else order.size
+        plan["is_sparse"] = issparse(X)
+        if issparse(X):
+            values, columns, row_starts = X.data, X.indices, X.indptr
+        else:
+            plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
+            values = columns = row_starts = ()
+        if targets is not None:
+            plan["target_columns"] = targets.shape[1]
+        return Samples(
+            targets=np.empty(0, dtype) if targets is None else targets.reshape(-1),
+            weights=np.empty(0, dtype) if weights is None else weights,
+            order=np.empty(0, np.int64) if order is None else order,
+            values=np.asarray(values, dtype),
+            columns=np.asarray(columns, np.int32),
+            row_starts=np.asarray(row_starts, np.int64),
+        )

@@ -20,6 +20,7 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.optimizers import step_size
+from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_launch, barrier
 from fastmlp.engine.tile import window
 
@@ -31,14 +32,28 @@ def _sample(samples, position):
 
 
 @njit(**JIT)
-def _forward(plan, layers, rows, samples, buffers, start, first, last):
-    """Take rows `first` to `last` of the block that begins at `start` through all layers."""
+def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
+    """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
     for m in range(first, last):
         sample = _sample(samples, start + m)
-        rows[layers[0].input_rows + m] = plan.inputs + plan.input_stride * sample
+        if plan.is_sparse:
+            z = window(buffers.activations, layer.outputs + m * layer.stride, layer.stride)
+            forward_sparse_row(layer, samples, sample, buffers.parameters, z)
+        else:
+            rows[layer.input_rows + m] = plan.inputs + plan.input_stride * sample
+    if not plan.is_sparse:
+        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+
+
+@njit(**JIT)
+def _forward(plan, layers, rows, samples, buffers, start, first, last):
+    """Take rows `first` to `last` of the block that begins at `start` through all layers."""
     for index in range(layers.size):
         layer = layers[index]
-        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+        if index == 0:
+            _input_layer(plan, layer, rows, samples, buffers, start, first, last)
+        else:
+            forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
         z = window(
             buffers.activations,
             layer.outputs + first * layer.stride,
@@ -63,7 +78,7 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
             delta[j] = outputs[j]
         weight = samples.weights[sample] if samples.weights.size else one
         y = window(samples.targets, sample * plan.target_columns, plan.target_columns)
-        buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight, layer.n_out)
+        buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight)
 
 
 @njit(**JIT)
@@ -104,6 +119,21 @@ def _sum(values, count):
 
 
 @njit(**JIT)
+def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, end_unit):
+    """gradient += x^T delta of the block, for this thread's rows of the first layer's dW."""
+    first, end = layer.n_in, 0
+    for u in range(first_unit, end_unit):
+        unit = units[u]
+        if unit.layer == 0 and not unit.is_bias:
+            first = min(first, unit.first)
+            end = max(end, unit.first + unit.rows)
+    for m in range(depth):
+        delta = window(buffers.deltas, layer.outputs + m * layer.stride, layer.stride)
+        sample = _sample(samples, start + m)
+        add_sparse_row(layer, samples, sample, delta, buffers.gradient, first, end)
+
+
+@njit(**JIT)
 def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 
@@ -111,14 +141,22 @@ def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, 
     """
     scratch, depth, is_first, is_last = block
     at, count = unit_span(layer, unit)
+    gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if is_last:
         prefetch_unit(plan.optimizer, buffers, at, count)
-    weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first)
-    if is_last:
-        update_unit(plan, layer, unit, index, buffers, scratch, scale, eta)
+    if not gathered:
+        weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first)
+        sums = window(buffers.scratch, scratch, count)
     else:
+        sums = window(buffers.gradient, at, count)
+    if is_last:
+        update_unit(plan, layer, unit, index, buffers, sums, scale, eta)
+        if gathered:  # sums of the next batch begin at zero
+            for i in range(count):
+                sums[i] = 0
+    elif not gathered:
         for i in range(count):
-            buffers.gradient[at + i] = buffers.scratch[scratch + i]
+            buffers.gradient[at + i] = sums[i]
 
 
 @kernel
@@ -179,7 +217,10 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         step += is_last
         eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step)
         block = scratch, depth, is_first, is_last
-        for u in range(shares[thread], shares[thread + 1]):
+        first_unit, end_unit = shares[thread], shares[thread + 1]
+        if plan.is_sparse:
+            _sparse_gradient(layers[0], units, samples, buffers, start, depth, first_unit, end_unit)
+        for u in range(first_unit, end_unit):
             layer = layers[units[u].layer]
             _gradient_and_update(
                 plan, layer, units[u], u, rows, buffers, block, real(scale), real(eta)

@@ -202,8 +202,8 @@ def _transpose_unit(layer, unit, parameters, transposed):
 
 
 @njit(**JIT)
-def update_unit(plan, layer, unit, index, buffers, scratch, scale, eta):
-    """Step the unit's parameters by the sums in `scratch`; renew W^T and the unit's norm."""
+def update_unit(plan, layer, unit, index, buffers, sums, scale, eta):
+    """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
     parameters = buffers.parameters
     real = parameters.dtype.type
     at, count = unit_span(layer, unit)
@@ -213,7 +213,7 @@ def update_unit(plan, layer, unit, index, buffers, scratch, scale, eta):
         weights,
         window(buffers.first_moment, at, count),
         window(buffers.second_moment, at, count),
-        window(buffers.scratch, scratch, count),
+        sums,
         real(0) if unit.is_bias else plan.alpha,
         scale,
         eta,

@@ -12,8 +12,8 @@ from fastmlp.engine.activations import exponential, logistic_function
 from fastmlp.engine.config import JIT
 from fastmlp.engine.tile import address_of, lanes_of, row_max, row_sum, window
 
-SOFTMAX, LOGISTIC = range(2)
-CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC}
+SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
+CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
 
 
 @njit(**JIT)
@@ -43,16 +43,6 @@ def _softmax(values, rows, n_out, stride):
 
 
 @njit(**JIT)
-def _logistic(values, rows, n_out, stride):
-    """a = 1 / (1 + exp(-z)); the padding after `n_out` becomes 0."""
-    for i in range(values.size):
-        values[i] = logistic_function(values[i])
-    for m in range(rows):
-        for j in range(m * stride + n_out, (m + 1) * stride):
-            values[j] = 0
-
-
-@njit(**JIT)
 def apply_output(output, values, rows, n_out, stride):
     """Turn the logits of `rows` rows into the network's outputs, in place.
 
@@ -65,45 +55,100 @@ def apply_output(output, values, rows, n_out, stride):
     """
     if output == SOFTMAX:
         _softmax(values, rows, n_out, stride)
-    else:
-        _logistic(values, rows, n_out, stride)
+    elif output == LOGISTIC:  # a = 1 / (1 + exp(-z))
+        for i in range(values.size):
+            values[i] = logistic_function(values[i])
+    elif output == EXPONENTIAL:  # a = exp(z)
+        for i in range(values.size):
+            values[i] = exponential(values[i])
+    if output in (LOGISTIC, EXPONENTIAL):
+        for m in range(rows):
+            for j in range(m * stride + n_out, (m + 1) * stride):
+                values[j] = 0
 
 
 @njit(**JIT)
-def row_loss_and_delta(output, a, y, weight, n_out):
+def _cross_entropy(a, label):
+    """-log a[label]"""
+    low, high = _probability_bounds(a)
+    return -math.log(min(max(a[label], low), high))
+
+
+@njit(**JIT)
+def _binary_cross_entropy(a, y):
+    """-y log a - (1 - y) log(1 - a), summed over the outputs."""
+    low, high = _probability_bounds(a)
+    loss = 0.0
+    for j in range(y.size):
+        p = min(max(a[j], low), high)
+        if y[j] > 0:
+            loss -= y[j] * math.log(p)
+        if y[j] < 1:
+            loss -= (1 - y[j]) * math.log(1 - p)
+    return loss
+
+
+@njit(**JIT)
+def _half_squared_error(a, y):
+    """(a - y)^2 / 2, averaged over the outputs."""
+    loss = 0.0
+    for j in range(y.size):
+        error = float(a[j]) - y[j]
+        loss += error * error
+    return 0.5 * loss / y.size
+
+
+@njit(**JIT)
+def _half_poisson_deviance(a, y):
+    """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0."""
+    loss = 0.0
+    for j in range(y.size):
+        loss += a[j] - y[j]
+        if y[j] != 0:
+            loss += y[j] * math.log(y[j] / a[j])
+    return loss
+
+
+@njit(**JIT)
+def _probability_bounds(a):
+    """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
+    eps = np.finfo(a.dtype).eps
+    return a.dtype.type(eps), a.dtype.type(1 - eps)
+
+
+@njit(**JIT)
+def row_loss_and_delta(output, a, y, weight):
     """Loss of one row; its outputs `a` become delta = (a - y) * weight.
 
     Parameters
     ----------
+    output : int
+        One of `CODES`; it brings its canonical loss: cross-entropy, binary cross-entropy, half
+        the squared error, half the Poisson deviance.
     a : array of stride elements
         Outputs of `apply_output`.
     y : array
-        The class's number for softmax, else `n_out` targets in [0, 1].
+        The class's number for softmax, else the target of each output.
     weight : float
         The row's sample weight.
 
     Returns
     -------
     float
-        Cross-entropy times the weight. Probabilities are kept off 0 and 1 by the type's epsilon,
-        as scikit-learn does, so that it stays finite.
+        The loss times the weight; finite for any logits of a classifier.
     """
-    eps = np.finfo(a.dtype).eps
-    low, high = a.dtype.type(eps), a.dtype.type(1 - eps)
-    loss = 0.0
     if output == SOFTMAX:
         label = int(y[0])
-        # loss = -log a[label]
-        loss = -math.log(min(max(a[label], low), high))
+        loss = _cross_entropy(a, label)
         a[label] -= a.dtype.type(1)
     else:
-        for j in range(n_out):
-            # loss = -y log a - (1 - y) log(1 - a)
-            p = min(max(a[j], low), high)
-            if y[j] > 0:
-                loss -= y[j] * math.log(p)
-            if y[j] < 1:
-                loss -= (1 - y[j]) * math.log(1 - p)
+        if output == LOGISTIC:
+            loss = _binary_cross_entropy(a, y)
+        elif output == IDENTITY:
+            loss = _half_squared_error(a, y)
+        else:
+            loss = _half_poisson_deviance(a, y)
+        for j in range(y.size):
             a[j] -= y[j]
     for j in range(a.size):
         a[j] *= weight

@@ -9,8 +9,9 @@ from numba import njit
 
 from fastmlp.engine.config import FASTMATH, JIT
 
-SGD, MOMENTUM, NESTEROV, ADAM = range(4)
-MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2}  # arrays of state beside the weights
+SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
+# Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.
+MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @njit(**JIT)
@@ -54,6 +55,9 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
         for i in range(weights.size):
             g = (sums[i] + penalty * weights[i]) * scale
             weights[i] -= eta * g
+    elif optimizer == GRADIENT:
+        for i in range(weights.size):
+            first[i] = (sums[i] + penalty * weights[i]) * scale
     else:
         mu = plan.momentum
         ahead = optimizer == NESTEROV

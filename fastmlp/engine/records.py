@@ -37,7 +37,8 @@ def plan_dtype(real: type) -> np.dtype:
         "blocks",  # how many row blocks a launch may take
         "batch_size",
         "block_rows",  # rows that pass through the layers together; a larger batch takes several
-        "inputs",  # address of X
+        "is_sparse",
+        "inputs",  # address of X, unless sparse
         "input_stride",  # bytes
         "target_columns",
         "activation",
@@ -58,7 +59,8 @@ def plan_dtype(real: type) -> np.dtype:
 
 # Flat targets (samples * target_columns) and weights (samples) in the working type; order (samples)
 # of int64. Empty weights mean one each, an empty order means as they come.
-Samples = namedtuple("Samples", ["targets", "weights", "order"])
+# values, columns (int32) and row_starts (int64) are those of a sparse X, and empty for a dense one.
+Samples = namedtuple("Samples", "targets weights order values columns row_starts")
 
 # Flat arrays of the working type; row_losses and norms are float64.
 Buffers = namedtuple(
@@ -68,7 +70,7 @@ Buffers = namedtuple(
         "transposed",
         "first_moment",
         "second_moment",
-        "gradient",  # like parameters; only for batches of several row blocks
+        "gradient",  # like parameters; only for batches of several row blocks and sparse X
         "activations",
         "deltas",
         "scratch",

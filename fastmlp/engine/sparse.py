@@ -1,0 +1,62 @@
+"""The input layer for X in compressed sparse rows: only the non-zeros are touched.
+
+`samples` holds the non-zeros: values and, in rising order within a row, their columns; those of
+row i stand between row_starts[i] and row_starts[i + 1].
+"""
+
+from numba import njit
+
+from fastmlp.engine.config import JIT
+from fastmlp.engine.tile import multiply_add, window
+
+
+@njit(**JIT)
+def _add_scaled(total, factor, row):
+    """total += factor * row, each element one multiply-add."""
+    for j in range(total.size):
+        total[j] = multiply_add(factor, row[j], total[j])
+
+
+@njit(**JIT)
+def forward_sparse_row(layer, samples, sample, parameters, z):
+    """z = x W + b for one row x; the same chain of sums as for a dense row, zeros left out.
+
+    Parameters
+    ----------
+    layer : record of LAYER
+        The first layer.
+    sample : int
+        Which row of X.
+    parameters : flat array
+    z : array of stride elements
+        Written.
+    """
+    bias = window(parameters, layer.bias, layer.stride)
+    for j in range(z.size):
+        z[j] = bias[j]
+    for k in range(samples.row_starts[sample], samples.row_starts[sample + 1]):
+        at = layer.weights + samples.columns[k] * layer.stride
+        _add_scaled(z, samples.values[k], window(parameters, at, layer.stride))
+
+
+@njit(**JIT)
+def _lower_bound(columns, start, stop, column):
+    """First k from `start` to `stop` with columns[k] >= column."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if columns[middle] < column:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@njit(**JIT)
+def add_sparse_row(layer, samples, sample, delta, gradient, first, end):
+    """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
+    stop = samples.row_starts[sample + 1]
+    k = _lower_bound(samples.columns, samples.row_starts[sample], stop, first)
+    while k < stop and samples.columns[k] < end:
+        at = layer.weights + samples.columns[k] * layer.stride
+        _add_scaled(window(gradient, at, layer.stride), samples.values[k], delta)
+        k += 1

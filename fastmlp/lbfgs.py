@@ -1,0 +1,85 @@
+"""The quasi-Newton solver: SciPy's L-BFGS-B on the kernels' loss and gradient over all samples."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.optimize
+from sklearn.utils.optimize import _check_optimize_result
+
+from fastmlp.engine.optimizers import GRADIENT
+from fastmlp.network import Network
+from fastmlp.training import Descent, OptimizerState, Settings
+
+
+class LossAndGradient:
+    """The mean loss and its gradient as functions of the packed parameters.
+
+    Parameters
+    ----------
+    network : Network
+        Takes on every point that is asked for.
+    settings : Settings
+        Activation, alpha and n_jobs count.
+    output : str
+        Output activation, which brings its canonical loss.
+    X, targets, sample_weight
+        As `training.Descent` takes them.
+
+    Notes
+    -----
+    A context manager: threads live inside.
+    """
+
+    def __init__(self, network, settings: Settings, output: str, X, targets, sample_weight):
+        self.network = network
+        self.gradient = Network(network.layer_sizes, network.dtype)
+        state = OptimizerState(GRADIENT, 0.0, 0, [self.gradient])
+        one_batch = replace(settings, batch_size=X.shape[0])
+        self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
+
+    def __enter__(self) -> "LossAndGradient":
+        self.descent.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.descent.__exit__(*exception)
+
+    def __call__(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss and gradient (n_parameters,) at `packed` (n_parameters,)."""
+        self.network.unpack(packed)
+        self.descent.workspace.follow_parameters()
+        return self.descent.epoch(), self.gradient.pack()
+
+
+def minimize(
+    network, settings: Settings, output: str, X, targets, sample_weight, max_fun: int
+) -> tuple[float, int]:
+    """Train `network` in place.
+
+    Parameters
+    ----------
+    network, settings, output, X, targets, sample_weight
+        As `LossAndGradient` takes them.
+    max_fun : int
+        Most evaluations of the loss.
+
+    Returns
+    -------
+    loss : float
+    n_iter : int
+
+    Warns
+    -----
+    ConvergenceWarning
+        If max_iter iterations or max_fun evaluations were not enough.
+    """
+    with LossAndGradient(network, settings, output, X, targets, sample_weight) as function:
+        result = scipy.optimize.minimize(
+            function,
+            network.pack(),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
+        )
+    network.unpack(result.x)
+    return float(result.fun), _check_optimize_result("lbfgs", result, settings.max_iter)
