@@ -1,0 +1,219 @@
+"""Many threads, forked and spawned processes, interrupts: the same bytes, nothing hangs."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numba
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from fastmlp import MLPClassifier
+from fastmlp.threads import available_threads
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+CHILD_SECONDS = 120  # a child that has not ended by then hangs
+
+
+def fitted(n_jobs=None, seed=0, max_iter=4):
+    return MLPClassifier((100,), max_iter=max_iter, random_state=seed, n_jobs=n_jobs).fit(X, Y)
+
+
+def fingerprint(n_jobs=None, seed=0):
+    model = fitted(n_jobs, seed)
+    return model.coefs_[0].tobytes() + model.predict_proba(X).tobytes()
+
+
+def in_forked_child(function):
+    """Run `function` after os.fork; True if it returned there within the time allowed."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + CHILD_SECONDS
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def test_eight_threads_fit_at_once():
+    jobs = [(n_jobs, seed) for seed, n_jobs in enumerate([1, 2, None, 3, 1, 2, None, 2])]
+    alone = [fingerprint(1, seed) for _, seed in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda job: fingerprint(*job), jobs))
+    assert together == alone and len(set(alone)) == len(alone)
+
+
+def test_sixteen_threads_predict_with_one_model():
+    model = fitted()
+    expected = model.predict_proba(X)
+
+    def serve(seed):
+        random_state = np.random.RandomState(seed)
+        for _ in range(200):
+            rows = random_state.randint(0, len(X), random_state.randint(1, 60))
+            if model.predict_proba(X[rows]).tobytes() != expected[rows].tobytes():
+                return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(serve, range(16)))
+
+
+def test_fit_and_predict_after_fork():
+    model, expected = fitted(2), fingerprint(2)
+    proba = model.predict_proba(X).tobytes()
+
+    def child():
+        assert model.predict_proba(X).tobytes() == proba
+        assert fingerprint(2) == expected
+
+    assert in_forked_child(child)
+
+
+def test_fork_while_another_thread_is_in_a_fit():
+    expected = fingerprint(2)
+    stop, started = threading.Event(), threading.Event()
+
+    def keep_fitting():
+        while not stop.is_set():
+            fitted(2)
+            started.set()
+
+    thread = threading.Thread(target=keep_fitting)
+    thread.start()
+    try:
+        started.wait()
+
+        def child():
+            assert fingerprint(2) == expected
+
+        assert all(in_forked_child(child) for _ in range(5))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_four_workers_forked_from_a_warm_parent_serve_together():
+    model = fitted(2)
+    proba = model.predict_proba(X).tobytes()
+    context = multiprocessing.get_context("fork")
+
+    def serve(queue):
+        same = all(model.predict_proba(X).tobytes() == proba for _ in range(20))
+        queue.put(same)
+
+    queue = context.Queue()
+    workers = [context.Process(target=serve, args=(queue,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    assert all(queue.get(timeout=CHILD_SECONDS) for _ in workers)
+    for worker in workers:
+        worker.join()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_start_methods(method):
+    expected = [fingerprint(1, seed) for seed in (0, 1)]
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.starmap_async(fingerprint, [(2, 0), (2, 1)]).get(CHILD_SECONDS) == expected
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_joblib_backends(backend):
+    expected = [fingerprint(1, seed) for seed in range(4)]
+    results = joblib.Parallel(n_jobs=2, backend=backend)(
+        joblib.delayed(fingerprint)(None, seed) for seed in range(4)
+    )
+    assert results == expected
+
+
+def test_limits_on_threads_are_honoured(monkeypatch):
+    assert available_threads(5) == 5
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
+    assert (available_threads(None), available_threads(-1), available_threads(-3)) == (8, 8, 6)
+    assert available_threads(-20) == 1
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    assert available_threads(None) == 3
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    assert available_threads(None) == 2
+
+
+def test_inner_limit_of_loky_is_honoured():
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        counts = joblib.Parallel(n_jobs=2)(joblib.delayed(available_threads)(None) for _ in "ab")
+    assert counts == [1, 1]
+
+
+def test_affinity_is_honoured():
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from fastmlp.threads import available_threads; print(available_threads(None))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) == 1
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time, warnings
+import numpy as np
+from fastmlp import MLPClassifier
+X = np.random.RandomState(0).rand(100_000, 784).astype(np.float32)
+y = np.arange(100_000) % 10
+model = MLPClassifier((500,), max_iter=1000, random_state=0)
+MLPClassifier((500,), max_iter=1).fit(X[:500], y[:500])
+sent = []
+def send():
+    time.sleep(1.0)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=send).start()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.fit(X, y)
+late = time.perf_counter() - sent[0]
+assert any("interrupted" in str(w.message) for w in caught), [str(w.message) for w in caught]
+assert np.isfinite(model.predict_proba(X[:100])).all()
+assert threading.active_count() == 1, threading.enumerate()
+model.set_params(max_iter=1).fit(X[:5000], y[:5000])
+print(late)
+"""
+
+
+def test_ctrl_c_ends_a_large_epoch_soon():
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=CHILD_SECONDS,
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < CHILD_SECONDS / 4  # the exact delay is a benchmark's matter
+
+
+def test_no_thread_is_left_after_fit_and_predict():
+    before = threading.active_count()
+    fitted(4).predict(X)
+    assert threading.active_count() == before
