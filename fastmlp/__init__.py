@@ -1,6 +1,6 @@
 """Multilayer perceptrons for CPUs, compatible with scikit-learn."""
 
 from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.version import __version__
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
-__version__ = "0.1.0"
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]

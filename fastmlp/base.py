@@ -1,11 +1,14 @@
 """BaseMLP: what classifier and regressor share around the training loop. No arithmetic."""
 
+import contextlib
+import warnings
 from abc import ABC, abstractmethod
 from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils import check_random_state
@@ -15,6 +18,7 @@ from fastmlp import lbfgs
 from fastmlp.inference import predict_outputs, rows_in_place
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Progress, Settings, descend
+from fastmlp.version import __version__
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)), for the logistic function
@@ -256,7 +260,16 @@ class BaseMLP(BaseEstimator, ABC):
         network = self.__dict__.get("_fitted_network")
         if network is not None and network.owns(self.coefs_, self.intercepts_):
             return network
-        return Network.from_arrays(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
+        dtype = np.result_type(np.float32, *self.coefs_, *self.intercepts_)
+        dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
+        network = Network.from_arrays(self.coefs_, self.intercepts_, dtype)
+        expected = self.n_features_in_, self.n_outputs_
+        if (network.layer_sizes[0], network.layer_sizes[-1]) != expected:
+            raise ValueError(
+                f"coefs_ lead from {network.layer_sizes[0]} features to {network.layer_sizes[-1]} "
+                f"outputs; {expected[0]} and {expected[1]} were fitted"
+            )
+        return network
 
     def _progress(self) -> Progress:
         """What the attributes tell of the fit so far."""
@@ -315,13 +328,27 @@ class BaseMLP(BaseEstimator, ABC):
         """Arrays and builtins only; views become arrays of their own."""
         state = super().__getstate__().copy()
         state.pop("_fitted_network", None)
+        state["_fastmlp_version"] = __version__
+        for name in ("coefs_", "intercepts_"):
+            if name in state:
+                state[name] = [np.array(each, order="C") for each in state[name]]
         if "_optimizer" in state:
             state["_optimizer"] = state["_optimizer"].as_arrays()
         return state
 
     def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        version = state.pop("_fastmlp_version", "unknown")
+        if version != __version__:
+            warning = InconsistentVersionWarning(
+                estimator_name=type(self).__name__,
+                current_sklearn_version=f"{__version__} of fastmlp",
+                original_sklearn_version=f"{version} of fastmlp",
+            )
+            warnings.warn(warning, stacklevel=2)
         super().__setstate__(state)
         if isinstance(self.__dict__.get("_optimizer"), dict):
             self._optimizer = OptimizerState.from_arrays(self._optimizer)
         if "coefs_" in self.__dict__:
-            self._take_network(self._network())
+            with contextlib.suppress(ValueError, TypeError):  # predict will say what is wrong
+                self._take_network(self._network())

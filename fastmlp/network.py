@@ -74,9 +74,28 @@ class Network:
 
     @classmethod
     def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
-        """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,)."""
+        """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,).
+
+        Raises
+        ------
+        ValueError
+            If there are none, if their shapes do not follow on each other, or if one is not finite.
+        """
+        coefs = [np.asarray(coef, dtype=dtype) for coef in coefs]
+        intercepts = [np.asarray(intercept, dtype=dtype) for intercept in intercepts]
+        if not coefs or len(coefs) != len(intercepts) or any(coef.ndim != 2 for coef in coefs):
+            raise ValueError(
+                "a network needs a matrix of weights and a vector of biases for each layer; got "
+                f"{[coef.shape for coef in coefs]} and {[each.shape for each in intercepts]}"
+            )
         network = cls([coefs[0].shape[0], *(coef.shape[1] for coef in coefs)], dtype)
-        for own, given in zip(network.arrays(), [*coefs, *intercepts], strict=True):
+        for own, given in zip(network.arrays(), coefs + intercepts, strict=True):
+            if own.shape != given.shape:
+                raise ValueError(
+                    f"weights or biases of shape {given.shape} stand where {own.shape} is needed"
+                )
+            if not np.isfinite(given).all():
+                raise ValueError("weights or biases hold NaN or infinity")
             own[...] = given
         return network
 

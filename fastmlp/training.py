@@ -134,7 +134,10 @@ class OptimizerState:
 
     def as_arrays(self) -> dict:
         """Builtins and arrays of the parameters' shapes, for pickles."""
-        moments = [[list(moment.coefs), list(moment.intercepts)] for moment in self.moments]
+        moments = [
+            [[np.array(each, order="C") for each in arrays] for arrays in pair]
+            for pair in ((moment.coefs, moment.intercepts) for moment in self.moments)
+        ]
         return {**vars(self), "moments": moments}
 
     @classmethod

@@ -91,9 +91,15 @@ class Workspace:
         headroom = target().tallest_single * widest
         unit_rows = max(self._unit_rows(index) for index in range(len(self.layers)))
         self.plan["headroom"], self.plan["scratch"] = headroom, headroom + unit_rows * widest
-        moments = [moment.parameters for moment in moments]
         if trains and len(moments) != MOMENTS[optimizer]:
             raise ValueError(f"optimizer needs {MOMENTS[optimizer]} moments, got {len(moments)}")
+        for moment in moments:
+            if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, dtype):
+                raise ValueError(
+                    f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
+                    f"the network has {self.network.layer_sizes} of {dtype}"
+                )
+        moments = [moment.parameters for moment in moments]
         unused = self.network.parameters  # rules that have no such moment never touch it
         first, second = [*moments, unused, unused][:2]
         return Buffers(
