@@ -211,7 +211,10 @@ def test_probabilities_sum_to_one_at_huge_logits():
 
 def test_a_pandas_frame_keeps_its_feature_names():
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
-    model = make_pipeline(StandardScaler().set_output(transform="pandas"), small(max_iter=200, learning_rate_init=0.02))
+    model = make_pipeline(
+        StandardScaler().set_output(transform="pandas"),
+        small(max_iter=200, learning_rate_init=0.02),
+    )
     model.fit(frame, pd.Series(Y))
     np.testing.assert_array_equal(model[-1].feature_names_in_, ["a", "b", "c", "d"])
     assert model.score(frame, Y) > 0.9

@@ -5,6 +5,7 @@ gives an element the same bits wherever it stands.
 """
 
 import math
+from decimal import Decimal
 
 import numpy as np
 from numba import njit, types
@@ -40,10 +41,11 @@ def _expm1_parts_overload(x):
     mantissa = np.finfo(real).nmant
     rounder = real(1.5 * 2.0**mantissa)  # adding and taking it away rounds to an integer
     per_ln2 = real(1 / math.log(2))
-    # The high part has trailing zeros enough for k * high to be exact (Cody and Waite).
+    # The high part has trailing zeros enough for k * high to be exact (Cody and Waite); the low
+    # part needs more digits of ln 2 than a float has.
     bits = mantissa - 11
     high = real(math.floor(math.log(2) * 2**bits) / 2**bits)
-    low = real(math.log(2) - float(high))
+    low = real(Decimal(2).ln() - Decimal(float(high)))
     coefficients = tuple(real(1 / math.factorial(n)) for n in range(EXP_TERMS[real], 1, -1))
 
     def parts(x):

@@ -3,67 +3,104 @@
 import contextlib
 import functools
 import hashlib
+import os
 import pickle
+import uuid
 import warnings
 from pathlib import Path
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
 
 from fastmlp.engine.config import JIT
 
 DIGEST_BYTES = hashlib.sha256().digest_size
+NAME_CHARACTERS = 16  # of a digest, in a file's name
 
 
 @functools.cache
 def engine_digest() -> str:
     """SHA-256 of all engine sources: numba alone would miss a change in a callee's file."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-class _CheckedFile(IndexDataCacheFile):
-    """Cache files that are believed only if their checksum holds."""
+class KernelFiles:
+    """One file per compiled form of one kernel, believed only if its checksum holds.
 
-    def _dump(self, obj) -> bytes:
-        body = super()._dump(obj)
-        return hashlib.sha256(body).digest() + body
+    Sources and signature are part of a file's name and of its checksum. There is no index that
+    two processes could write over each other, and half a save is never taken for a whole one.
 
-    @staticmethod
-    def _checked(data: bytes) -> bytes:
-        checksum, body = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-        if hashlib.sha256(body).digest() != checksum:
-            raise OSError("checksum mismatch")
-        return body
+    Parameters
+    ----------
+    folder : Path
+    base : str
+        Beginning of the files' names.
+    stamp : str
+        Digest of the sources.
+    """
 
-    def _load_index(self) -> dict:
+    def __init__(self, folder: Path, base: str, stamp: str):
+        self.folder, self.base, self.stamp = folder, base, stamp
+
+    def _identity(self, key) -> bytes:
+        return hashlib.sha256(f"{self.stamp} {key!r}".encode()).digest()
+
+    def path(self, key) -> Path:
+        """Where the form for `key` is kept."""
+        stamp, form = self.stamp[:NAME_CHARACTERS], self._identity(key).hex()[:NAME_CHARACTERS]
+        return self.folder / f"{self.base}.{stamp}.{form}.nbc"
+
+    def saved(self) -> list[Path]:
+        """Files of the present sources."""
+        return list(self.folder.glob(f"{self.base}.{self.stamp[:NAME_CHARACTERS]}.*.nbc"))
+
+    def save(self, key, data) -> None:
+        """Write in one step, and remove what older sources left."""
+        body = self._identity(key) + dumps(data)
+        path = self.path(key)
+        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
-            with open(self._index_path, "rb") as file:
-                version = pickle.load(file)
-                if version != self._version:
-                    return {}
-                stamp, overloads = pickle.loads(self._checked(file.read()))
-        except Exception:  # garbage can raise anything when unpickled; it only costs a compilation
-            return {}
-        return overloads if stamp == self._source_stamp else {}
+            unfinished.write_bytes(hashlib.sha256(body).digest() + body)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        for stale in set(self.folder.glob(f"{self.base}.*.nbc")) - set(self.saved()):
+            with contextlib.suppress(OSError):  # somebody else may have removed it
+                stale.unlink()
 
-    def _load_data(self, name: str):
-        with open(self._data_path(name), "rb") as file:
-            return pickle.loads(self._checked(file.read()))
+    def load(self, key):
+        """The saved form, or None where there is none that can be believed."""
+        try:
+            data = self.path(key).read_bytes()
+        except OSError:
+            return None
+        checksum, body = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+        identity = self._identity(key)
+        if hashlib.sha256(body).digest() != checksum or not body.startswith(identity):
+            return None
+        try:
+            return pickle.loads(body[len(identity) :])
+        except Exception:  # a library that the pickle names has changed: compile anew
+            return None
+
+    def flush(self) -> None:
+        """Remove all files of the present sources."""
+        for path in self.saved():
+            path.unlink(missing_ok=True)
 
 
 class EngineCache(FunctionCache):
-    """numba's function cache, stale when any engine source has changed."""
+    """numba's function cache over `KernelFiles`."""
 
     def __init__(self, py_func):
         super().__init__(py_func)
-        self._cache_file = _CheckedFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=engine_digest(),
+        self._cache_file = KernelFiles(
+            Path(self.cache_path), self._impl.filename_base, engine_digest()
         )
 
     def save_overload(self, sig, data) -> None:
@@ -86,5 +123,4 @@ def cache_state(dispatcher) -> str:
     cache = getattr(dispatcher, "_cache", None)
     if not isinstance(cache, EngineCache):
         return "in memory only: no writable directory was found"
-    count = len(cache._cache_file._load_index())
-    return f"{cache.cache_path} ({count} compiled)"
+    return f"{cache.cache_path} ({len(cache._cache_file.saved())} compiled)"

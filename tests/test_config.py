@@ -1,0 +1,98 @@
+"""The instruction sets: how one is found, whether its tiles fit, and the kernels under others."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastmlp.engine.config import TILE_TABLE, Target, target, tile_shapes
+from fastmlp.engine.tile import WIDTH_RADIX
+
+TESTS = Path(__file__).parent
+ORACLE_TESTS = ["tile", "gemm", "activations", "losses", "optimizers"]
+REGISTERS = {"zmm": 32, "neon": 32, "ymm": 16, "xmm": 16}
+
+# Environments that make numba compile for another CPU, and the instruction set each has to give.
+# On x86 a name alone keeps the host's features; an empty list of them takes those away as well.
+if platform.machine().lower() in ("x86_64", "amd64"):
+    ENVIRONMENTS = [
+        ({"NUMBA_CPU_NAME": "haswell"}, "AVX2"),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, "AVX2"),
+        ({"NUMBA_CPU_NAME": "generic"}, "128-bit without FMA"),
+        ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, "128-bit without FMA"),
+        ({"NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": ""}, "AVX without FMA"),
+    ]
+    SWEPT = [ENVIRONMENTS[0], ENVIRONMENTS[3]]
+else:
+    ENVIRONMENTS = SWEPT = [({"NUMBA_CPU_NAME": "generic"}, "NEON")]
+
+
+def run(arguments, changes):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_CPU_")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**kept, **changes},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("changes, expected", ENVIRONMENTS)
+def test_target_is_what_numba_compiles_for(changes, expected):
+    code = "from fastmlp.engine.config import target; print(target().name)"
+    answer = run(["-c", code], changes)
+    assert answer.stdout.strip() == expected, answer.stderr
+
+
+@pytest.mark.parametrize("changes, expected", SWEPT)
+def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, tmp_path):
+    files = [str(TESTS / f"test_{name}.py") for name in ORACLE_TESTS]
+    arguments = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
+    answer = run(arguments, {**changes, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-1000:]
+    assert list(tmp_path.rglob("*train*.nbc"))  # compiled here and for this target
+
+
+def test_target_is_one_of_the_table():
+    assert target() in TILE_TABLE.values()
+
+
+@pytest.mark.parametrize("key", TILE_TABLE)
+def test_every_tile_fits_the_registers(key):
+    register, has_fma = key
+    entry = TILE_TABLE[key]
+    assert entry.has_fma == has_fma
+    broadcast, product = 1, 0 if has_fma else 1
+    for height, width in ((entry.tallest, entry.widest), (entry.tallest_single, 1)):
+        assert height * width + width + broadcast + product <= REGISTERS[register]
+
+
+@pytest.mark.parametrize("entry", TILE_TABLE.values())
+def test_heights_are_powers_of_two_that_nest(entry):
+    for height in (entry.tallest, entry.tallest_single):
+        assert height.bit_count() == 1
+    assert entry.tallest_single >= entry.tallest
+    assert 1 < entry.widest < WIDTH_RADIX
+
+
+@pytest.mark.parametrize("entry", TILE_TABLE.values())
+def test_shapes_hold_every_height_down_to_one_row(entry, monkeypatch):
+    monkeypatch.setattr("fastmlp.engine.config.target", lambda: entry)
+    shapes = tile_shapes()
+    assert len(set(shapes)) == len(shapes)
+    assert {width for _, width in shapes} == set(range(1, entry.widest + 1))
+    for width in range(1, entry.widest + 1):
+        tallest = entry.tallest_single if width == 1 else entry.tallest
+        heights = sorted(height for height, wide in shapes if wide == width)
+        assert heights == [2**i for i in range(tallest.bit_length())]
+
+
+def test_lanes_count_elements_of_a_register():
+    entry = Target("", vector_bytes=32, has_fma=True, widest=3, tallest=4, tallest_single=8)
+    assert entry.lanes(np.float32) == 8
+    assert entry.lanes(np.dtype(np.float64)) == 4

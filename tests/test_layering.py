@@ -1,0 +1,125 @@
+"""The house keeps its order: imports point downward, files stay short, what is public is told."""
+
+import ast
+import importlib
+import inspect
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+PACKAGE = Path(fastmlp.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 500
+
+# A module may import those of rows further down, and its neighbours in its own row.
+FLOORS = [
+    {"fastmlp", "fastmlp.__main__", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection"},
+    {"fastmlp.estimators", "fastmlp.base"},
+    {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs"},
+    {"fastmlp.workspace"},
+    {"fastmlp.network", "fastmlp.threads"},
+    {"fastmlp.engine"},
+]
+
+
+def module_name(path):
+    parts = ["fastmlp", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path): path for path in FILES}
+
+
+def tree_of(name):
+    return ast.parse(NAMES[name].read_text(encoding="utf-8"))
+
+
+def imported(name):
+    """Every module that a module's source imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:  # of a package, its modules; of a module, itself
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in NAMES else node.module)
+    return found
+
+
+def floor_of(name):
+    while True:
+        for number, floor in enumerate(FLOORS):
+            if name in floor:
+                return number
+        if name.count(".") < 2:  # a module without a place of its own
+            return None
+        name = name.rpartition(".")[0]
+
+
+def test_the_house_is_seen_whole():
+    assert {"fastmlp", "fastmlp.network", "fastmlp.engine", "fastmlp.engine.tile"} <= set(NAMES)
+    assert "fastmlp.engine.gemm" in imported("fastmlp.engine.epoch")
+    assert "fastmlp.engine.epoch" in imported("fastmlp.training")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_point_downward(name):
+    own = floor_of(name)
+    for other in imported(name) & set(NAMES):
+        below = floor_of(other)
+        if own is not None and below is not None:
+            assert below >= own, f"{name} imports {other}"
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {name: (imported(name) & set(NAMES)) - {name} for name in NAMES}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert order.index("fastmlp.engine.config") < order.index("fastmlp.engine.epoch")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("fastmlp.engine")])
+def test_the_engine_knows_nothing_of_the_house_above(name):
+    for other in imported(name):
+        root = other.split(".")[0]
+        assert root not in ("sklearn", "scipy", "joblib")
+        assert root != "fastmlp" or other.startswith("fastmlp.engine")
+
+
+@pytest.mark.parametrize("name", ["fastmlp.network", "fastmlp.workspace"])
+def test_tables_and_buffers_know_nothing_of_scikit_learn(name):
+    assert not [other for other in imported(name) if other.split(".")[0] == "sklearn"]
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted(Path(__file__).parent.rglob("*.py"))], ids=lambda path: path.name
+)
+def test_files_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def has_docstring(node):
+    """Whether a function or class begins with its docstring, or a class composes one."""
+    composed = [t for n in node.body if isinstance(n, ast.Assign) for t in n.targets]
+    return ast.get_docstring(node) or "__doc__" in {getattr(t, "id", None) for t in composed}
+
+
+def public(nodes, kinds):
+    return [n for n in nodes if isinstance(n, kinds) and not n.name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_public_has_a_docstring(name):
+    tree = tree_of(name)
+    assert ast.get_docstring(tree), name
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in public(tree.body, (*functions, ast.ClassDef)):
+        assert has_docstring(node), f"{name}.{node.name}"
+    for owner in public(tree.body, ast.ClassDef):
+        for node in public(owner.body, functions):
+            method = getattr(getattr(importlib.import_module(name), owner.name), node.name)
+            assert inspect.getdoc(method), f"{name}.{owner.name}.{node.name}"  # maybe inherited
