@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import pickle
+import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -99,9 +100,8 @@ class EngineCache(FunctionCache):
 
     def __init__(self, py_func):
         super().__init__(py_func)
-        self._cache_file = KernelFiles(
-            Path(self.cache_path), self._impl.filename_base, engine_digest()
-        )
+        name = f"{py_func.__module__}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
+        self._cache_file = KernelFiles(Path(self.cache_path), name, engine_digest())
 
     def save_overload(self, sig, data) -> None:
         try:
