@@ -1,6 +1,7 @@
 """What the benchmarks share: workloads, data, the machine's peak."""
 
 import functools
+import itertools
 import threading
 import time
 import warnings
@@ -39,7 +40,7 @@ def make_data(rows: int, features: int, classes: int, dtype) -> tuple[np.ndarray
 def epoch_flops(rows: int, features: int, hidden: tuple, classes: int) -> int:
     """Operations of the products that an epoch needs: forward, weight gradient, delta."""
     sizes = [features, *hidden, classes]
-    products = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+    products = [a * b for a, b in itertools.pairwise(sizes)]
     return 2 * rows * (3 * sum(products) - products[0])
 
 

@@ -1,5 +1,8 @@
 """Prediction: the network's outputs for rows of X."""
 
+import contextlib
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -64,20 +67,38 @@ def predict_outputs(
     """
     n_samples, n_out = X.shape[0], network.layer_sizes[-1]
     threads = useful_threads(n_jobs, network.flops(n_samples), FLOPS_PER_THREAD)
-    block_rows = min(-(-n_samples // threads), ROWS_PER_THREAD) * threads
-    workspace = Workspace(network, block_rows, threads)
-    samples = workspace.take_samples(X)
-    workspace.plan["activation"] = activations.CODES[activation]
-    workspace.plan["output"] = losses.CODES[output]
     outputs = np.empty((n_samples, n_out), dtype=network.dtype)
-    arguments = (
-        workspace.plans,
-        workspace.layers,
-        workspace.rows,
-        samples,
-        workspace.buffers,
-        outputs.reshape(-1),
-    )
-    with Team(epoch.predict, arguments, threads) as team:
-        team.launch()
+    with _workspace(network, threads) as workspace:
+        samples = workspace.take_samples(X)
+        workspace.plan["activation"] = activations.CODES[activation]
+        workspace.plan["output"] = losses.CODES[output]
+        arguments = (
+            workspace.plans,
+            workspace.layers,
+            workspace.rows,
+            samples,
+            workspace.buffers,
+            outputs.reshape(-1),
+        )
+        with Team(epoch.predict, arguments, threads, network.dtype.type) as team:
+            team.launch()
     return outputs
+
+
+# Workspaces of earlier predictions, by network and number of threads, for the next ones.
+_idle: WeakKeyDictionary[Network, dict[int, list[Workspace]]] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _workspace(network: Network, threads: int):
+    """A workspace that no other thread uses meanwhile."""
+    idle = _idle.setdefault(network, {}).setdefault(threads, [])
+    try:
+        workspace = idle.pop()
+    except IndexError:
+        workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
+    try:
+        yield workspace
+    finally:
+        workspace.let_go()
+        idle.append(workspace)

@@ -29,4 +29,7 @@ def available_threads(n_jobs: int | None) -> int:
 
 def useful_threads(n_jobs: int | None, flops: int, flops_per_thread: int) -> int:
     """Of the available threads, as many as have `flops_per_thread` operations to do."""
-    return max(1, min(available_threads(n_jobs), flops // flops_per_thread))
+    worth = flops // flops_per_thread
+    if worth <= 1 and n_jobs != 0:  # asking the system takes longer than a small prediction
+        return 1
+    return min(available_threads(n_jobs), worth)

@@ -12,7 +12,7 @@ from fastmlp.engine import activations, epoch, losses, optimizers
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
 from fastmlp.threads import useful_threads
-from fastmlp.workspace import Workspace
+from fastmlp.workspace import TrainingWorkspace
 
 BLOCK_ROWS = 1024  # a batch up to this size is one block: no gradient buffer, two barriers
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
@@ -179,7 +179,7 @@ class Descent:
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
         threads = useful_threads(settings.n_jobs, network.flops(block_rows), FLOPS_PER_THREAD)
-        self.workspace = workspace = Workspace(
+        self.workspace = workspace = TrainingWorkspace(
             network,
             block_rows,
             threads,
@@ -206,7 +206,7 @@ class Descent:
             samples,
             workspace.buffers,
         )
-        self.team = Team(epoch.train, arguments, threads)
+        self.team = Team(epoch.train, arguments, threads, network.dtype.type)
 
     def __enter__(self) -> "Descent":
         self.team.__enter__()

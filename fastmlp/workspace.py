@@ -1,5 +1,7 @@
 """Workspace: the tables and buffers a fit or a prediction needs beside the parameters."""
 
+import functools
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -8,11 +10,15 @@ from fastmlp.engine.optimizers import MOMENTS
 from fastmlp.engine.records import UNIT, Buffers, Samples, plan_dtype
 from fastmlp.network import Network, aligned_zeros, round_up
 
-ADDRESS_BYTES = 8
+
+@functools.cache
+def no_elements(dtype) -> np.ndarray:
+    """An empty array, which stands for something that is not given."""
+    return np.empty(0, dtype)
 
 
 class Workspace:
-    """Row tables, activations, deltas and the division of labour for one network.
+    """What a prediction needs: a row table, room for activations, and the plan.
 
     Parameters
     ----------
@@ -21,127 +27,49 @@ class Workspace:
         Rows that pass through the layers together.
     threads : int
         Threads that share the work.
-    optimizer : int, optional
-        A code of `engine.optimizers`; without one the workspace serves predictions only.
-    moments : list of Network
-        Optimizer state, as many as `optimizer` needs.
-    has_gradient : bool
-        Whether a gradient buffer is needed: for batches of several blocks, and for sparse X.
 
     Attributes
     ----------
     plan : record
         The only element of `plans`; see `engine.records.plan_dtype`.
-    plans, layers, units, shares, rows, buffers
+    plans, layers, rows, buffers
         What the kernels take.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        block_rows: int,
-        threads: int,
-        optimizer: int | None = None,
-        moments: list[Network] | None = None,
-        has_gradient: bool = False,
-    ):
-        self.network = network
-        self.block_rows = block_rows
+    def __init__(self, network: Network, block_rows: int, threads: int):
+        self.dtype, self.block_rows = network.dtype, block_rows
         self.layers = network.layers.copy()
-        self.units = self._make_units()
-        self.shares = self._make_shares(threads)
+        strides = self.layers["stride"]
+        ends = np.cumsum(block_rows * strides)
+        self.layers["outputs"] = ends - block_rows * strides
+        self.layers["input_rows"] = np.arange(len(strides)) * block_rows
         self.plans = np.zeros(1, dtype=plan_dtype(network.dtype.type))
         self.plan = self.plans[0]
         self.plan["threads"], self.plan["block_rows"] = threads, block_rows
-        self.buffers = self._make_buffers(threads, optimizer, moments or [], has_gradient)
-        self.rows = self._make_rows(trains=optimizer is not None)
-        if optimizer is not None:
-            self.follow_parameters()
-
-    def _unit_rows(self, index: int) -> int:
-        """Rows of W in a unit of layer `index`: whole tiles, and whole vectors of W^T."""
-        narrow = self.layers[index]["stride"] <= self.network.lanes
-        height = target().tallest_single if narrow else target().tallest
-        return height if index == 0 else max(height, self.network.lanes)
-
-    def _make_units(self) -> np.recarray:
-        units = []
-        for index, layer in enumerate(self.layers):
-            step = self._unit_rows(index)
-            starts = range(0, layer["n_in"], step)
-            units += [(index, first, min(step, layer["n_in"] - first), 0) for first in starts]
-            units.append((index, 0, 1, 1))
-        return np.array(units, dtype=UNIT)
-
-    def _make_shares(self, threads: int) -> np.ndarray:
-        """Cut the units into one contiguous range per thread, of about equal cost."""
-        tall = target().tallest
-        cost = round_up(self.units["rows"], tall) * self.layers["stride"][self.units["layer"]]
-        done = np.concatenate([[0], np.cumsum(cost)])
-        goals = done[-1] * np.arange(threads + 1) / threads
-        return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
-
-    def _make_buffers(self, threads, optimizer, moments, has_gradient) -> Buffers:
-        dtype, widest = self.network.dtype, int(self.layers["stride"].max())
-        outputs = 0
-        for layer in self.layers:
-            layer["outputs"] = outputs
-            outputs += self.block_rows * layer["stride"]
-        empty, trains = np.empty(0, dtype), optimizer is not None
-        headroom = target().tallest_single * widest
-        unit_rows = max(self._unit_rows(index) for index in range(len(self.layers)))
-        self.plan["headroom"], self.plan["scratch"] = headroom, headroom + unit_rows * widest
-        if trains and len(moments) != MOMENTS[optimizer]:
-            raise ValueError(f"optimizer needs {MOMENTS[optimizer]} moments, got {len(moments)}")
-        for moment in moments:
-            if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, dtype):
-                raise ValueError(
-                    f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
-                    f"the network has {self.network.layer_sizes} of {dtype}"
-                )
-        moments = [moment.parameters for moment in moments]
-        unused = self.network.parameters  # rules that have no such moment never touch it
-        first, second = [*moments, unused, unused][:2]
-        return Buffers(
-            parameters=self.network.parameters,
-            transposed=aligned_zeros(self.network.transposed_size if trains else 0, dtype),
-            first_moment=first,
-            second_moment=second,
-            gradient=aligned_zeros(self.network.parameters.size, dtype) if has_gradient else empty,
-            activations=aligned_zeros(outputs, dtype),
-            deltas=aligned_zeros(outputs if trains else 0, dtype),
-            scratch=aligned_zeros(int(self.plan["scratch"]) * threads if trains else 0, dtype),
-            zeros=aligned_zeros(widest, dtype),
-            row_losses=np.zeros(self.block_rows if trains else 0),
-            norms=np.zeros(len(self.units) if trains else 0),
+        empty = no_elements(self.dtype)
+        self.buffers = Buffers(
+            parameters=network.parameters,
+            transposed=empty,
+            first_moment=empty,
+            second_moment=empty,
+            gradient=empty,
+            activations=aligned_zeros(int(ends[-1]), self.dtype),
+            deltas=empty,
+            scratch=empty,
+            zeros=aligned_zeros(int(strides.max()), self.dtype),
+            row_losses=no_elements(np.float64),
+            norms=no_elements(np.float64),
         )
+        # The addresses of the rows of X are left to the kernel.
+        self.rows = self._addresses(self.buffers.activations)
+        self.rows[block_rows:] = self.rows[:-block_rows].copy()
 
-    def follow_parameters(self) -> None:
-        """Renew W^T and the squared norm of each unit's weights, after a change from outside."""
-        self.network.transpose_into(self.buffers.transposed)
-        for index, unit in enumerate(self.units):
-            if not unit["is_bias"]:
-                rows = slice(unit["first"], unit["first"] + unit["rows"])
-                weights = self.network.coefs[unit["layer"]][rows].astype(np.float64, copy=False)
-                self.buffers.norms[index] = np.vdot(weights, weights)
-
-    def _make_rows(self, trains: bool) -> np.ndarray:
-        """Addresses of every layer's input and delta rows; the kernel fills in those of X."""
-        block, count = self.block_rows, len(self.layers)
-        table = np.zeros((2 * count + 1, block), dtype=np.int64)
-        m = np.arange(block)
-        for index, layer in enumerate(self.layers):
-            layer["input_rows"], layer["delta_rows"] = index * block, (count + index) * block
-            row_bytes = layer["stride"] * self.network.dtype.itemsize
-            first = layer["outputs"] * self.network.dtype.itemsize
-            if index + 1 < count:
-                table[index + 1] = self.buffers.activations.ctypes.data + first + m * row_bytes
-            if trains:
-                table[count + index] = self.buffers.deltas.ctypes.data + first + m * row_bytes
-        self._one = np.ones(1, dtype=self.network.dtype)
-        table[2 * count] = self._one.ctypes.data
-        self.plan["ones_rows"] = 2 * count * block
-        return table.ravel()
+    def _addresses(self, buffer: np.ndarray) -> np.ndarray:
+        """Address of every row of every layer's part of a buffer laid out like activations."""
+        item = self.dtype.itemsize
+        first = buffer.ctypes.data + self.layers["outputs"] * item
+        stride = self.layers["stride"] * item
+        return (first[:, None] + stride[:, None] * np.arange(self.block_rows)).ravel()
 
     def take_samples(self, X, targets=None, weights=None, order=None) -> Samples:
         """Point the plan at X and gather what the kernels read of the samples.
@@ -160,21 +88,129 @@ class Workspace:
         -------
         Samples
         """
-        self._inputs, dtype, plan = X, self.network.dtype, self.plan
+        self._inputs, empty, plan = X, no_elements, self.plan
         plan["samples"] = X.shape[0] if order is None else order.size
         plan["is_sparse"] = issparse(X)
         if issparse(X):
-            values, columns, row_starts = X.data, X.indices, X.indptr
+            values = np.ascontiguousarray(X.data, self.dtype)
+            columns = np.ascontiguousarray(X.indices, np.int32)
+            row_starts = np.ascontiguousarray(X.indptr, np.int64)
         else:
             plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
-            values = columns = row_starts = ()
+            values, columns, row_starts = empty(self.dtype), empty(np.int32), empty(np.int64)
         if targets is not None:
             plan["target_columns"] = targets.shape[1]
         return Samples(
-            targets=np.empty(0, dtype) if targets is None else targets.reshape(-1),
-            weights=np.empty(0, dtype) if weights is None else weights,
-            order=np.empty(0, np.int64) if order is None else order,
-            values=np.asarray(values, dtype),
-            columns=np.asarray(columns, np.int32),
-            row_starts=np.asarray(row_starts, np.int64),
+            targets=empty(self.dtype) if targets is None else targets.reshape(-1),
+            weights=empty(self.dtype) if weights is None else np.ascontiguousarray(weights),
+            order=empty(np.int64) if order is None else order,
+            values=values,
+            columns=columns,
+            row_starts=row_starts,
         )
+
+    def let_go(self) -> None:
+        """Forget X."""
+        self._inputs = None
+
+
+class TrainingWorkspace(Workspace):
+    """What a fit needs besides: deltas, W^T, moments, and the division of the weights.
+
+    Parameters
+    ----------
+    network, block_rows, threads
+        As for `Workspace`.
+    rule : int
+        A code of `engine.optimizers`.
+    moments : list of Network
+        Optimizer state, as many as `rule` needs.
+    has_gradient : bool
+        Whether a gradient buffer is needed: for batches of several blocks, and for sparse X.
+
+    Attributes
+    ----------
+    units, shares
+        Pieces of the weights, and which thread has which; see `engine.records.UNIT`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        block_rows: int,
+        threads: int,
+        rule: int,
+        moments: list[Network],
+        has_gradient: bool = False,
+    ):
+        super().__init__(network, block_rows, threads)
+        self.network = network
+        self._check_moments(rule, moments)
+        self.units = self._make_units()
+        self.shares = self._make_shares(threads)
+        widest = int(self.layers["stride"].max())
+        headroom = target().tallest_single * widest
+        scratch = headroom + int(self.units["rows"].max()) * widest
+        self.plan["headroom"], self.plan["scratch"] = headroom, scratch
+        # Rules that have no such moment never touch what stands in for it.
+        first, second = [*(m.parameters for m in moments), *[network.parameters] * 2][:2]
+        gradient = network.parameters.size if has_gradient else 0
+        self.buffers = self.buffers._replace(
+            transposed=aligned_zeros(network.transposed_size, self.dtype),
+            first_moment=first,
+            second_moment=second,
+            gradient=aligned_zeros(gradient, self.dtype),
+            deltas=aligned_zeros(self.buffers.activations.size, self.dtype),
+            scratch=aligned_zeros(scratch * threads, self.dtype),
+            row_losses=np.zeros(block_rows),
+            norms=np.zeros(len(self.units)),
+        )
+        self._one = np.ones(1, dtype=self.dtype)
+        ones = np.full(block_rows, self._one.ctypes.data)
+        inputs, deltas = self.rows, self._addresses(self.buffers.deltas)
+        self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
+        self.plan["ones_rows"] = inputs.size + deltas.size
+        self.rows = np.concatenate([inputs, deltas, ones])
+        self.follow_parameters()
+
+    def _check_moments(self, rule: int, moments: list[Network]) -> None:
+        if len(moments) != MOMENTS[rule]:
+            raise ValueError(f"optimizer needs {MOMENTS[rule]} moments, got {len(moments)}")
+        for moment in moments:
+            if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, self.dtype):
+                raise ValueError(
+                    f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
+                    f"the network has {self.network.layer_sizes} of {self.dtype}"
+                )
+
+    def _unit_rows(self, index: int) -> int:
+        """Rows of W in a unit of layer `index`: whole tiles, and whole vectors of W^T."""
+        narrow = self.layers[index]["stride"] <= self.network.lanes
+        height = target().tallest_single if narrow else target().tallest
+        return height if index == 0 else max(height, self.network.lanes)
+
+    def _make_units(self) -> np.ndarray:
+        units = []
+        for index, n_in in enumerate(self.layers["n_in"].tolist()):
+            step = self._unit_rows(index)
+            units += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
+            units.append((index, 0, 1, 1))
+        return np.array(units, dtype=UNIT)
+
+    def _make_shares(self, threads: int) -> np.ndarray:
+        """Cut the units into one contiguous range per thread, of about equal cost."""
+        tall = target().tallest
+        cost = round_up(self.units["rows"], tall) * self.layers["stride"][self.units["layer"]]
+        done = np.concatenate([[0], np.cumsum(cost)])
+        goals = done[-1] * np.arange(threads + 1) / threads
+        return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
+
+    def follow_parameters(self) -> None:
+        """Renew W^T and the squared norm of each unit's weights, after a change from outside."""
+        self.network.transpose_into(self.buffers.transposed)
+        squares = [
+            np.einsum("ij,ij->i", coef, coef, dtype=np.float64) for coef in self.network.coefs
+        ]
+        for index, (layer, first, rows, is_bias) in enumerate(self.units.tolist()):
+            if not is_bias:
+                self.buffers.norms[index] = squares[layer][first : first + rows].sum()

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
@@ -116,6 +117,38 @@ def kernel(function):
     with contextlib.suppress(RuntimeError, OSError):  # no writable place: compile in memory
         dispatcher._cache = EngineCache(function)
     return dispatcher
+
+
+_entry_points: dict = {}
+
+
+def entry_point(function, real: type, arguments: tuple):
+    """The compiled form of a kernel for a working type, without numba's look at each argument.
+
+    Finding the types of some twenty arrays takes longer than a small step. Here the types follow
+    from `real` alone, which also keeps a read-only array from being a type of its own.
+
+    Parameters
+    ----------
+    function : kernel
+    real : numpy.float32 or numpy.float64
+    arguments : tuple
+        Of the first call; later ones must be of the same types for the same `real`.
+    """
+    key = function, real
+    if key not in _entry_points:
+        kinds = tuple(numba.typeof(_prototype(argument)) for argument in arguments)
+        _entry_points[key] = function.compile(kinds)
+    return _entry_points[key]
+
+
+def _prototype(argument):
+    """An argument of the same type, its arrays fresh: aligned, contiguous and writable."""
+    if isinstance(argument, tuple):
+        return type(argument)(*map(_prototype, argument))
+    if isinstance(argument, np.ndarray):
+        return np.empty((0,) * argument.ndim, argument.dtype)
+    return argument
 
 
 def cache_state(dispatcher) -> str:

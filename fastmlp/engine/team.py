@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp.engine.cache import entry_point
 from fastmlp.engine.config import CACHE_LINE, JIT
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
@@ -151,6 +152,9 @@ class Team:
         The same for every launch; what changes between launches changes inside them.
     threads : int
         How many, the caller's included.
+    real : numpy.float32 or numpy.float64, optional
+        The working type from which the arguments' types follow, see `cache.entry_point`. Without
+        it the kernel may be any callable.
 
     Notes
     -----
@@ -158,10 +162,12 @@ class Team:
     the others from their barriers and is raised by `launch`.
     """
 
-    def __init__(self, kernel, arguments: tuple, threads: int):
-        self._kernel = kernel
+    def __init__(self, kernel, arguments: tuple, threads: int, real: type | None = None):
         self._arguments = arguments
         self._sync = np.zeros(SERVED + threads * SLOT, dtype=np.int64)
+        if real is not None:
+            kernel = entry_point(kernel, real, (0, self._sync, *arguments))
+        self._kernel = kernel
         self._launches = 0
         self._condition = threading.Condition()
         self._failure = None
