@@ -1,8 +1,10 @@
 """BaseMLP: what classifier and regressor share around the training loop. No arithmetic."""
 
 import contextlib
+import operator
 import warnings
 from abc import ABC, abstractmethod
+from copy import copy
 from numbers import Integral
 from typing import ClassVar
 
@@ -109,19 +111,23 @@ class BaseMLP(BaseEstimator, ABC):
             If X or y are not finite or of wrong shape, or if training diverged. The estimator is
             then as it was before the call.
         """
-        return self._fit_or_restore(X, y, sample_weight, incremental=False)
+        return self._become(self._twin()._fit(X, y, sample_weight, incremental=False))
 
-    def _fit_or_restore(self, X, y, sample_weight, incremental, before=None):
-        """Fit; an exception leaves every attribute as in `before` (default: as now)."""
-        before = self.__dict__.copy() if before is None else before
-        try:
-            self._fit(X, y, sample_weight, incremental)
-        except BaseException:
-            self.__dict__ = before
-            raise
+    def _twin(self):
+        """An estimator of the same attributes, to be fitted in place of this one.
+
+        This one stays whole until the fit is done, for an exception and for other threads.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__ = self.__dict__.copy()
+        return twin
+
+    def _become(self, twin):
+        """Take over all attributes of `twin`, in one step."""
+        self.__dict__ = twin.__dict__
         return self
 
-    def _fit(self, X, y, sample_weight, incremental: bool) -> None:
+    def _fit(self, X, y, sample_weight, incremental: bool):
         hidden = self._hidden_layer_sizes()
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._check_X_y(X, y, reset=not continues, incremental=incremental)
@@ -151,6 +157,7 @@ class BaseMLP(BaseEstimator, ABC):
                 " contain large values and need to be preprocessed."
             )
         self._take_network(network)
+        return self
 
     def _validate(self, X, y, reset, **checks):
         """scikit-learn's validation of X and y, with `reset` also of the feature names."""
@@ -170,7 +177,7 @@ class BaseMLP(BaseEstimator, ABC):
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if np.any(np.array(sizes) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return sizes
+        return [operator.index(size) for size in sizes]
 
     def _initial_network(self, layer_sizes, dtype, random_state) -> Network:
         """Weights and biases from Glorot's uniform range, in scikit-learn's order of draws."""
@@ -260,7 +267,10 @@ class BaseMLP(BaseEstimator, ABC):
         network = self.__dict__.get("_fitted_network")
         if network is not None and network.owns(self.coefs_, self.intercepts_):
             return network
-        dtype = np.result_type(np.float32, *self.coefs_, *self.intercepts_)
+        arrays = [np.asarray(each) for each in [*self.coefs_, *self.intercepts_]]
+        if any(array.dtype.kind not in "fiu" for array in arrays):
+            raise ValueError("coefs_ and intercepts_ must be arrays of real numbers")
+        dtype = np.result_type(np.float32, *arrays)
         dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
         network = Network.from_arrays(self.coefs_, self.intercepts_, dtype)
         expected = self.n_features_in_, self.n_outputs_
@@ -279,7 +289,7 @@ class BaseMLP(BaseEstimator, ABC):
             loss_curve=list(getattr(self, "loss_curve_", [])),
             best_loss=getattr(self, "best_loss_", begin.best_loss),
             no_improvement_count=getattr(self, "_no_improvement_count", 0),
-            validation_scores=getattr(self, "validation_scores_", begin.validation_scores),
+            validation_scores=copy(getattr(self, "validation_scores_", begin.validation_scores)),
             best_validation_score=getattr(
                 self, "best_validation_score_", begin.best_validation_score
             ),

@@ -105,9 +105,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, y
 
     def _targets(self, y, dtype):
-        if y.ndim == 2:  # a label indicator matrix
-            return np.ascontiguousarray(self._label_binarizer.transform(y), dtype=dtype)
-        return np.searchsorted(self.classes_, y).astype(dtype).reshape(-1, 1)
+        if y.ndim == 2:  # a label indicator matrix; any number but 0 means yes
+            indicators = self._label_binarizer.transform(y).astype(bool)
+            return np.ascontiguousarray(indicators, dtype=dtype)
+        numbers = np.searchsorted(self.classes_, y)
+        if not np.array_equal(self.classes_.take(numbers, mode="clip"), y):
+            raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")
+        return numbers.astype(dtype).reshape(-1, 1)
 
     def _output_layer(self, y):
         if self._label_binarizer.y_type_ == "multiclass":
@@ -151,11 +155,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
-        before = self.__dict__.copy()
-        if _check_partial_fit_first_call(self, classes):
+        twin = self._twin()
+        if _check_partial_fit_first_call(twin, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
-            self._label_binarizer = LabelBinarizer().fit(labels)
-        return self._fit_or_restore(X, y, sample_weight, incremental=True, before=before)
+            twin._label_binarizer = LabelBinarizer().fit(labels)
+        return self._become(twin._fit(X, y, sample_weight, incremental=True))
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -261,6 +265,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X, y = self._validate(X, y, reset=reset, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
         return X, y
@@ -305,4 +311,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
-        return self._fit_or_restore(X, y, sample_weight, incremental=True)
+        return self._become(self._twin()._fit(X, y, sample_weight, incremental=True))

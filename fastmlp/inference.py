@@ -19,6 +19,9 @@ ROWS_PER_THREAD = 128
 FLOPS_PER_THREAD = 20_000_000
 
 
+MOST_IDLE = 4  # workspaces kept of a network for later predictions
+
+
 def rows_in_place(X, dtype: np.dtype):
     """X as the kernels read it: itself where that is possible, else one converted copy.
 
@@ -31,18 +34,32 @@ def rows_in_place(X, dtype: np.dtype):
     Returns
     -------
     ndarray or CSR
-        Of `dtype`: rows contiguous; if sparse, columns rising in each row, none twice.
+        Of `dtype`: rows contiguous; if sparse, columns in range and rising in each row.
+
+    Raises
+    ------
+    ValueError
+        If a sparse X is not valid, or a value is beyond the range of `dtype`.
     """
     if issparse(X):
-        X = X.tocsr().astype(dtype, copy=False)
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        return X
-    X = np.asarray(X, dtype=dtype)
-    if X.strides[1] == X.itemsize and X.flags.aligned:
-        return X
-    return np.require(X, requirements=["C", "ALIGNED"])
+        return _canonical(X, dtype)
+    rows = np.asarray(X, dtype=dtype)
+    if rows.itemsize < X.itemsize and not np.isfinite(rows).all():
+        raise ValueError(f"X holds values beyond the range of {dtype}, the type of the weights")
+    if rows.strides[1] == rows.itemsize and rows.flags.aligned:
+        return rows
+    return np.require(rows, requirements=["C", "ALIGNED"])
+
+
+def _canonical(X, dtype: np.dtype):
+    """A sparse matrix as CSR with valid, rising columns, whatever flags SciPy has kept."""
+    X.check_format(full_check=True)
+    X = X.tocsr().astype(dtype, copy=False)
+    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape, copy=False)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def predict_outputs(
@@ -101,4 +118,5 @@ def _workspace(network: Network, threads: int):
         yield workspace
     finally:
         workspace.let_go()
-        idle.append(workspace)
+        if len(idle) < MOST_IDLE:
+            idle.append(workspace)

@@ -1,6 +1,10 @@
 """check_gradient: back-propagation as the kernels do it against finite differences."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.engine import optimizers
@@ -25,12 +29,13 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
 
     Parameters
     ----------
-    estimator : MLPClassifier
+    estimator : MLPClassifier or MLPRegressor
         Its layers, activation, loss, alpha and random_state are used. If it is fitted, its
         weights are checked, else freshly drawn ones. It is left as it is.
     X : array-like of shape (n_samples, n_features)
         Computed in float64.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Of a fitted classifier, any of its classes.
     sample_weight : array-like of shape (n_samples,), default=None
 
     Returns
@@ -66,15 +71,20 @@ class _Problem:
     """A network in float64, its one batch, and how to run the training kernel on them."""
 
     def __init__(self, estimator, X, y, sample_weight):
-        model = estimator.__sklearn_clone__()
-        X, y = model._check_X_y(X, y, reset=True, incremental=False)
-        n_outputs, self.output = model._output_layer(y)
-        if hasattr(estimator, "coefs_"):
+        estimator._validate_params()
+        fitted = hasattr(estimator, "coefs_")
+        model = deepcopy(estimator).set_params(warm_start=False)
+        X, y = model._check_X_y(X, y, reset=not fitted, incremental=fitted)
+        if fitted:
             arrays = estimator.coefs_, estimator.intercepts_
-            self.network = Network.from_arrays(*arrays, np.float64)
+            self.network, self.output = (
+                Network.from_arrays(*arrays, np.float64),
+                model.out_activation_,
+            )
         else:
+            n_outputs, self.output = model._output_layer(y)
             sizes = [X.shape[1], *model._hidden_layer_sizes(), n_outputs]
-            random_state = np.random.RandomState(SAMPLE_SEED)
+            random_state = check_random_state(model.random_state)
             self.network = model._initial_network(sizes, np.float64, random_state)
         self.X = rows_in_place(X, np.dtype(np.float64))
         self.targets = model._targets(y, np.dtype(np.float64))
@@ -88,7 +98,8 @@ class _Problem:
         """One step of `rule` on a copy of the network: the loss before it, the state after."""
         network = self.network.copy()
         moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[rule]
-        state = OptimizerState(rule, learning_rate, 0, moments)
+        settings = replace(self.settings, momentum=0.0)
+        state = OptimizerState(settings, rule, learning_rate, 0, moments)
         with Descent(
             network, self.settings, self.output, self.X, self.targets, self.sample_weight, state
         ) as descent:
@@ -96,8 +107,19 @@ class _Problem:
         return loss, state
 
     def loss(self) -> float:
-        """The loss of the network as it stands."""
-        return self.run(optimizers.SGD, 0.0)[0]
+        """The function whose gradient the network descends.
+
+        It is the loss, but for the squared error of several outputs: as in scikit-learn, the
+        reported loss is their mean, the gradient that of their sum.
+        """
+        loss = self.run(optimizers.SGD, 0.0)[0]
+        if self.output == "identity":
+            weights = self.sample_weight
+            weight_sum = len(self.targets) if weights is None else weights.sum()
+            squares = sum(np.vdot(coef, coef) for coef in self.network.coefs)
+            penalty = 0.5 * self.settings.alpha * squares / weight_sum
+            loss = (loss - penalty) * self.targets.shape[1] + penalty
+        return loss
 
 
 def analytic_gradient(problem: _Problem) -> Network:

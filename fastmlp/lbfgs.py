@@ -33,7 +33,7 @@ class LossAndGradient:
     def __init__(self, network, settings: Settings, output: str, X, targets, sample_weight):
         self.network = network
         self.gradient = Network(network.layer_sizes, network.dtype)
-        state = OptimizerState(GRADIENT, 0.0, 0, [self.gradient])
+        state = OptimizerState(settings, GRADIENT, 0.0, 0, [self.gradient])
         one_batch = replace(settings, batch_size=X.shape[0])
         self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
 

@@ -12,7 +12,7 @@ def available_threads(n_jobs: int | None) -> int:
     n_jobs : int or None
         None: every CPU this process may use, as affinity, cgroup, NUMBA_NUM_THREADS and joblib's
         limit for inner parallelism leave them. Negative: all but that many and one, as joblib
-        counts. Positive: exactly as many.
+        counts. Positive: as many.
 
     Raises
     ------

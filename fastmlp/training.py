@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 from scipy.sparse import issparse
@@ -105,6 +105,8 @@ class OptimizerState:
 
     Attributes
     ----------
+    settings : Settings
+        Of the first call: as in scikit-learn, later changes of rates and rule wait for a new fit.
     rule : int
         A code of `engine.optimizers`.
     learning_rate : float
@@ -114,6 +116,7 @@ class OptimizerState:
         Arrays shaped like the parameters, as many as the rule needs.
     """
 
+    settings: Settings
     rule: int
     learning_rate: float
     step: int
@@ -125,12 +128,19 @@ class OptimizerState:
         rule = settings.rule
         count = optimizers.MOMENTS[rule]
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
-        return cls(rule, float(settings.learning_rate_init), 0, moments)
+        return cls(settings, rule, float(settings.learning_rate_init), 0, moments)
+
+    def end_epoch(self, samples_seen: int) -> None:
+        """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
+        settings = self.settings
+        if settings.solver == "sgd" and settings.learning_rate == "invscaling":
+            decay = float(samples_seen + 1) ** settings.power_t
+            self.learning_rate = settings.learning_rate_init / decay
 
     def copy(self) -> "OptimizerState":
         """A state of its own."""
         moments = [moment.copy() for moment in self.moments]
-        return OptimizerState(self.rule, self.learning_rate, self.step, moments)
+        return replace(self, moments=moments)
 
     def as_arrays(self) -> dict:
         """Builtins and arrays of the parameters' shapes, for pickles."""
@@ -138,7 +148,7 @@ class OptimizerState:
             [[np.array(each, order="C") for each in arrays] for arrays in pair]
             for pair in ((moment.coefs, moment.intercepts) for moment in self.moments)
         ]
-        return {**vars(self), "moments": moments}
+        return {**vars(self), "settings": asdict(self.settings), "moments": moments}
 
     @classmethod
     def from_arrays(cls, state: dict) -> "OptimizerState":
@@ -147,7 +157,7 @@ class OptimizerState:
             Network.from_arrays(coefs, intercepts, coefs[0].dtype)
             for coefs, intercepts in state["moments"]
         ]
-        return cls(**{**state, "moments": moments})
+        return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})
 
 
 class Descent:
@@ -187,6 +197,7 @@ class Descent:
             state.moments,
             has_gradient=batch_size > block_rows or issparse(X),
         )
+        _check_targets(targets, output, network.layer_sizes[-1])
         samples = workspace.take_samples(X, targets, sample_weight, self.order)
         plan = workspace.plan
         plan["batch_size"] = batch_size
@@ -194,8 +205,9 @@ class Descent:
         plan["activation"] = activations.CODES[settings.activation]
         plan["output"] = losses.CODES[output]
         plan["optimizer"] = state.rule
-        for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon"):
-            plan[name] = getattr(settings, name)
+        plan["alpha"] = settings.alpha
+        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
+            plan[name] = getattr(state.settings, name)
         self._permutation = np.empty_like(self.order)
         arguments = (
             workspace.plans,
@@ -232,6 +244,19 @@ class Descent:
         finally:
             self.state.step = int(plan["step"])
         return float(plan["loss"]) / int(plan["samples"])
+
+
+def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:
+    """Refuse class numbers or columns that the output layer does not have."""
+    columns, largest = targets.shape[1], targets.max(initial=0)
+    if output == "softmax":
+        fits = columns == 1 and targets.min(initial=0) >= 0 and largest < n_outputs
+    else:
+        fits = columns == n_outputs
+    if not fits:
+        raise ValueError(
+            f"targets of {columns} columns up to {largest} do not fit {n_outputs} {output} outputs"
+        )
 
 
 def resolve_batch_size(batch_size: int | str, n_samples: int) -> int:
@@ -284,9 +309,7 @@ def descend(
                 loss = descent.epoch()
                 _record(progress, loss, descent.order.size, settings.verbose)
                 _judge(progress, descent, score)
-                if settings.solver == "sgd" and settings.learning_rate == "invscaling":
-                    decay = float(progress.samples_seen + 1) ** settings.power_t
-                    descent.state.learning_rate = settings.learning_rate_init / decay
+                descent.state.end_epoch(progress.samples_seen)
                 if progress.no_improvement_count > settings.n_iter_no_change:
                     if _stops(progress, descent):
                         break
@@ -335,13 +358,14 @@ def _judge(progress: Progress, descent: Descent, score: Callable[[], float] | No
 def _stops(progress: Progress, descent: Descent) -> bool:
     """What happens when improvement has ceased: stop, or go on at a lower learning rate."""
     settings, state = descent.settings, descent.state
+    is_adaptive = state.settings.solver == "sgd" and state.settings.learning_rate == "adaptive"
     what = "Validation score" if progress.validation_scores is not None else "Training loss"
     message = (
         f"{what} did not improve more than tol={settings.tol:f} "
         f"for {settings.n_iter_no_change} consecutive epochs."
     )
     stops = True
-    if settings.solver != "sgd" or settings.learning_rate != "adaptive":
+    if not is_adaptive:
         message += " Stopping."
     elif state.learning_rate <= LEAST_LEARNING_RATE:
         message += " Learning rate too small. Stopping."

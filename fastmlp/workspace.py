@@ -88,6 +88,9 @@ class Workspace:
         -------
         Samples
         """
+        n_in = int(self.layers[0]["n_in"])
+        if X.shape[1] != n_in:  # the kernels go by addresses: nothing else would stop them
+            raise ValueError(f"X has {X.shape[1]} features, the network takes {n_in}")
         self._inputs, empty, plan = X, no_elements, self.plan
         plan["samples"] = X.shape[0] if order is None else order.size
         plan["is_sparse"] = issparse(X)
@@ -110,7 +113,7 @@ class Workspace:
         )
 
     def let_go(self) -> None:
-        """Forget X."""
+        """Forget X, before somebody else uses this."""
         self._inputs = None
 
 

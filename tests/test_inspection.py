@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import fastmlp
-from fastmlp import MLPClassifier, inspection
+from fastmlp import MLPClassifier, MLPRegressor, inspection
 from fastmlp.inspection import check_gradient
 
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
@@ -35,6 +35,30 @@ def test_the_kernels_gradient_is_right(activation, n_classes):
     ):
         model = MLPClassifier(hidden, activation, alpha=alpha, random_state=0)
         assert check_gradient(model, X, y, sample_weight) < 1e-7
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_regressors_gradient_is_right(activation, loss):
+    targets = np.abs(np.column_stack([X[:, 0], X[:, 1] ** 2, Y]))
+    weight = np.random.RandomState(0).uniform(0, 2, len(Y))
+    for y, sample_weight in itertools.product((targets, targets[:, 0]), (None, weight)):
+        model = MLPRegressor(loss, (6, 4), activation, alpha=0.1, random_state=0)
+        assert check_gradient(model, X, y, sample_weight) < 1e-7
+
+
+def test_a_multilabel_gradient_is_right():
+    labels = np.column_stack([Y == 0, Y > 0, X[:, 0] > 0]).astype(int)
+    assert check_gradient(MLPClassifier((5,), "tanh", random_state=0), X, labels) < 1e-7
+
+
+def test_a_fitted_model_accepts_any_of_its_classes_and_nothing_else():
+    model = MLPClassifier((6,), "tanh", tol=0.1, random_state=0).fit(X, Y)
+    assert check_gradient(model, X, np.minimum(Y, 1)) < 1e-7
+    with pytest.raises(ValueError, match="classes"):
+        check_gradient(model, X, np.arange(len(Y)))
+    with pytest.raises(ValueError, match="features"):
+        check_gradient(model, X[:, :2], Y)
 
 
 def test_a_fitted_model_is_checked_at_its_own_weights(monkeypatch):

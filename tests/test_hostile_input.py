@@ -1,0 +1,194 @@
+"""State and input that contradict themselves: an error, never a read or write out of bounds."""
+
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+import scipy.sparse
+from sklearn import neural_network
+
+import fastmlp
+from fastmlp import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RANDOM = np.random.RandomState(0)
+X = RANDOM.rand(60, 64)
+Y = np.arange(60) % 8
+
+
+def fitted(**parameters):
+    return MLPClassifier(**{"hidden_layer_sizes": (7,), "max_iter": 3} | parameters).fit(X, Y)
+
+
+def test_predicting_in_the_middle_of_a_refit_uses_the_old_model():
+    model = fitted(verbose=True)
+    expected = model.predict_proba(X)
+    seen = []
+
+    class Watching(io.StringIO):
+        def write(self, text):
+            if "Iteration 2" in text:
+                seen.append(model.predict_proba(X))
+            return len(text)
+
+    with redirect_stdout(Watching()):
+        model.fit(X[:, :5], Y)
+    np.testing.assert_array_equal(seen[0], expected)
+    assert model.n_features_in_ == 5 and model.predict(X[:, :5]).shape == (60,)
+
+
+@pytest.mark.parametrize("width", [2, 63, 65, 10**6])
+def test_a_changed_number_of_features_is_refused(width):
+    wide = scipy.sparse.csr_array((1, width)) if width > 100 else np.zeros((1, width))
+    for change in ("set", "delete"):
+        model = fitted()
+        if change == "set":
+            model.n_features_in_ = width
+        else:
+            del model.n_features_in_
+        with pytest.raises(ValueError, match="features"):
+            model.predict_proba(wide)
+
+
+def spoil(name, index, value):
+    matrix = scipy.sparse.csr_array(X)
+    getattr(matrix, name)[index] = value
+    return matrix
+
+
+@pytest.mark.parametrize(
+    "name, index, value",
+    [
+        ("indices", 5, 10**8),
+        ("indices", 63, 80),
+        ("indices", 0, -5),
+        ("indptr", 3, 10**9),
+        ("indptr", 3, -1),
+        ("indptr", -1, 10**6),
+    ],
+)
+def test_invalid_sparse_matrices_are_refused(name, index, value):
+    model = fitted()
+    for call in (lambda matrix: MLPClassifier(max_iter=1).fit(matrix, Y), model.predict_proba):
+        with pytest.raises(ValueError, match=r"ind(ices|ex|ptr)"):
+            call(spoil(name, index, value))
+
+
+def test_flags_that_scipy_has_kept_are_not_believed(monkeypatch):
+    monkeypatch.setattr("fastmlp.training.FLOPS_PER_THREAD", 1)
+    matrix = scipy.sparse.csr_array(X)
+    assert matrix.has_canonical_format  # remembered from here on
+    reversed_rows = np.concatenate([np.arange(64)[::-1] + 64 * row for row in range(60)])
+    matrix.indices[:] = matrix.indices[reversed_rows]
+    matrix.data[:] = matrix.data[reversed_rows]
+    models = [
+        MLPClassifier((7,), max_iter=3, random_state=0, n_jobs=n_jobs).fit(matrix, Y)
+        for n_jobs in (1, 2, 3)
+    ]
+    expected = MLPClassifier((7,), max_iter=3, random_state=0).fit(X, Y)
+    for model in models:
+        np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [np.arange(8)[::-1], np.arange(8) + 1, np.arange(7)])
+def test_tampered_classes_are_refused(classes):
+    model = fitted().partial_fit(X, Y)
+    model.classes_ = classes.copy()
+    with pytest.raises(ValueError):
+        model.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("yes, no", [(2, 0), (1, -1), (0.5, 0)])
+def test_any_indicator_values_mean_what_they_mean_to_scikit_learn(yes, no):
+    labels = np.where(RANDOM.rand(60, 3) < 0.5, yes, no)
+    try:
+        theirs = neural_network.MLPClassifier(max_iter=3, random_state=0).fit(X, labels)
+    except ValueError:
+        with pytest.raises(ValueError):
+            MLPClassifier(max_iter=3, random_state=0).fit(X, labels)
+        return
+    ours = MLPClassifier(max_iter=3, random_state=0).fit(X, labels)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-8)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"momentum": 0.1},
+        {"nesterovs_momentum": False},
+        {"learning_rate": "invscaling"},
+        {"learning_rate_init": 0.1},
+        {"solver": "adam"},
+        {"beta_1": 0.1},
+        {"beta_2": 0.5},
+        {"epsilon": 1.0},
+        {"alpha": 1.0},
+    ],
+)
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_partial_fit_keeps_its_optimizer_as_scikit_learn_does(solver, change):
+    y = X @ RANDOM.rand(64)
+    models = [
+        library.MLPRegressor(
+            hidden_layer_sizes=(9,), solver=solver, learning_rate_init=1e-3, random_state=0
+        )
+        for library in (fastmlp, neural_network)
+    ]
+    for model in models:
+        for _ in range(2):
+            model.partial_fit(X, y)
+        model.set_params(**change)
+        for _ in range(3):
+            model.partial_fit(X, y)
+    np.testing.assert_allclose(models[0].loss_curve_, models[1].loss_curve_, rtol=1e-8)
+
+
+def test_a_failed_warm_start_leaves_every_curve_as_it_was():
+    model = fitted(warm_start=True, early_stopping=True)
+    curves = list(model.loss_curve_), list(model.validation_scores_)
+    model.set_params(solver="sgd", activation="identity", learning_rate_init=1e300)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
+        model.fit(X, Y)
+    assert (model.loss_curve_, model.validation_scores_) == curves
+
+
+@pytest.mark.parametrize("sizes", [(10.7,), np.array([5.0, 3.0]), 4.5, ("5",)])
+def test_layer_sizes_that_are_no_integers_are_refused(sizes):
+    with pytest.raises((TypeError, ValueError)):
+        MLPClassifier(sizes, max_iter=1).fit(X, Y)
+
+
+def test_targets_that_are_no_numbers_are_refused():
+    for y in (np.full(60, "2020-01-01", "M8[D]"), np.arange(60).astype(str)):
+        with pytest.raises(ValueError, match="numbers"):
+            MLPRegressor(max_iter=1).fit(X, y)
+
+
+def test_values_beyond_the_models_type_are_refused():
+    model = MLPClassifier((5,), max_iter=1).fit(X.astype(np.float32), Y)
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="range of float32"):
+        model.predict(X * 1e300)
+
+
+def test_weights_that_are_no_arrays_of_numbers_are_a_clear_error():
+    model = fitted()
+    model.coefs_ = [coef.tolist() for coef in model.coefs_]
+    assert model.predict(X).shape == (60,)
+    model.coefs_ = [np.array(coef) + 1j for coef in model.coefs_]
+    with pytest.raises(ValueError, match="real numbers"):
+        model.predict(X)
+
+
+def test_idle_workspaces_are_few():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fastmlp import inference
+
+    model = fitted()
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda _: model.predict_proba(X), range(200)))
+    idle = inference._idle[model._fitted_network]
+    assert all(len(each) <= inference.MOST_IDLE for each in idle.values())
