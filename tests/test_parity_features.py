@@ -328,6 +328,16 @@ def test_a_batch_without_weight_makes_no_difference_to_the_loss():
     assert model.coefs_[0].shape == rest.coefs_[0].shape
 
 
+def test_negative_sample_weights_mean_what_they_mean_to_scikit_learn():
+    X, y = IRIS
+    weight = WEIGHT[: len(X)] - 0.2
+    models = pair("MLPClassifier", max_iter=3, batch_size=50, random_state=0)
+    for model in models:
+        model.fit(X, y, weight)
+    assert weight.min() < 0
+    assert_same_model(models)
+
+
 def test_negative_targets_are_refused_by_poisson():
     X, y = DIABETES
     with pytest.raises(ValueError, match="poisson"):

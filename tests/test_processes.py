@@ -1,5 +1,6 @@
 """Many threads, forked and spawned processes, interrupts: the same bytes, nothing hangs."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numba
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from fastmlp import MLPClassifier
@@ -217,3 +220,55 @@ def test_no_thread_is_left_after_fit_and_predict():
     before = threading.active_count()
     fitted(4).predict(X)
     assert threading.active_count() == before
+
+
+class FromOutside(Exception):
+    """Raised in a fitting thread by another one."""
+
+
+def raise_in(thread, exception):
+    """Let an exception come up in another thread at its next step in Python."""
+    identity = ctypes.c_ulong(thread.ident)
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(exception)) == 1
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, FromOutside])
+def test_an_exception_ends_a_fit_in_any_thread(exception):
+    """KeyboardInterrupt keeps the model so far, any other leaves the old one; no thread stays."""
+    model = MLPClassifier((200,), max_iter=1, random_state=0, n_jobs=2).fit(X, Y)
+    before, threads = model.coefs_[0].tobytes(), threading.active_count()
+    model.set_params(max_iter=10**6, tol=0.0, n_iter_no_change=10**6)
+    caught, started = [], threading.Event()
+
+    def fit():
+        started.set()
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            try:
+                model.fit(X, Y)
+            except FromOutside as error:
+                caught.append(error)
+            caught.extend(str(each.message) for each in seen)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    started.wait()
+    time.sleep(0.5)  # somewhere among the epochs
+    raise_in(thread, exception)
+    thread.join(CHILD_SECONDS)
+    assert not thread.is_alive() and threading.active_count() == threads
+    if exception is KeyboardInterrupt:
+        assert caught == ["Training interrupted by user."] and model.n_iter_ > 1
+    else:
+        assert isinstance(caught[0], FromOutside) and model.coefs_[0].tobytes() == before
+    assert model.set_params(max_iter=2).fit(X, Y).n_iter_ == 2
+
+
+def test_predicting_while_a_clone_is_refitted():
+    model = fitted(2)
+    expected = model.predict_proba(X).tobytes()
+    with ThreadPoolExecutor(1) as pool:
+        refit = pool.submit(clone(model).set_params(max_iter=60).fit, X, Y)
+        while not refit.done():
+            assert model.predict_proba(X).tobytes() == expected
+    assert refit.result().coefs_[0].tobytes() != model.coefs_[0].tobytes()
