@@ -205,6 +205,11 @@ class Team:
             self._sync[STOP] = 1
             self._condition.notify_all()
 
+    def _sleep_until_asked(self, served: int) -> None:
+        """Wait for a launch after the first `served` ones, or for the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._launches > served or self._sync[STOP])
+
     def _serve(self, thread: int) -> None:
         served = 0
         try:
@@ -212,10 +217,7 @@ class Team:
                 if self._kernel(thread, self._sync, *self._arguments):
                     served += 1
                     continue
-                with self._condition:
-                    self._condition.wait_for(
-                        lambda: self._launches > served or self._sync[STOP]  # noqa: B023
-                    )
+                self._sleep_until_asked(served)
         except BaseException as failure:
             self._failure = failure
             self._stop()
