@@ -84,34 +84,39 @@ def test_a_cache_written_for_another_cpu_is_not_used(tmp_path, other):
     assert hits == 0 and state.endswith("(2 compiled)")
 
 
-def test_kernels_run_under_bounds_checking(tmp_path):
+def test_kernels_run_under_bounds_checking_with_the_same_bytes_compiled_and_loaded(tmp_path):
     """Every index of the plain Numba kernels is inside its array, dense and sparse."""
     code = """
-import warnings
+import hashlib, warnings
 import numpy as np, scipy.sparse
 warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier, MLPRegressor, training
 X = np.where(np.random.RandomState(0).rand(70, 19) < 0.3, 1.5, 0.0)
 y = np.arange(70) % 5
 training.FLOPS_PER_THREAD = 1
-for data in (X, scipy.sparse.csr_array(X)):
+digest = hashlib.sha256()
+for data in (X, scipy.sparse.csr_array(X), X.astype(np.float32)):
     for block_rows in (1024, 16):
         training.BLOCK_ROWS = block_rows
         for hidden in ((), (33,), (7, 17, 1)):
             for n_jobs in (1, 3):
                 parameters = dict(hidden_layer_sizes=hidden, max_iter=2, batch_size=33,
-                                  n_jobs=n_jobs)
-                MLPClassifier(**parameters).fit(data, y, np.ones(70)).predict_proba(data)
-                MLPClassifier(early_stopping=True, **parameters).fit(data, y % 2).predict(data)
-                MLPRegressor("poisson", **parameters).fit(data, X[:, :3]).predict(data)
-                MLPRegressor(solver="lbfgs", **parameters).fit(data, y).predict(data)
-print("0 done")
+                                  n_jobs=n_jobs, random_state=0)
+                for outputs in (
+                    MLPClassifier(**parameters).fit(data, y, np.ones(70)).predict_proba(data),
+                    MLPClassifier(early_stopping=True, **parameters).fit(data, y % 2).predict(data),
+                    MLPRegressor("poisson", **parameters).fit(data, X[:, :3]).predict(data),
+                    MLPRegressor(solver="lbfgs", **parameters).fit(data, y).predict(data),
+                ):
+                    digest.update(outputs.tobytes())
+print("done", digest.hexdigest())
 """
     environment = dict(
         os.environ, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path), PYTHONWARNINGS="ignore"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    command = [sys.executable, "-c", code]
+    compiled, loaded = (
+        subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2)
     )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout == "0 done\n"
+    assert compiled.stdout.startswith("done"), compiled.stderr[-2000:]
+    assert loaded.stdout == compiled.stdout, loaded.stderr[-2000:]

@@ -8,12 +8,9 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-# Contraction makes a*b + c one FMA, nsz and arcp change no value that matters here.
-# Neither nnan nor ninf: a diverging fit must stay visible. Not reassoc: sums keep their order.
-FASTMATH = {"contract", "nsz", "arcp"}
-
 # NumPy's error model: with Python's, one division keeps a loop from vectorising. No runtime (nrt):
-# kernels allocate nothing, and counting references to shared arrays is atomic traffic.
+# kernels allocate nothing, and counting references to shared arrays is atomic traffic. No fastmath:
+# a diverging fit must stay visible, sums keep their order, and `tile.multiply_add` says what fuses.
 JIT = {"error_model": "numpy", "_nrt": False}
 
 CACHE_LINE = 64  # bytes; the unit that cores exchange, and the alignment of every buffer

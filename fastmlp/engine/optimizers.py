@@ -1,13 +1,15 @@
 """Update rules. Each takes a gradient of the mean loss and changes weights in place.
 
-A rule is a few lines on one element; the loops around it vectorise.
+A rule is a few lines on one element; the loops around it vectorise. Which product is fused with
+which sum is written out: left to the compiler, it would change from one build to the next.
 """
 
 import math
 
 from numba import njit
 
-from fastmlp.engine.config import FASTMATH, JIT
+from fastmlp.engine.config import JIT
+from fastmlp.engine.tile import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 # Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.
@@ -22,7 +24,7 @@ def step_size(optimizer, learning_rate, beta_1, beta_2, step):
     return learning_rate
 
 
-@njit(**JIT, fastmath=FASTMATH)
+@njit(**JIT)
 def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 
@@ -41,28 +43,28 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
         For momentum, beta_1, beta_2 and epsilon.
     """
     real = weights.dtype.type
-    one = real(1)
     if optimizer == ADAM:
-        b1, b2, eps = plan.beta_1, plan.beta_2, plan.epsilon
+        b1, b2, eps = real(plan.beta_1), real(plan.beta_2), real(plan.epsilon)
+        c1, c2 = real(1.0 - plan.beta_1), real(1.0 - plan.beta_2)
         for i in range(weights.size):
-            g = (sums[i] + penalty * weights[i]) * scale
-            m = b1 * first[i] + (one - b1) * g
-            v = b2 * second[i] + (one - b2) * (g * g)
+            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            m = multiply_add(b1, first[i], c1 * g)
+            v = multiply_add(b2, second[i], c2 * (g * g))
             first[i] = m
             second[i] = v
             weights[i] -= eta * m / (math.sqrt(v) + eps)
     elif optimizer == SGD:
         for i in range(weights.size):
-            g = (sums[i] + penalty * weights[i]) * scale
-            weights[i] -= eta * g
+            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            weights[i] = multiply_add(-eta, g, weights[i])
     elif optimizer == GRADIENT:
         for i in range(weights.size):
-            first[i] = (sums[i] + penalty * weights[i]) * scale
+            first[i] = multiply_add(penalty, weights[i], sums[i]) * scale
     else:
-        mu = plan.momentum
+        mu = real(plan.momentum)
         ahead = optimizer == NESTEROV
         for i in range(weights.size):
-            g = (sums[i] + penalty * weights[i]) * scale
-            velocity = mu * first[i] - eta * g
+            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            velocity = multiply_add(mu, first[i], -eta * g)
             first[i] = velocity
-            weights[i] += mu * velocity - eta * g if ahead else velocity
+            weights[i] += multiply_add(mu, velocity, -eta * g) if ahead else velocity

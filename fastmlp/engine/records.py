@@ -49,8 +49,15 @@ def plan_dtype(real: type) -> np.dtype:
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
     )
-    doubles = ("learning_rate", "loss")  # loss: summed over the epoch's rows so far
-    reals = ("alpha", "momentum", "beta_1", "beta_2", "epsilon")
+    doubles = (
+        "learning_rate",
+        "loss",  # summed over the epoch's rows so far
+        "momentum",
+        "beta_1",
+        "beta_2",
+        "epsilon",
+    )
+    reals = ("alpha",)
     fields = [(name, np.int64) for name in integers]
     fields += [(name, np.float64) for name in doubles]
     fields += [(name, real) for name in reals]
