@@ -8,10 +8,10 @@ import math
 from decimal import Decimal
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from fastmlp.engine.config import JIT
+from fastmlp.engine.part import part
 from fastmlp.engine.tile import multiply_add, power_of_two
 
 IDENTITY, LOGISTIC, TANH, RELU = range(4)
@@ -102,14 +102,14 @@ def _hyperbolic_tangent_overload(x):
     return implementation
 
 
-@njit(**JIT)
+@part
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
     one = type(z)(1)
     return one / (one + exponential(-z))
 
 
-@njit(**JIT)
+@part
 def activate(activation, values):
     """Replace each z of a contiguous `values` by a = f(z)."""
     if activation == RELU:
@@ -124,7 +124,7 @@ def activate(activation, values):
             values[i] = logistic_function(values[i])
 
 
-@njit(**JIT)
+@part
 def multiply_by_derivative(activation, deltas, outputs):
     """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer."""
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0

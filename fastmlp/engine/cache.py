@@ -113,7 +113,7 @@ class EngineCache(FunctionCache):
 
 def kernel(function):
     """Compile an entry point: without the GIL, cached on disk where that is possible."""
-    dispatcher = numba.njit(**JIT, nogil=True)(function)
+    dispatcher = numba.njit(**JIT, nogil=True, no_cfunc_wrapper=True)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no writable place: compile in memory
         dispatcher._cache = EngineCache(function)
     return dispatcher

@@ -5,11 +5,8 @@ their delta back down; in the second it takes its share of the weights, and each
 goes from registers straight into its update. A barrier stands after each.
 """
 
-from numba import njit
-
 from fastmlp.engine.activations import activate, multiply_by_derivative
 from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import JIT
 from fastmlp.engine.gemm import (
     delta_rows,
     forward_rows,
@@ -20,18 +17,19 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.optimizers import step_size
+from fastmlp.engine.part import part
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_launch, barrier
 from fastmlp.engine.tile import window
 
 
-@njit(**JIT)
+@part
 def _sample(samples, position):
     """Index of the sample at a position of this epoch's order."""
     return samples.order[position] if samples.order.size else position
 
 
-@njit(**JIT)
+@part
 def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
     """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
     for m in range(first, last):
@@ -45,7 +43,7 @@ def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
         forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
 
 
-@njit(**JIT)
+@part
 def _forward(plan, layers, rows, samples, buffers, start, first, last):
     """Take rows `first` to `last` of the block that begins at `start` through all layers."""
     for index in range(layers.size):
@@ -65,7 +63,7 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last):
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
 
 
-@njit(**JIT)
+@part
 def _output_delta(plan, layer, samples, buffers, start, first, last):
     """delta (rows, n_out) = (a - y) * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
@@ -81,7 +79,7 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
         buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight)
 
 
-@njit(**JIT)
+@part
 def _backward(plan, layers, rows, buffers, first, last):
     """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
     for index in range(layers.size - 1, 0, -1):
@@ -98,7 +96,7 @@ def _backward(plan, layers, rows, buffers, first, last):
         )
 
 
-@njit(**JIT)
+@part
 def _weight_sum(samples, start, stop):
     """Sum of the sample weights of a batch."""
     if samples.weights.size == 0:
@@ -109,7 +107,7 @@ def _weight_sum(samples, start, stop):
     return total
 
 
-@njit(**JIT)
+@part
 def _sum(values, count):
     """Sum of the first `count` values, in their order."""
     total = 0.0
@@ -118,7 +116,7 @@ def _sum(values, count):
     return total
 
 
-@njit(**JIT)
+@part
 def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, end_unit):
     """gradient += x^T delta of the block, for this thread's rows of the first layer's dW."""
     first, end = layer.n_in, 0
@@ -133,7 +131,7 @@ def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, e
         add_sparse_row(layer, samples, sample, delta, buffers.gradient, first, end)
 
 
-@njit(**JIT)
+@part
 def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 

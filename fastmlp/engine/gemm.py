@@ -4,10 +4,9 @@ Edges belong to the tile: the last column group is narrower, the last row tile l
 before it and computes the same bits again.
 """
 
-from numba import njit
-
-from fastmlp.engine.config import CACHE_LINE, JIT
+from fastmlp.engine.config import CACHE_LINE
 from fastmlp.engine.optimizers import ADAM, SGD, update
+from fastmlp.engine.part import part
 from fastmlp.engine.tile import (
     address_of,
     lanes_of,
@@ -26,7 +25,7 @@ from fastmlp.engine.tile import (
 ADDRESS_BYTES = 8
 
 
-@njit(**JIT)
+@part
 def _group_width(remaining):
     """Vectors of the next column group; a last single vector is avoided, being bound by loads."""
     if remaining > widest() > 2 and remaining % widest() == 1:
@@ -34,7 +33,7 @@ def _group_width(remaining):
     return min(remaining, widest())
 
 
-@njit(**JIT)
+@part
 def _tile_height(width, remaining, available):
     """Rows of the next tile: the smallest that covers `remaining`, out of `available` in all."""
     height = tallest_single() if width == 1 else tallest()
@@ -43,7 +42,7 @@ def _tile_height(width, remaining, available):
     return height
 
 
-@njit(**JIT)
+@part
 def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, depth):
     """C[first:last] = start + A[first:last] B; `rows` holds addresses, strides are bytes."""
     vectors = c_stride // vector_bytes()
@@ -63,7 +62,7 @@ def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, dep
         vector += width
 
 
-@njit(**JIT)
+@part
 def forward_rows(layer, rows, parameters, activations, first, last):
     """z = a W + b for rows `first` to `last` of the block.
 
@@ -91,7 +90,7 @@ def forward_rows(layer, rows, parameters, activations, first, last):
     )
 
 
-@njit(**JIT)
+@part
 def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
     """delta_below = delta W^T, before f', for rows `first` to `last` of the block.
 
@@ -120,14 +119,14 @@ def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
     )
 
 
-@njit(**JIT)
+@part
 def unit_span(layer, unit):
     """Index of a unit's first parameter, and how many it has."""
     at = layer.bias if unit.is_bias else layer.weights + unit.first * layer.stride
     return at, unit.rows * layer.stride
 
 
-@njit(**JIT)
+@part
 def prefetch_unit(optimizer, buffers, at, count):
     """Ask for the parameters and moments of a unit while its products are still being computed."""
     item = buffers.parameters.itemsize
@@ -139,7 +138,7 @@ def prefetch_unit(optimizer, buffers, at, count):
             prefetch(address_of(buffers.second_moment, at) + line)
 
 
-@njit(**JIT)
+@part
 def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     """sums = a^T delta over `depth` rows of the block, for one unit, into `scratch`.
 
@@ -185,7 +184,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         vector += width
 
 
-@njit(**JIT)
+@part
 def _transpose_unit(layer, unit, parameters, transposed):
     """Copy a unit's new weights into W^T, in whole vectors; W's padding rows are zeros."""
     like = parameters.dtype.type(0)
@@ -201,7 +200,7 @@ def _transpose_unit(layer, unit, parameters, transposed):
             )
 
 
-@njit(**JIT)
+@part
 def update_unit(plan, layer, unit, index, buffers, sums, scale, eta):
     """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
     parameters = buffers.parameters

@@ -6,17 +6,16 @@ For each canonical pair of output activation and loss, delta = dloss/dz = a - y.
 import math
 
 import numpy as np
-from numba import njit
 
 from fastmlp.engine.activations import exponential, logistic_function
-from fastmlp.engine.config import JIT
+from fastmlp.engine.part import part
 from fastmlp.engine.tile import address_of, lanes_of, row_max, row_sum, window
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
 
 
-@njit(**JIT)
+@part
 def _softmax(values, rows, n_out, stride):
     """a = exp(z - max z) / sum exp(z - max z) row by row; the padding after `n_out` becomes 0."""
     like = values.dtype.type(0)
@@ -42,7 +41,7 @@ def _softmax(values, rows, n_out, stride):
                 part[lane] /= total
 
 
-@njit(**JIT)
+@part
 def apply_output(output, values, rows, n_out, stride):
     """Turn the logits of `rows` rows into the network's outputs, in place.
 
@@ -67,14 +66,14 @@ def apply_output(output, values, rows, n_out, stride):
                 values[j] = 0
 
 
-@njit(**JIT)
+@part
 def _cross_entropy(a, label):
     """-log a[label]"""
     low, high = _probability_bounds(a)
     return -math.log(min(max(a[label], low), high))
 
 
-@njit(**JIT)
+@part
 def _binary_cross_entropy(a, y):
     """-y log a - (1 - y) log(1 - a), summed over the outputs."""
     low, high = _probability_bounds(a)
@@ -88,7 +87,7 @@ def _binary_cross_entropy(a, y):
     return loss
 
 
-@njit(**JIT)
+@part
 def _half_squared_error(a, y):
     """(a - y)^2 / 2, averaged over the outputs."""
     loss = 0.0
@@ -98,7 +97,7 @@ def _half_squared_error(a, y):
     return 0.5 * loss / y.size
 
 
-@njit(**JIT)
+@part
 def _half_poisson_deviance(a, y):
     """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0."""
     loss = 0.0
@@ -109,14 +108,14 @@ def _half_poisson_deviance(a, y):
     return loss
 
 
-@njit(**JIT)
+@part
 def _probability_bounds(a):
     """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
     eps = np.finfo(a.dtype).eps
     return a.dtype.type(eps), a.dtype.type(1 - eps)
 
 
-@njit(**JIT)
+@part
 def row_loss_and_delta(output, a, y, weight):
     """Loss of one row; its outputs `a` become delta = (a - y) * weight.
 

@@ -6,9 +6,7 @@ which sum is written out: left to the compiler, it would change from one build t
 
 import math
 
-from numba import njit
-
-from fastmlp.engine.config import JIT
+from fastmlp.engine.part import part
 from fastmlp.engine.tile import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
@@ -16,7 +14,7 @@ SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
-@njit(**JIT)
+@part
 def step_size(optimizer, learning_rate, beta_1, beta_2, step):
     """Learning rate of step number `step` (from 1), with Adam's bias correction folded in."""
     if optimizer == ADAM:  # eta sqrt(1 - beta_2^t) / (1 - beta_1^t)
@@ -24,7 +22,7 @@ def step_size(optimizer, learning_rate, beta_1, beta_2, step):
     return learning_rate
 
 
-@njit(**JIT)
+@part
 def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 

@@ -4,20 +4,18 @@
 row i stand between row_starts[i] and row_starts[i + 1].
 """
 
-from numba import njit
-
-from fastmlp.engine.config import JIT
+from fastmlp.engine.part import part
 from fastmlp.engine.tile import multiply_add, window
 
 
-@njit(**JIT)
+@part
 def _add_scaled(total, factor, row):
     """total += factor * row, each element one multiply-add."""
     for j in range(total.size):
         total[j] = multiply_add(factor, row[j], total[j])
 
 
-@njit(**JIT)
+@part
 def forward_sparse_row(layer, samples, sample, parameters, z):
     """z = x W + b for one row x; the same chain of sums as for a dense row, zeros left out.
 
@@ -39,7 +37,7 @@ def forward_sparse_row(layer, samples, sample, parameters, z):
         _add_scaled(z, samples.values[k], window(parameters, at, layer.stride))
 
 
-@njit(**JIT)
+@part
 def _lower_bound(columns, start, stop, column):
     """First k from `start` to `stop` with columns[k] >= column."""
     while start < stop:
@@ -51,7 +49,7 @@ def _lower_bound(columns, start, stop, column):
     return start
 
 
-@njit(**JIT)
+@part
 def add_sparse_row(layer, samples, sample, delta, gradient, first, end):
     """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
     stop = samples.row_starts[sample + 1]

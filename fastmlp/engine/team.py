@@ -12,12 +12,13 @@ import threading
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastmlp.engine.cache import entry_point
-from fastmlp.engine.config import CACHE_LINE, JIT
+from fastmlp.engine.config import CACHE_LINE
+from fastmlp.engine.part import part
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
 SLOT = 2 * CACHE_LINE // 8
@@ -93,7 +94,7 @@ def _pause(typingctx):
     return types.void(), codegen
 
 
-@njit(**JIT)
+@part
 def _wait(turn):
     """Wait a little; longer the more turns have passed."""
     if turn < SPINS:
@@ -104,7 +105,7 @@ def _wait(turn):
         _sleep(NAP)
 
 
-@njit(**JIT)
+@part
 def barrier(sync, threads):
     """Wait until every thread has come here. False if the team was stopped meanwhile.
 
@@ -123,7 +124,7 @@ def barrier(sync, threads):
     return True
 
 
-@njit(**JIT)
+@part
 def await_launch(sync, thread):
     """Begin a launch (thread 0) or wait for one. False if none came in time."""
     if thread == 0:

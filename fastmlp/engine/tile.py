@@ -13,13 +13,14 @@ Addresses are integers and all strides and offsets count bytes.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype
 
-from fastmlp.engine.config import JIT, target, tile_shapes
+from fastmlp.engine.config import target, tile_shapes
+from fastmlp.engine.part import part
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -161,7 +162,7 @@ _tile_nn = _make_tile(transposed=False)
 _tile_tn = _make_tile(transposed=True)
 
 
-@njit(**JIT)
+@part
 def tile_nn(
     like, height, width, rows, offset, b, b_stride, start, start_stride, c, c_stride, depth
 ):
@@ -187,7 +188,7 @@ def tile_nn(
     )
 
 
-@njit(**JIT)
+@part
 def tile_tn(
     like, height, width, rows, offset, b, b_stride, start, start_stride, c, c_stride, depth
 ):

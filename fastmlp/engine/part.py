@@ -1,0 +1,82 @@
+"""Parts of kernels: compiled functions that get machine code only inside the kernel they serve."""
+
+import numba
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import LoweringPass, register_pass
+from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import NativeLowering
+
+from fastmlp.engine.config import JIT
+
+
+class PartLibrary(JITCodeLibrary):
+    """LLVM code to link into a kernel, which is optimised once, as a whole."""
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+
+class LoweredPart:
+    """Stands where numba keeps a function's entry from Python; a part has none."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class OfferPart(LoweringPass):
+    """Make a lowered part known to the code that calls it."""
+
+    _name = "fastmlp_offer_part"
+
+    def __init__(self):
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state) -> bool:
+        lowered = state["cr"]._replace(cfunc=LoweredPart())
+        state.targetctx.insert_user_function(lowered.cfunc, lowered.fndesc, [state.library])
+        state["cr"] = lowered
+        return False
+
+
+class PartCompiler(Compiler):
+    """numba's compiler, up to LLVM code and no further."""
+
+    def define_pipelines(self):
+        state = self.state
+        state.library = PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.flags.no_compile = True
+        state.flags.no_cpython_wrapper = state.flags.no_cfunc_wrapper = True
+        (pipeline,) = super().define_pipelines()
+        pipeline.add_pass_after(OfferPart, NativeLowering)
+        pipeline.finalize()
+        return [pipeline]
+
+
+class Part(CPUDispatcher):
+    """A function for kernels. Called from Python, it compiles a kernel of itself."""
+
+    def __init__(self, function):
+        super().__init__(function, targetoptions={**JIT, "nopython": True})
+        self._compiler.pipeline_class = PartCompiler
+        self._alone = None
+
+    def add_overload(self, cres):
+        """Keep the types it was compiled for."""
+        self.overloads[tuple(cres.signature.args)] = cres
+
+    def __call__(self, *arguments):
+        if self._alone is None:
+            part = self
+            self._alone = numba.njit(**JIT)(lambda *arguments: part(*arguments))
+        return self._alone(*arguments)
+
+
+def part(function) -> Part:
+    """Declare a part of kernels.
+
+    numba would optimise, wrap and translate each function by itself as well, of which the kernels
+    use nothing: that doubled the time of the first fit.
+    """
+    return Part(function)

@@ -1,0 +1,53 @@
+"""Parts of kernels: linked into what calls them, callable from Python all the same."""
+
+import numba
+import numpy as np
+import pytest
+from numba.core.registry import cpu_target
+
+from fastmlp.engine.part import part
+
+
+@part
+def scale(values, factor):
+    for i in range(values.size):
+        values[i] *= factor
+
+
+@part
+def scale_twice(values, factor):
+    scale(values, factor)
+    scale(values, factor)
+
+
+def test_a_part_works_when_called_from_python_for_any_types():
+    for dtype in (np.float32, np.float64, np.int64):
+        values = np.arange(5, dtype=dtype)
+        scale_twice(values, dtype(3))
+        assert values.dtype == dtype and values.tolist() == [0, 9, 18, 27, 36]
+
+
+def test_parts_have_code_only_inside_the_kernel_that_calls_them():
+    @numba.njit
+    def kernel(values):
+        scale_twice(values, 2.0)
+
+    values = np.ones(3)
+    kernel(values)
+    assert values.tolist() == [4.0, 4.0, 4.0]
+    engine = cpu_target.target_context.codegen()._engine
+    (compiled,) = kernel.overloads.values()
+    assert engine.is_symbol_defined(compiled.fndesc.llvm_func_name)
+    for each in (scale, scale_twice):
+        compiled = each.overloads[numba.float64[::1], numba.float64]
+        assert not engine.is_symbol_defined(compiled.fndesc.llvm_func_name)
+
+
+def test_a_part_that_does_not_compile_says_so_each_time():
+    @part
+    def wrong(values):
+        return values.no_such_attribute
+
+    for _ in range(2):
+        with pytest.raises(numba.errors.TypingError, match="no_such_attribute"):
+            wrong(np.ones(2))
