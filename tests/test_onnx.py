@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.engine import activations, losses
-from fastmlp.interop import register_onnx_converter, to_onnx
+from fastmlp.interop import register_onnx_converter, to_onnx, to_sklearn
 from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph
 
 onnx = pytest.importorskip("onnx")
@@ -159,6 +159,12 @@ def test_each_layer_has_its_own_activation():
     np.testing.assert_allclose(results["variable"], a, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("problem", ["binary words", "multilabel", "poisson, two targets"])
+def test_estimators_of_scikit_learn_are_exported_as_well(problem):
+    theirs = to_sklearn(fitted(problem))
+    assert_equal_predictions(run(to_onnx(theirs), X), theirs, X)
+
+
 def test_what_has_no_form_in_onnx_is_named():
     model = fitted("words")
     model.activation = "swishy"
@@ -170,6 +176,8 @@ def test_what_has_no_form_in_onnx_is_named():
         to_onnx(model)
     with pytest.raises(NotFittedError):
         to_onnx(MLPClassifier())
+    with pytest.raises(TypeError, match="pass the fitted step"):
+        to_onnx(make_pipeline(MLPClassifier(max_iter=1)).fit(X, Y))
 
 
 def test_without_the_packages_the_error_tells_the_extra(monkeypatch):

@@ -60,7 +60,9 @@ class WeightsDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, image_shape="auto", ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator, *, image_shape="auto", ax=None, **kwargs
+    ) -> "WeightsDisplay":
         """Draw the weights of a fitted estimator, fastmlp's or scikit-learn's.
 
         Parameters

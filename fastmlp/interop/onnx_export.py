@@ -1,19 +1,23 @@
 """to_onnx, and the converter for pipelines."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.architecture import Architecture
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.interop.onnx_graph import Graph, add_estimator, output_types
+
+if TYPE_CHECKING:
+    import onnx
 
 # Every operator used here has its present form since opset 13; ONNX Runtime reads it since 1.6.
 OPSET = 13
 INPUT = "X"
 
 
-def to_onnx(estimator, *, dtype=None):
+def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     """A fitted model as an ONNX graph.
 
     Input `X` is a tensor (n_samples, n_features) of any number of rows. A classifier has the
@@ -25,7 +29,7 @@ def to_onnx(estimator, *, dtype=None):
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted.
+        Fitted; fastmlp's or scikit-learn's.
     dtype : numpy.float32 or numpy.float64, default=None
         Type of `X`, of the computation and of all outputs but labels; None takes that of
         `coefs_`. With gelu, erf is computed in float32 either way: ONNX Runtime has no other.
@@ -58,7 +62,7 @@ def to_onnx(estimator, *, dtype=None):
     ('X', 'variable')
     """
     onnx = _imported("onnx", "to_onnx")
-    check_is_fitted(estimator)
+    Architecture.of(estimator)  # refuses what is not fitted, and what is no network
     dtype = np.result_type(np.float32, *estimator.coefs_) if dtype is None else np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")

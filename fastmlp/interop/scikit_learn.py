@@ -36,7 +36,9 @@ FITTED = (
 )
 
 
-def to_sklearn(estimator):
+def to_sklearn(
+    estimator: MLPClassifier | MLPRegressor,
+) -> SklearnMLPClassifier | SklearnMLPRegressor:
     """scikit-learn's estimator with the same parameters, weights and optimizer state.
 
     Its predictions equal the estimator's to rounding (a float32 model promotes float64 input
@@ -87,7 +89,9 @@ def to_sklearn(estimator):
     return model
 
 
-def from_sklearn(estimator):
+def from_sklearn(
+    estimator: SklearnMLPClassifier | SklearnMLPRegressor,
+) -> MLPClassifier | MLPRegressor:
     """fastmlp's estimator with the parameters, weights and optimizer state of scikit-learn's.
 
     Its predictions equal the estimator's to rounding. `warm_start` and `partial_fit` go on where
