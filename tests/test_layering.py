@@ -17,7 +17,7 @@ MOST_LINES = 500
 # A module may import those of rows further down, and its neighbours in its own row.
 FLOORS = [
     {"fastmlp", "fastmlp.__main__", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection"},
-    {"fastmlp.estimators", "fastmlp.base"},
+    {"fastmlp.estimators", "fastmlp.base", "fastmlp.architecture"},
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs"},
     {"fastmlp.workspace"},
     {"fastmlp.network", "fastmlp.threads"},

@@ -1,0 +1,77 @@
+"""Architecture: the layers of a fitted estimator, for pictures and exports."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sklearn.utils.validation import check_is_fitted
+
+
+def hidden_activations(estimator, n_hidden: int) -> list[str]:
+    """The activation's name of each of `n_hidden` layers, from one name or a sequence of them."""
+    activation = estimator.activation
+    names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
+    if len(names) != n_hidden:
+        raise ValueError(f"activation names {len(names)} layers, the network has {n_hidden} hidden")
+    return names
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and activations of a network's layers.
+
+    Parameters
+    ----------
+    layer_sizes : tuple of int
+        Units of each layer, input and output included.
+    activations : tuple of str
+        Of each layer but the input.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.architecture import Architecture
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 5, [0, 1, 1, 0] * 5
+    >>> model = MLPClassifier((8,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> architecture = Architecture.of(model)
+    >>> architecture.layer_sizes, architecture.activations
+    ((2, 8, 1), ('relu', 'logistic'))
+    >>> architecture.names, architecture.parameters
+    (('input', 'hidden', 'output'), (0, 24, 9))
+    """
+
+    layer_sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, estimator) -> "Architecture":
+        """Read the layers of a fitted multilayer perceptron, fastmlp's or scikit-learn's.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If it is something else than a multilayer perceptron.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "coefs_"):
+            raise TypeError(
+                f"a multilayer perceptron is needed, got {type(estimator).__name__}; "
+                "of a pipeline or a search, pass the fitted step"
+            )
+        coefs = estimator.coefs_
+        sizes = (coefs[0].shape[0], *(coef.shape[1] for coef in coefs))
+        hidden = hidden_activations(estimator, len(coefs) - 1)
+        return cls(sizes, (*hidden, estimator.out_activation_))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each layer is called: input, hidden (numbered if there are several), output."""
+        n_hidden = len(self.layer_sizes) - 2
+        numbers = [""] if n_hidden == 1 else [f" {number}" for number in range(1, n_hidden + 1)]
+        return ("input", *(f"hidden{number}" for number in numbers), "output")
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """Weights and biases that lead into each layer; 0 for the input."""
+        return (0, *((n_in + 1) * n_out for n_in, n_out in pairwise(self.layer_sizes)))

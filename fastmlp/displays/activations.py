@@ -1,0 +1,112 @@
+"""ActivationDisplay: activations of hidden layers and their derivatives."""
+
+import numpy as np
+
+from fastmlp.displays.panels import panels
+from fastmlp.engine import activations
+
+PANEL_SIZE = (3.0, 2.6)  # inches
+MOST_COLUMNS = 4
+POINTS = 401  # odd: zero, where relu and its kin have their kink, is one of them
+HALF_RANGE = 4.0  # all bends of every activation lie within
+
+
+class ActivationDisplay:
+    """Each activation f(z) with its derivative f'(z), as the engine computes them.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n_points,)
+        Where they are evaluated.
+    values, derivatives : dict of str to ndarray of shape (n_points,)
+        f(z) and f'(z) by the activation's name.
+
+    Attributes
+    ----------
+    lines_ : list of tuples of two matplotlib Line2D
+        f and f' of each panel.
+    axes_ : ndarray of matplotlib Axes of shape (n_activations,)
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from fastmlp.displays import ActivationDisplay
+    >>> display = ActivationDisplay.from_names(["tanh", "relu"])
+    >>> [ax.get_title() for ax in display.axes_]
+    ['tanh', 'relu']
+    >>> print(display.derivatives["tanh"].max())
+    1.0
+    """
+
+    def __init__(self, *, z, values, derivatives):
+        self.z = z
+        self.values = values
+        self.derivatives = derivatives
+
+    @classmethod
+    def from_names(cls, names=None, *, half_range=HALF_RANGE, ax=None) -> "ActivationDisplay":
+        """Draw activations by their names.
+
+        Parameters
+        ----------
+        names : list of str, default=None
+            Values of the estimators' parameter `activation`; None takes all there are.
+        half_range : float, default=4.0
+            They are drawn for z from -half_range to half_range.
+        ax : matplotlib Axes or array of Axes, default=None
+            As for `plot`.
+
+        Returns
+        -------
+        ActivationDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is no activation of such a name.
+        """
+        names = list(activations.CODES) if names is None else list(names)
+        unknown = [name for name in names if name not in activations.CODES]
+        if unknown:
+            raise ValueError(f"unknown activations {unknown}; there are {list(activations.CODES)}")
+        z = np.linspace(-half_range, half_range, POINTS)
+        values, derivatives = {}, {}
+        for name in names:
+            code, f, df = activations.CODES[name], z.copy(), np.ones_like(z)
+            activations.activate(code, f)
+            activations.multiply_by_derivative(code, df, f)
+            values[name], derivatives[name] = f, df
+        return cls(z=z, values=values, derivatives=derivatives).plot(ax)
+
+    def plot(self, ax=None) -> "ActivationDisplay":
+        """Draw a panel for each activation.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array of Axes, default=None
+            One Axes is divided into panels, an array must have one for each. None makes a new
+            figure.
+
+        Returns
+        -------
+        ActivationDisplay
+            This one, with its attributes set.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.plot"
+        self.axes_ = panels(caller, ax, len(self.values), MOST_COLUMNS, PANEL_SIZE)
+        self.figure_ = self.axes_[0].figure
+        self.lines_ = []
+        for panel, name in zip(self.axes_, self.values, strict=True):
+            panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+            f = panel.plot(self.z, self.values[name], color="black", label="f(z)")[0]
+            df = panel.plot(self.z, self.derivatives[name], color="0.45", linestyle="--")[0]
+            df.set_label("f'(z)")
+            self.lines_.append((f, df))
+            panel.set(title=name, xlabel="z", ylabel="f(z), f'(z)")
+        self.axes_[0].legend(loc="upper left")
+        return self

@@ -1,0 +1,63 @@
+"""Where displays draw: a new figure, the given axes, or a grid in their place."""
+
+import math
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+PADDING = 0.08  # inches around each panel of a new figure
+
+
+def pyplot(caller: str):
+    """matplotlib.pyplot, imported when something is drawn.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed; the message names `caller`.
+    """
+    check_matplotlib_support(caller)
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def panels(caller: str, ax, count: int, columns: int, size: tuple[float, float]) -> np.ndarray:
+    """Axes to draw `count` panels in.
+
+    Parameters
+    ----------
+    caller : str
+        Named where matplotlib is missing.
+    ax : None, Axes or array of Axes
+        None makes a new figure. One Axes is divided into a grid, as scikit-learn's
+        PartialDependenceDisplay divides it. An array must have an Axes for every panel.
+    columns : int
+        Panels in a row of a new figure, at most.
+    size : tuple of float
+        Width and height of a panel of a new figure, in inches.
+
+    Returns
+    -------
+    ndarray of Axes of shape (count,)
+    """
+    plt = pyplot(caller)
+    columns = min(count, columns if ax is None else math.ceil(math.sqrt(count)))
+    rows = -(-count // columns)
+    if ax is None:
+        figure_size = size[0] * columns, size[1] * rows
+        figure = plt.figure(figsize=figure_size, layout="constrained")
+        figure.get_layout_engine().set(w_pad=PADDING, h_pad=PADDING)
+        grid = figure.add_gridspec(rows, columns)
+    elif isinstance(ax, plt.Axes):
+        if count == 1:
+            return np.array([ax])
+        figure = ax.figure
+        ax.set_axis_off()
+        grid = ax.get_subplotspec().subgridspec(rows, columns, wspace=0.5, hspace=0.6)
+    else:
+        axes = np.asarray(ax, dtype=object).ravel()
+        if axes.size != count:
+            raise ValueError(f"ax must hold {count} axes, one for each panel, got {axes.size}")
+        return axes
+    return np.array([figure.add_subplot(grid[n // columns, n % columns]) for n in range(count)])

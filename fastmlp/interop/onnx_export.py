@@ -1,0 +1,197 @@
+"""to_onnx, and the converter for pipelines."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastmlp.architecture import Architecture
+from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.interop.onnx_graph import Graph, add_estimator, output_types
+
+if TYPE_CHECKING:
+    import onnx
+
+# Every operator used here has its present form since opset 13; ONNX Runtime reads it since 1.6.
+OPSET = 13
+INPUT = "X"
+
+
+def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
+    """A fitted model as an ONNX graph.
+
+    Input `X` is a tensor (n_samples, n_features) of any number of rows. A classifier has the
+    outputs `label` (n_samples,), or (n_samples, n_labels) of 0 and 1 for multilabel y, and
+    `probabilities` (n_samples, n_classes). Labels are strings, or int64 where they are whole
+    numbers or booleans. A regressor has the output `variable` (n_samples, n_outputs). The names
+    are those that skl2onnx gives.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted; fastmlp's or scikit-learn's.
+    dtype : numpy.float32 or numpy.float64, default=None
+        Type of `X`, of the computation and of all outputs but labels; None takes that of
+        `coefs_`. With gelu, erf is computed in float32 either way: ONNX Runtime has no other.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked by ``onnx.checker``. ``model.SerializeToString()`` gives the file's bytes.
+
+    Raises
+    ------
+    ImportError
+        If onnx is not installed.
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If labels are neither strings nor whole numbers, or if dtype is another.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPRegressor
+    >>> from fastmlp.interop import to_onnx
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = MLPRegressor(solver="lbfgs", max_iter=50, random_state=0).fit(X, y)
+    >>> graph = to_onnx(model, dtype="float32").graph
+    >>> [node.op_type for node in graph.node]
+    ['Gemm', 'Relu', 'Gemm', 'Identity']
+    >>> graph.input[0].name, graph.output[0].name
+    ('X', 'variable')
+    """
+    onnx = _imported("onnx", "to_onnx")
+    Architecture.of(estimator)  # refuses what is not fitted, and what is no network
+    dtype = np.result_type(np.float32, *estimator.coefs_) if dtype is None else np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    graph = Graph(dtype)
+    for name, result in add_estimator(graph, estimator, INPUT).items():
+        graph.node("Identity", result, output=name)
+    types = output_types(estimator, dtype)
+    model = _model(
+        onnx.helper.make_graph(
+            graph.nodes,
+            type(estimator).__name__,
+            [_value(INPUT, dtype, estimator.n_features_in_)],
+            [_value(name, *type_and_columns) for name, type_and_columns in types.items()],
+            graph.initializers,
+        )
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _imported(module: str, caller: str):
+    """An optional package, or an ImportError that says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        message = f"{caller} requires {module}. You can install it with `pip install fastmlp[onnx]`"
+        raise ImportError(message) from error
+
+
+def _value(name: str, dtype, columns: int | None):
+    """Declaration of an input or output with any number of rows."""
+    from onnx import helper
+
+    shape = ["n_samples"] if columns is None else ["n_samples", columns]
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
+
+
+def _model(graph):
+    from onnx import helper
+
+    opsets = [helper.make_opsetid("", OPSET)]
+    version = helper.find_min_ir_version_for(opsets)
+    return helper.make_model(
+        graph, opset_imports=opsets, ir_version=version, producer_name="fastmlp"
+    )
+
+
+class _ContainerGraph(Graph):
+    """A graph whose nodes go into a container of skl2onnx, under names that are free there."""
+
+    def __init__(self, dtype, scope, container):
+        super().__init__(dtype)
+        self._scope, self._container = scope, container
+
+    def node(self, operator, *inputs, output=None, **attributes):
+        output = output or self._scope.get_unique_variable_name(operator)
+        name = self._scope.get_unique_operator_name(operator)
+        self._container.add_node(operator, list(inputs), [output], name=name, **attributes)
+        return output
+
+    def constant(self, value):
+        from onnx import helper
+
+        value, name = np.asarray(value), self._scope.get_unique_variable_name("constant")
+        dtype = helper.np_dtype_to_tensor_dtype(value.dtype)
+        self._container.add_initializer(name, dtype, value.shape, value.ravel())
+        return name
+
+
+def register_onnx_converter() -> None:
+    """Teach skl2onnx to convert fastmlp's estimators, alone and within pipelines.
+
+    The option `zipmap` of a classifier is scikit-learn's. Registering twice does no harm.
+
+    Raises
+    ------
+    ImportError
+        If skl2onnx is not installed.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.interop import register_onnx_converter
+    >>> from skl2onnx import to_onnx
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", random_state=0))
+    >>> register_onnx_converter()
+    >>> exported = to_onnx(model.fit(X, y), X[:1], options={"zipmap": False})
+    >>> [output.name for output in exported.graph.output]
+    ['label', 'probabilities']
+    """
+    skl2onnx = _imported("skl2onnx", "register_onnx_converter")
+    # Its parser asks for the option nocl, "no class labels"; here they are always there.
+    options = {"zipmap": [True, False, "columns"], "nocl": [False]}
+    for estimator, own in ((MLPClassifier, options), (MLPRegressor, None)):
+        name = f"Fastmlp{estimator.__name__}"
+        skl2onnx.update_registered_converter(estimator, name, _set_types, _convert, options=own)
+
+
+def _set_types(operator) -> None:
+    """Declare the outputs of an operator of skl2onnx, which gave them their number."""
+    from skl2onnx.common import data_types
+
+    kinds = {
+        np.dtype(np.float32): data_types.FloatTensorType,
+        np.dtype(np.float64): data_types.DoubleTensorType,
+        np.dtype(np.int64): data_types.Int64TensorType,
+        np.dtype(object): data_types.StringTensorType,
+    }
+    rows = operator.inputs[0].get_first_dimension()
+    types = output_types(operator.raw_operator, _computing_type(operator))
+    for variable, (dtype, columns) in zip(operator.outputs, types.values(), strict=True):
+        variable.set_type(kinds[dtype]([rows] if columns is None else [rows, columns]))
+
+
+def _convert(scope, operator, container) -> None:
+    """Add the nodes of an operator of skl2onnx."""
+    graph = _ContainerGraph(_computing_type(operator), scope, container)
+    X = graph.cast(operator.inputs[0].full_name, graph.dtype)
+    results = add_estimator(graph, operator.raw_operator, X)
+    for variable, result in zip(operator.outputs, results.values(), strict=True):
+        graph.node("Identity", result, output=variable.full_name)
+
+
+def _computing_type(operator) -> type:
+    """float64 for input of that type, else float32, as skl2onnx has it."""
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    return np.float64 if isinstance(operator.inputs[0].type, DoubleTensorType) else np.float32

@@ -1,0 +1,222 @@
+"""What a network is in ONNX: one table of activations, one of outputs, and how layers follow."""
+
+import math
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from fastmlp.architecture import Architecture
+
+LEAKY_SLOPE = 0.01
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph that computes in one type.
+
+    Parameters
+    ----------
+    dtype : numpy.float32 or numpy.float64
+
+    Attributes
+    ----------
+    nodes, initializers : lists of protocol buffers
+        For ``onnx.helper.make_graph``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp.interop.onnx_graph import ACTIVATIONS, Graph
+    >>> graph = Graph(np.float32)
+    >>> ACTIVATIONS["silu"](graph, "z")
+    'Mul_1'
+    >>> [node.op_type for node in graph.nodes]
+    ['Sigmoid', 'Mul']
+    """
+
+    def __init__(self, dtype):
+        self.dtype = np.dtype(dtype)
+        self.nodes, self.initializers = [], []
+
+    def node(self, operator: str, *inputs: str, output: str | None = None, **attributes) -> str:
+        """Add a node of ONNX's own operators; returns the name of its only output."""
+        from onnx import helper
+
+        output = output or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, value) -> str:
+        """Add an array; returns its name."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def number(self, value: float) -> str:
+        """Add a number of the graph's type; returns its name."""
+        return self.constant(np.array(value, self.dtype))
+
+    def cast(self, value: str, dtype) -> str:
+        """Add a conversion to a NumPy type; returns the name of its result."""
+        from onnx import helper
+
+        return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _leaky_relu(graph: Graph, z: str) -> str:
+    # max(z, 0.01 z). The operator LeakyRelu would round its slope to float32.
+    return graph.node("Max", z, graph.node("Mul", z, graph.number(LEAKY_SLOPE)))
+
+
+def _elu(graph: Graph, z: str) -> str:
+    # max(z, 0) + exp(min(z, 0)) - 1. ONNX Runtime has the operator Elu for float32 only.
+    negative = graph.node("Exp", graph.node("Min", z, graph.number(0)))
+    return graph.node("Add", graph.node("Relu", z), graph.node("Sub", negative, graph.number(1)))
+
+
+def _gelu(graph: Graph, z: str) -> str:
+    # z (1 + erf(z / sqrt 2)) / 2. ONNX Runtime has the operator Erf for float32 only.
+    scaled = graph.node("Mul", z, graph.number(math.sqrt(0.5)))
+    erf = graph.cast(graph.node("Erf", graph.cast(scaled, np.float32)), graph.dtype)
+    half = graph.node("Mul", z, graph.number(0.5))
+    return graph.node("Mul", half, graph.node("Add", erf, graph.number(1)))
+
+
+def _silu(graph: Graph, z: str) -> str:
+    return graph.node("Mul", z, graph.node("Sigmoid", z))
+
+
+def _softplus(graph: Graph, z: str) -> str:
+    # max(z, 0) + log(1 + exp(-|z|)). ONNX Runtime has the operator Softplus for float32 only.
+    decay = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
+    log = graph.node("Log", graph.node("Add", decay, graph.number(1)))
+    return graph.node("Add", graph.node("Relu", z), log)
+
+
+def _mish(graph: Graph, z: str) -> str:
+    return graph.node("Mul", z, graph.node("Tanh", _softplus(graph, z)))
+
+
+# Each adds the nodes for f(z) to a graph and returns the name of the result.
+ACTIVATIONS = {
+    "identity": lambda graph, z: z,
+    "logistic": lambda graph, z: graph.node("Sigmoid", z),
+    "tanh": lambda graph, z: graph.node("Tanh", z),
+    "relu": lambda graph, z: graph.node("Relu", z),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "silu": _silu,
+    "softplus": _softplus,
+    "mish": _mish,
+}
+OUTPUTS = {
+    "identity": lambda graph, z: z,
+    "logistic": lambda graph, z: graph.node("Sigmoid", z),
+    "softmax": lambda graph, z: graph.node("Softmax", z, axis=1),
+    "exp": lambda graph, z: graph.node("Exp", z),
+}
+
+
+def add_network(graph: Graph, estimator, X: str) -> str:
+    """Add the layers of a fitted estimator.
+
+    Parameters
+    ----------
+    graph : Graph
+    estimator : MLPClassifier or MLPRegressor
+    X : str
+        Name of the input (n_samples, n_features), of the graph's type.
+
+    Returns
+    -------
+    str
+        Name of the output activations (n_samples, n_outputs).
+
+    Raises
+    ------
+    ValueError
+        If an activation is none of the table's.
+    """
+    names = Architecture.of(estimator).activations
+    tables = [ACTIVATIONS] * (len(names) - 1) + [OUTPUTS]
+    a = X
+    for coef, intercept, name, table in zip(
+        estimator.coefs_, estimator.intercepts_, names, tables, strict=True
+    ):
+        if name not in table:
+            raise ValueError(f"activation {name!r} has no form in ONNX here")
+        W, b = (graph.constant(np.asarray(array, graph.dtype)) for array in (coef, intercept))
+        a = table[name](graph, graph.node("Gemm", a, W, b))
+    return a
+
+
+def add_labels(graph: Graph, estimator, outputs: str) -> tuple[str, str]:
+    """Turn a classifier's output activations into labels and probabilities; their names."""
+    if is_multilabel(estimator):
+        likely = graph.node("Greater", outputs, graph.number(0.5))
+        return graph.cast(likely, np.int64), outputs
+    if estimator.n_outputs_ == 1:
+        opposite = graph.node("Sub", graph.number(1), outputs)
+        outputs = graph.node("Concat", opposite, outputs, axis=1)
+    most_likely = graph.node("ArgMax", outputs, axis=1, keepdims=0)
+    labels = label_array(estimator)
+    if len(labels) == 1:  # no other was seen, and yet there are two columns
+        labels = labels.repeat(2)
+    return graph.node("Gather", graph.constant(labels), most_likely), outputs
+
+
+def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
+    """Add everything from X to the predictions.
+
+    Returns
+    -------
+    dict of str to str
+        By each of the keys of `output_types`, the name of the result in the graph.
+    """
+    outputs = add_network(graph, estimator, X)
+    results = add_labels(graph, estimator, outputs) if is_classifier(estimator) else (outputs,)
+    return dict(zip(output_types(estimator, graph.dtype), results, strict=True))
+
+
+def output_types(estimator, dtype) -> dict[str, tuple[np.dtype, int | None]]:
+    """Type and number of columns of each prediction, named as skl2onnx names them.
+
+    Returns
+    -------
+    dict of str to tuple
+        None for the columns of a vector; an object type for strings.
+    """
+    dtype, columns = np.dtype(dtype), estimator.n_outputs_
+    if not is_classifier(estimator):
+        return {"variable": (dtype, columns)}
+    label = np.dtype(np.int64), columns
+    if not is_multilabel(estimator):
+        label = label_array(estimator).dtype, None
+    return {"label": label, "probabilities": (dtype, max(2, columns))}
+
+
+def is_multilabel(estimator) -> bool:
+    """Whether a classifier was fitted to label indicators."""
+    return estimator._label_binarizer.y_type_.startswith("multilabel")
+
+
+def label_array(estimator) -> np.ndarray:
+    """A classifier's labels as ONNX takes them: of int64, or an object array of strings.
+
+    Raises
+    ------
+    ValueError
+        If they are neither strings nor whole numbers.
+    """
+    classes = np.asarray(estimator.classes_)
+    if all(isinstance(label, str) for label in classes):
+        return classes.astype(object)
+    try:
+        whole = classes.astype(np.int64)
+    except (ValueError, TypeError, OverflowError):
+        whole = None
+    if whole is None or not np.array_equal(whole, classes):
+        raise ValueError(f"labels must be strings or whole numbers for ONNX, got {classes!r}")
+    return whole

@@ -1,0 +1,235 @@
+"""to_sklearn and from_sklearn: a fitted model in the other library's class."""
+
+import inspect
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.architecture import hidden_activations
+from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.network import Network
+from fastmlp.training import OptimizerState, Settings
+
+PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
+WITHOUT_EFFECT = {"n_jobs"}  # on the model; it decides about time
+FITTED = (
+    "best_loss_",
+    "best_validation_score_",
+    "classes_",
+    "feature_names_in_",
+    "loss_",
+    "loss_curve_",
+    "n_features_in_",
+    "n_iter_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "t_",
+    "validation_scores_",
+    "_label_binarizer",
+    "_no_improvement_count",
+)
+
+
+def to_sklearn(
+    estimator: MLPClassifier | MLPRegressor,
+) -> SklearnMLPClassifier | SklearnMLPRegressor:
+    """scikit-learn's estimator with the same parameters, weights and optimizer state.
+
+    Its predictions equal the estimator's to rounding (a float32 model promotes float64 input
+    there, and computes in float32 here). `warm_start` and `partial_fit` go on where the estimator
+    stands. Nothing is shared between the two.
+
+    Parameters
+    ----------
+    estimator : fastmlp.MLPClassifier or fastmlp.MLPRegressor
+        Fitted.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If a parameter has a value that scikit-learn does not have; the message names it.
+    TypeError
+        If the estimator is not one of fastmlp's.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.interop import to_sklearn
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = MLPClassifier(tol=0.05, random_state=0).fit(X, y)
+    >>> exported = to_sklearn(model)
+    >>> type(exported).__module__.split(".")[0]
+    'sklearn'
+    >>> bool((exported.predict(X) == model.predict(X)).all())
+    True
+    """
+    theirs = _counterpart(estimator, dict(PAIRS))
+    check_is_fitted(estimator)
+    model = theirs(**_shared_parameters(estimator, theirs))
+    _check_values(model)
+    _take_attributes(model, estimator)
+    # What early stopping returns to: after a fit, scikit-learn has the same arrays in both.
+    model._best_coefs, model._best_intercepts = model.coefs_, model.intercepts_
+    state = estimator.__dict__.get("_optimizer")
+    if state is not None and state.settings.solver in ("adam", "sgd"):
+        model._optimizer = _sklearn_optimizer(state, model.coefs_ + model.intercepts_)
+    return model
+
+
+def from_sklearn(
+    estimator: SklearnMLPClassifier | SklearnMLPRegressor,
+) -> MLPClassifier | MLPRegressor:
+    """fastmlp's estimator with the parameters, weights and optimizer state of scikit-learn's.
+
+    Its predictions equal the estimator's to rounding. `warm_start` and `partial_fit` go on where
+    the estimator stands. Nothing is shared between the two.
+
+    Parameters
+    ----------
+    estimator : sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+        Fitted.
+
+    Returns
+    -------
+    fastmlp.MLPClassifier or fastmlp.MLPRegressor
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If the estimator is not one of those of scikit-learn.
+
+    Examples
+    --------
+    >>> from fastmlp.interop import from_sklearn
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> trained = MLPClassifier((10,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> model = from_sklearn(trained)
+    >>> type(model).__module__.split(".")[0]
+    'fastmlp'
+    >>> bool((model.predict(X) == trained.predict(X)).all())
+    True
+    """
+    ours = _counterpart(estimator, {theirs: ours for ours, theirs in PAIRS})
+    check_is_fitted(estimator)
+    model = ours(**deepcopy(estimator.get_params(deep=False)))
+    _take_attributes(model, estimator)
+    network = model._network()
+    model._take_network(network)
+    if hasattr(estimator, "_optimizer"):
+        model._optimizer = _own_optimizer(estimator._optimizer, network, Settings.of(model))
+    return model
+
+
+def _counterpart(estimator, classes: dict) -> type:
+    for known, other in classes.items():
+        if isinstance(estimator, known):
+            return other
+    expected = " or ".join(
+        f"{known.__module__.split('.')[0]}.{known.__name__}" for known in classes
+    )
+    raise TypeError(f"{expected} is needed, got {type(estimator).__name__}")
+
+
+def _shared_parameters(estimator, theirs: type) -> dict:
+    """The parameters that scikit-learn has, if all others are at their defaults."""
+    defaults = {p.name: p.default for p in inspect.signature(type(estimator)).parameters.values()}
+    known = inspect.signature(theirs).parameters
+    shared = {}
+    for name, value in estimator.get_params(deep=False).items():
+        if name in known:
+            shared[name] = deepcopy(value)
+        elif name not in WITHOUT_EFFECT and not np.array_equal(value, defaults[name]):
+            raise ValueError(f"scikit-learn's {theirs.__name__} has no {name}; got {value!r}")
+    names = set(hidden_activations(estimator, len(estimator.coefs_) - 1))
+    if len(names) > 1:
+        raise ValueError(
+            f"scikit-learn's {theirs.__name__} has one activation for all layers; "
+            f"got activation={estimator.activation!r}"
+        )
+    if names:  # without hidden layers, it does not matter
+        shared["activation"] = names.pop()
+    return shared
+
+
+def _check_values(model) -> None:
+    try:
+        model._validate_params()
+    except ValueError as error:
+        raise ValueError(f"scikit-learn cannot express this model: {error}") from error
+
+
+def _copies(*lists) -> tuple[list[np.ndarray], ...]:
+    return tuple([np.array(array, order="C") for array in arrays] for arrays in lists)
+
+
+def _take_attributes(model, estimator) -> None:
+    """Give `model` copies of what `estimator` has learned."""
+    model.coefs_, model.intercepts_ = _copies(estimator.coefs_, estimator.intercepts_)
+    for name in FITTED:
+        if hasattr(estimator, name):
+            setattr(model, name, deepcopy(getattr(estimator, name)))
+
+
+def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
+    settings = state.settings
+    moments = _copies(*(moment.arrays() for moment in state.moments))
+    if settings.solver == "adam":
+        optimizer = AdamOptimizer(
+            parameters,
+            settings.learning_rate_init,
+            settings.beta_1,
+            settings.beta_2,
+            settings.epsilon,
+        )
+        optimizer.t = state.step
+        optimizer.ms, optimizer.vs = moments
+        return optimizer
+    optimizer = SGDOptimizer(
+        parameters,
+        settings.learning_rate_init,
+        settings.learning_rate,
+        settings.momentum,
+        settings.nesterovs_momentum,
+        settings.power_t,
+    )
+    optimizer.learning_rate = state.learning_rate
+    if moments:  # without momentum, its velocities stay zero
+        (optimizer.velocities,) = moments
+    return optimizer
+
+
+def _own_optimizer(optimizer, network: Network, settings: Settings) -> OptimizerState:
+    """The optimizer's state; of the estimator's `settings`, those that the optimizer kept."""
+    if isinstance(optimizer, AdamOptimizer):
+        names = ("learning_rate_init", "beta_1", "beta_2", "epsilon")
+        kept = {"solver": "adam", **{name: getattr(optimizer, name) for name in names}}
+        moments, step = [optimizer.ms, optimizer.vs], optimizer.t
+        learning_rate = optimizer.learning_rate_init  # its own attribute is corrected for bias
+    else:
+        names = ("learning_rate_init", "momentum", "power_t")
+        kept = {"solver": "sgd", **{name: getattr(optimizer, name) for name in names}}
+        kept |= {"learning_rate": optimizer.lr_schedule, "nesterovs_momentum": optimizer.nesterov}
+        moments, step, learning_rate = [optimizer.velocities], 0, optimizer.learning_rate
+    state = OptimizerState.begin(network, replace(settings, **kept))
+    state.step, state.learning_rate = step, float(learning_rate)
+    for moment, arrays in zip(state.moments, moments, strict=False):  # momentum 0 needs none
+        for own, given in zip(moment.arrays(), arrays, strict=True):
+            own[...] = given
+    return state
