@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import lbfgs
@@ -131,8 +131,7 @@ class BaseMLP(BaseEstimator, ABC):
         hidden = self._hidden_layer_sizes()
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._check_X_y(X, y, reset=not continues, incremental=incremental)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
+        sample_weight = self._check_sample_weight(sample_weight, X, y)
         random_state = check_random_state(self.random_state)
         n_outputs, out_activation = self._output_layer(y)
         layer_sizes = [X.shape[1], *hidden, n_outputs]
@@ -161,7 +160,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _validate(self, X, y, reset, **checks):
         """scikit-learn's validation of X and y, with `reset` also of the feature names."""
-        return validate_data(
+        X, y = validate_data(
             self,
             X,
             y,
@@ -171,6 +170,13 @@ class BaseMLP(BaseEstimator, ABC):
             reset=reset,
             **checks,
         )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _check_sample_weight(self, sample_weight, X, y) -> np.ndarray | None:
+        """The samples' weights in training, validated; None weighs each 1."""
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
 
     def _hidden_layer_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
