@@ -89,6 +89,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun=15000,
         n_jobs=None,
         class_weight=None,
+        scoring=None,
+        restore_best_weights=True,
     ):
         self._take_parameters(locals())
 
@@ -111,6 +113,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "`y` has classes not in `self.classes_`. "
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
+        return X, y
+
+    def _check_held_out(self, X, y):
+        X, y = self._validate(X, y, reset=False)
+        labels = unique_labels(y)
+        fits = y.ndim == 1 + self._label_binarizer.y_type_.startswith("multilabel")
+        if not fits or len(np.setdiff1d(labels, self.classes_)):
+            raise ValueError(f"y has labels {labels}, in training they are {self.classes_}")
         return X, y
 
     def _check_sample_weight(self, sample_weight, X, y):
@@ -291,6 +301,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_iter_no_change=10,
         max_fun=15000,
         n_jobs=None,
+        scoring=None,
+        restore_best_weights=True,
     ):
         self._take_parameters(locals())
 
@@ -300,6 +312,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
+        return X, y
+
+    def _check_held_out(self, X, y):
+        X, y = self._check_X_y(X, y, reset=False, incremental=True)
+        if self._output_layer(y)[0] != self.n_outputs_:
+            raise ValueError(f"y has {self._output_layer(y)[0]} outputs, not {self.n_outputs_}")
         return X, y
 
     def _targets(self, y, dtype):

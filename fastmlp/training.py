@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 from scipy.sparse import issparse
@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.engine import activations, epoch, losses, optimizers
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
+from fastmlp.progress import Progress
 from fastmlp.threads import useful_threads
 from fastmlp.workspace import TrainingWorkspace
 
@@ -60,43 +61,6 @@ class Settings:
         if self.momentum == 0:
             return optimizers.SGD
         return optimizers.NESTEROV if self.nesterovs_momentum else optimizers.MOMENTUM
-
-
-@dataclass
-class Progress:
-    """How far a fit has come: what a later call continues from.
-
-    Attributes
-    ----------
-    n_iter : int
-        Epochs of this call.
-    samples_seen : int
-        Over all calls.
-    loss_curve : list of float
-    best_loss : float or None
-        None where a validation score decides.
-    no_improvement_count : int
-    validation_scores : list of float or None
-    best_validation_score : float or None
-    best : Network or None
-        Parameters at the best validation score.
-    """
-
-    n_iter: int = 0
-    samples_seen: int = 0
-    loss_curve: list[float] = field(default_factory=list)
-    best_loss: float | None = np.inf
-    no_improvement_count: int = 0
-    validation_scores: list[float] | None = None
-    best_validation_score: float | None = None
-    best: Network | None = None
-
-    @classmethod
-    def begin(cls, early_stopping: bool) -> "Progress":
-        """Before the first epoch."""
-        if early_stopping:
-            return cls(best_loss=None, validation_scores=[], best_validation_score=-np.inf)
-        return cls()
 
 
 @dataclass
@@ -276,7 +240,7 @@ def descend(
     progress: Progress,
     random_state: np.random.RandomState,
     one_epoch: bool = False,
-    score: Callable[[], float] | None = None,
+    examine: Callable[[], tuple[float, float | None]] | None = None,
 ) -> None:
     """Run epochs until the loss or the validation score stops improving.
 
@@ -289,8 +253,9 @@ def descend(
         For the shuffles.
     one_epoch : bool
         Stop after the first epoch, as partial_fit does.
-    score : callable, optional
-        Validation score of the network as it stands; it decides instead of the training loss.
+    examine : callable, optional
+        Loss and score on validation data of the network as it stands. The score, where it is not
+        None, decides instead of the training loss.
 
     Warns
     -----
@@ -306,9 +271,12 @@ def descend(
             for _ in range(settings.max_iter):
                 if settings.shuffle:
                     descent.shuffle(random_state)
-                loss = descent.epoch()
-                _record(progress, loss, descent.order.size, settings.verbose)
-                _judge(progress, descent, score)
+                progress.record(descent.epoch(), descent.order.size)
+                if examine is not None:
+                    progress.record_validation(*examine())
+                progress.judge(settings.tol, descent.workspace.network)
+                if settings.verbose:
+                    progress.report()
                 descent.state.end_epoch(progress.samples_seen)
                 if progress.no_improvement_count > settings.n_iter_no_change:
                     if _stops(progress, descent):
@@ -325,34 +293,6 @@ def descend(
                 )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-
-
-def _record(progress: Progress, loss: float, n_samples: int, verbose: bool) -> None:
-    progress.n_iter += 1
-    progress.samples_seen += n_samples
-    progress.loss_curve.append(loss)
-    if verbose:
-        print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-
-
-def _judge(progress: Progress, descent: Descent, score: Callable[[], float] | None) -> None:
-    """Count epochs without improvement by tol, and remember the best so far."""
-    settings = descent.settings
-    if score is not None:
-        latest = score()
-        progress.validation_scores.append(latest)
-        if settings.verbose:
-            print(f"Validation score: {latest:f}")
-        improves = not latest < progress.best_validation_score + settings.tol
-        if latest > progress.best_validation_score:
-            progress.best_validation_score = latest
-            progress.best = descent.workspace.network.copy()
-    else:
-        latest = progress.loss_curve[-1]
-        improves = not latest > progress.best_loss - settings.tol
-        if latest < progress.best_loss:
-            progress.best_loss = latest
-    progress.no_improvement_count = 0 if improves else progress.no_improvement_count + 1
 
 
 def _stops(progress: Progress, descent: Descent) -> bool:
