@@ -4,19 +4,22 @@ import contextlib
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from numbers import Integral
+from functools import partial
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import lbfgs
+from fastmlp.callbacks import FitTasks
 from fastmlp.inference import predict_outputs, rows_in_place
 from fastmlp.network import Network
 from fastmlp.progress import Progress
@@ -46,7 +49,7 @@ def is_stochastic(estimator) -> bool:
     return True
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """Parameters, validation and fitted state of a multilayer perceptron.
 
     A subclass names its parameters in ``__init__``, turns y into targets and outputs into
@@ -58,6 +61,7 @@ class BaseMLP(BaseEstimator, ABC):
         "n_jobs": [Integral, None],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "restore_best_weights": ["boolean"],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def _take_parameters(self, arguments: dict) -> None:
@@ -126,8 +130,12 @@ class BaseMLP(BaseEstimator, ABC):
             the solver is 'lbfgs', or if training diverged. The estimator is then as it was before
             the call.
         """
+        tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
-        return self._become(self._twin()._fit(X, y, sample_weight, False, validation))
+        twin = self._twin()._fit(X, y, sample_weight, False, validation, tasks)
+        if tasks is not None:
+            tasks.end(vars(twin))
+        return self._become(twin)
 
     def _twin(self):
         """An estimator of the same attributes, to be fitted in place of this one.
@@ -143,7 +151,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.__dict__ = twin.__dict__
         return self
 
-    def _fit(self, X, y, sample_weight, incremental: bool, validation=(None, None, None)):
+    def _fit(self, X, y, sample_weight, incremental, validation=(None, None, None), tasks=None):
         hidden = self._hidden_layer_sizes()
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._check_X_y(X, y, reset=not continues, incremental=incremental)
@@ -161,12 +169,13 @@ class BaseMLP(BaseEstimator, ABC):
         held_out = HeldOut.given(self, *validation)
         if self.solver in STOCHASTIC_SOLVERS:
             progress = Progress.of(self) if continues else Progress.begin(self)
+            samples = X, y, sample_weight
             network = self._descend(
-                network, progress, X, y, sample_weight, held_out, random_state, incremental
+                network, progress, samples, held_out, random_state, incremental, tasks
             )
             progress.write_to(self)
         else:
-            network = self._minimize(network, X, y, sample_weight)
+            network = self._minimize(network, X, y, sample_weight, tasks)
         if not np.isfinite(network.parameters).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
@@ -221,7 +230,7 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return network
 
-    def _descend(self, network, progress, X, y, weights, held_out, random_state, incremental):
+    def _descend(self, network, progress, samples, held_out, random_state, incremental, tasks):
         """Train by stochastic gradient descent; returns the network to keep."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -232,23 +241,27 @@ class BaseMLP(BaseEstimator, ABC):
             state = OptimizerState.begin(network, settings)
         training = None
         if self.early_stopping and held_out is None:
-            training, held_out = HeldOut.split(self, X, y, weights, random_state)
+            training, held_out = HeldOut.split(self, *samples, random_state)
         elif progress.validation_scores:  # same data: keep what earlier calls found, or better
             progress.best = network.copy()
         examine = None if held_out is None else Examiner(self, network, held_out)
-        data = self._kernel_data(network, X, y, weights)
+        data = self._kernel_data(network, *samples)
         descent = Descent(network, settings, self.out_activation_, *data, state, training)
-        descend(descent, progress, random_state, one_epoch=incremental, examine=examine)
+        if tasks is not None:
+            tasks.begin(partial(self._snapshot, network, progress))
+        descend(descent, progress, random_state, incremental, examine, tasks)
         self._optimizer = state
         keeps_best = self.restore_best_weights and progress.best is not None
         return progress.best if keeps_best else network
 
-    def _minimize(self, network, X, y, sample_weight) -> Network:
+    def _minimize(self, network, X, y, sample_weight, tasks) -> Network:
         """Train by L-BFGS, in float64 as SciPy computes; returns the network to keep."""
         network = Network.from_arrays(network.coefs, network.intercepts, np.float64)
         data = self._kernel_data(network, X, y, sample_weight)
+        if tasks is not None:
+            tasks.begin(partial(self._snapshot, network))
         self.loss_, self.n_iter_ = lbfgs.minimize(
-            network, Settings.of(self), self.out_activation_, *data, self.max_fun
+            network, Settings.of(self), self.out_activation_, *data, self.max_fun, tasks
         )
         return network
 
@@ -263,6 +276,13 @@ class BaseMLP(BaseEstimator, ABC):
         twin = self._twin()
         twin._take_network(network)
         return twin
+
+    def _snapshot(self, network: Network, progress: Progress | None = None) -> dict:
+        """The attributes of an estimator whose fit ends with `network` as it stands."""
+        twin = self._with_network(network.copy())
+        if progress is not None:
+            progress.write_to(twin)
+        return vars(twin)
 
     def _take_network(self, network: Network) -> None:
         """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""

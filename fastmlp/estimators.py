@@ -91,6 +91,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight=None,
         scoring=None,
         restore_best_weights=True,
+        max_time=None,
     ):
         self._take_parameters(locals())
 
@@ -303,6 +304,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_jobs=None,
         scoring=None,
         restore_best_weights=True,
+        max_time=None,
     ):
         self._take_parameters(locals())
 

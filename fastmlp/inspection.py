@@ -90,7 +90,7 @@ class _Problem:
         weights = model._check_sample_weight(sample_weight, X, y)
         self.sample_weight = None if weights is None else weights.astype(np.float64)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
-        self.settings = Settings.of(model.set_params(**one_batch))
+        self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
 
     def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """One step of `rule` on a copy of the network: the loss before it, the state after."""

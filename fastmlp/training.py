@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from time import monotonic
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.callbacks import FitTasks
 from fastmlp.engine import activations, epoch, losses, optimizers
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
@@ -47,6 +49,7 @@ class Settings:
     epsilon: float
     n_iter_no_change: float
     n_jobs: int | None
+    max_time: float | None = None
 
     @classmethod
     def of(cls, estimator) -> "Settings":
@@ -124,6 +127,25 @@ class OptimizerState:
         return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})
 
 
+class OutOfTime(Exception):
+    """max_time has passed before the fit was done."""
+
+
+def deadline(settings: Settings) -> float:
+    """The moment, in seconds of the monotonic clock, when max_time will have passed."""
+    return np.inf if settings.max_time is None else monotonic() + settings.max_time
+
+
+def warn_of_time(settings: Settings) -> None:
+    """Say that max_time was not enough."""
+    warnings.warn(
+        f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
+        "converged yet.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
 class Descent:
     """Stochastic gradient descent of one network on one set of samples.
 
@@ -185,6 +207,7 @@ class Descent:
         self.team = Team(epoch.train, arguments, threads, network.dtype.type)
 
     def __enter__(self) -> "Descent":
+        self.deadline = deadline(self.settings)
         self.team.__enter__()
         return self
 
@@ -198,12 +221,20 @@ class Descent:
         self.order[:] = self.order[self._permutation]
 
     def epoch(self) -> float:
-        """Train on every sample once; returns the mean loss, each batch's before its update."""
+        """Train on every sample once; returns the mean loss, each batch's before its update.
+
+        Raises
+        ------
+        OutOfTime
+            At the first launch after max_time; the batches before it are done.
+        """
         plan = self.workspace.plan
         plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
         plan["learning_rate"] = self.state.learning_rate
         try:
             while plan["first"] < plan["samples"]:
+                if monotonic() >= self.deadline:
+                    raise OutOfTime
                 self.team.launch()
         finally:
             self.state.step = int(plan["step"])
@@ -241,6 +272,7 @@ def descend(
     random_state: np.random.RandomState,
     one_epoch: bool = False,
     examine: Callable[[], tuple[float, float | None]] | None = None,
+    tasks: FitTasks | None = None,
 ) -> None:
     """Run epochs until the loss or the validation score stops improving.
 
@@ -256,11 +288,13 @@ def descend(
     examine : callable, optional
         Loss and score on validation data of the network as it stands. The score, where it is not
         None, decides instead of the training loss.
+    tasks : FitTasks, optional
+        Told of every epoch; ends the fit if a callback asks for it.
 
     Warns
     -----
     ConvergenceWarning
-        If max_iter epochs were not enough.
+        If max_iter epochs were not enough, or max_time.
     UserWarning
         If Ctrl-C ended the fit; the network is left as it was at that moment.
     """
@@ -269,6 +303,8 @@ def descend(
     try:
         with descent:
             for _ in range(settings.max_iter):
+                if tasks is not None:
+                    tasks.begin_epoch()
                 if settings.shuffle:
                     descent.shuffle(random_state)
                 progress.record(descent.epoch(), descent.order.size)
@@ -278,11 +314,10 @@ def descend(
                 if settings.verbose:
                     progress.report()
                 descent.state.end_epoch(progress.samples_seen)
-                if progress.no_improvement_count > settings.n_iter_no_change:
-                    if _stops(progress, descent):
-                        break
-                    progress.no_improvement_count = 0
-                if one_epoch:
+                is_over = _gives_up(progress, descent) or one_epoch
+                if tasks is not None:
+                    is_over |= tasks.end_epoch()
+                if is_over:
                     break
             else:
                 warnings.warn(
@@ -291,13 +326,17 @@ def descend(
                     ConvergenceWarning,
                     stacklevel=2,
                 )
+    except OutOfTime:
+        warn_of_time(settings)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
 
 
-def _stops(progress: Progress, descent: Descent) -> bool:
-    """What happens when improvement has ceased: stop, or go on at a lower learning rate."""
+def _gives_up(progress: Progress, descent: Descent) -> bool:
+    """Whether to stop. Where improvement has ceased, a schedule may go on at a lower rate."""
     settings, state = descent.settings, descent.state
+    if progress.no_improvement_count <= settings.n_iter_no_change:
+        return False
     is_adaptive = state.settings.solver == "sgd" and state.settings.learning_rate == "adaptive"
     what = "Validation score" if progress.validation_scores is not None else "Training loss"
     message = (
@@ -312,6 +351,7 @@ def _stops(progress: Progress, descent: Descent) -> bool:
     else:
         state.learning_rate /= ADAPTIVE_DIVISOR
         message += f" Setting learning rate to {state.learning_rate:f}"
+        progress.no_improvement_count = 0
         stops = False
     if settings.verbose:
         print(message)

@@ -19,7 +19,7 @@ FLOORS = [
     {"fastmlp", "fastmlp.__main__", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection"},
     {"fastmlp.estimators", "fastmlp.base"},
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
-    {"fastmlp.progress"},
+    {"fastmlp.progress", "fastmlp.callbacks"},
     {"fastmlp.workspace"},
     {"fastmlp.network", "fastmlp.threads"},
     {"fastmlp.engine"},

@@ -1,5 +1,6 @@
-"""Options that scikit-learn's MLP lacks: class weights, scoring, restored weights, time."""
+"""Options that scikit-learn's MLP lacks: class weights and a limit of time."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, lbfgs, training
 from fastmlp.inspection import check_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -109,9 +111,83 @@ def test_the_gradient_with_class_weights_is_right(X, y, class_weight):
 
 
 def test_options_survive_clone_pickle_and_grid_search():
-    options = {"class_weight": {0: 2.0}}
+    options = {
+        "class_weight": {0: 2.0},
+        "early_stopping": True,
+        "scoring": "f1_macro",
+        "restore_best_weights": False,
+        "max_time": 1e6,
+    }
     model = quick(**options).fit(X, Y)
     assert_same_bytes(clone(model).fit(X, Y), model)
     assert_same_bytes(pickle.loads(pickle.dumps(model)), model)
-    search = GridSearchCV(quick(), {"class_weight": [None, "balanced", {1: 3.0}]}, cv=2).fit(X, Y)
-    assert len(set(search.cv_results_["mean_test_score"])) > 1
+    assert clone(model).get_params().items() >= options.items()
+    grid = {
+        "class_weight": [None, "balanced", {1: 3.0}],
+        "scoring": [None, "loss"],
+        "restore_best_weights": [True, False],
+        "max_time": [None, 1e6],
+    }
+    search = GridSearchCV(quick(early_stopping=True, max_iter=3), grid, cv=2).fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def tick(monkeypatch, module):
+    """Let each look at the module's clock be one second after the one before."""
+    seconds = itertools.count()
+    monkeypatch.setattr(module, "monotonic", lambda: float(next(seconds)))
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "sgd"}])
+def test_max_time_ends_a_fit_after_whole_epochs(monkeypatch, options):
+    options = {"learning_rate_init": 0.3, "batch_size": 16, **options}
+    shorter = quick(max_iter=6, **options).fit(X, Y)
+    tick(monkeypatch, training)
+    with pytest.warns(ConvergenceWarning, match="max_time=7 seconds"):
+        model = quick(max_iter=50, max_time=7, **options).fit(X, Y)
+    assert model.n_iter_ == 6 and model.loss_curve_ == shorter.loss_curve_
+    assert model.validation_scores_ == shorter.validation_scores_
+    assert_same_bytes(model, shorter)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_max_time_ends_a_long_epoch_after_whole_batches(monkeypatch, solver):
+    options = {"solver": solver, "batch_size": 50, "shuffle": False}
+    expected = quick(**options).partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X[:100], Y[:100])
+    tick(monkeypatch, training)
+    monkeypatch.setattr(training, "FLOPS_PER_LAUNCH", 1)  # a launch for every batch
+    with pytest.warns(ConvergenceWarning, match="max_time"):
+        model = quick(max_time=6, **options).fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == 1 and model.t_ == 150
+    assert_same_bytes(model, expected)
+
+
+def test_max_time_may_end_a_fit_before_its_first_epoch(monkeypatch):
+    tick(monkeypatch, training)
+    for early_stopping in (False, True):
+        model = quick(max_time=0.5, early_stopping=early_stopping).fit(X, Y)
+        assert (model.n_iter_, model.t_, model.loss_curve_) == (0, 0, [])
+        assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_max_time_ends_lbfgs_after_whole_iterations(monkeypatch):
+    shorter = quick(solver="lbfgs", max_iter=4).fit(X, Y)
+    tick(monkeypatch, lbfgs)
+    monkeypatch.setattr(training, "monotonic", lambda: 0.0)
+    with pytest.warns(ConvergenceWarning, match="max_time=3 seconds"):
+        model = quick(solver="lbfgs", max_iter=50, max_time=3).fit(X, Y)
+    assert model.n_iter_ == 4 and model.loss_ == shorter.loss_
+    assert_same_bytes(model, shorter)
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_a_fit_that_is_done_in_time_is_as_without_a_limit(solver):
+    options = {"solver": solver, "max_iter": 1000, "tol": 1e-2}
+    assert_same_bytes(quick(max_time=1e6, **options).fit(X, Y), quick(**options).fit(X, Y))
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.0, np.nan, np.inf, "1 s", [1]])
+def test_a_max_time_that_is_no_time_is_an_invalid_parameter(value):
+    with pytest.raises(InvalidParameterError, match="max_time"):
+        quick(max_time=value).fit(X, Y)
