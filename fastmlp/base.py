@@ -129,6 +129,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             If X or y are not finite or of wrong shape, if the validation data do not fit them or
             the solver is 'lbfgs', or if training diverged. The estimator is then as it was before
             the call.
+
+        Notes
+        -----
+        Callbacks (see :mod:`sklearn.callback`) are told of every epoch, or iteration of 'lbfgs',
+        with X and y as given. Their `fitted_estimator` has the weights of that moment, which under
+        early_stopping need not be the best. One that asks for it ends the fit; an exception in one
+        leaves the estimator as it was.
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val

@@ -88,10 +88,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change=10,
         max_fun=15000,
         n_jobs=None,
-        class_weight=None,
         scoring=None,
         restore_best_weights=True,
         max_time=None,
+        class_weight=None,
     ):
         self._take_parameters(locals())
 
