@@ -102,7 +102,12 @@ class Examiner:
             self.targets = identity[self.targets.ravel().astype(int)]
         self.judged = estimator._with_network(network)
         # The scorer is given plain arrays, whatever the user's X was.
-        self.judged.__dict__.pop("feature_names_in_", None)
+        vars(self.judged).pop("feature_names_in_", None)
+        self.scorer, self.weights = None, {}
+        if estimator.scoring not in (None, "loss"):
+            self.scorer = check_scoring(self.judged, estimator.scoring)
+            if held_out.sample_weight is not None and _takes_weights(self.scorer):
+                self.weights = {"sample_weight": held_out.sample_weight}
 
     def __call__(self) -> tuple[float, float | None]:
         """The loss, without penalty; the score, or None without early stopping."""
@@ -119,22 +124,19 @@ class Examiner:
         return float(loss)
 
     def _score(self, outputs: np.ndarray, loss: float) -> float:
-        scoring, held_out = self.estimator.scoring, self.held_out
-        if scoring is None:
-            predictions = self.estimator._decode(outputs)
-            return self.estimator._validation_score(held_out.y, predictions, held_out.sample_weight)
-        if scoring == "loss":
+        estimator, held_out = self.estimator, self.held_out
+        if estimator.scoring == "loss":
             return -loss
+        if self.scorer is None:
+            predictions = estimator._decode(outputs)
+            return estimator._validation_score(held_out.y, predictions, held_out.sample_weight)
         if not np.isfinite(outputs).all():  # diverged: for the fit to say so, not for a metric
             return np.nan
-        scorer = check_scoring(self.judged, scoring)
-        arguments = {}
-        if held_out.sample_weight is not None and _takes_weights(scorer):
-            arguments["sample_weight"] = held_out.sample_weight
-        return float(scorer(self.judged, self.X, held_out.y, **arguments))
+        return float(self.scorer(self.judged, self.X, held_out.y, **self.weights))
 
 
 def _takes_weights(scorer) -> bool:
+    """Whether a scorer, scikit-learn's or any callable, may be given sample weights."""
     if isinstance(scorer, _BaseScorer):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters

@@ -110,6 +110,22 @@ def test_the_gradient_with_class_weights_is_right(X, y, class_weight):
     assert check_gradient(model, X, y, WEIGHT[: X.shape[0]]) < 1e-7
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_bits_do_not_depend_on_thread_count_with_every_option(monkeypatch, solver):
+    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
+    options = {"class_weight": "balanced", "early_stopping": True, "scoring": "loss"}
+    models = [
+        quick(solver=solver, max_time=1e6, n_jobs=n_jobs, **options).fit(
+            *(X, Y, WEIGHT), X_val=X[::3], y_val=Y[::3], sample_weight_val=WEIGHT[::3]
+        )
+        for n_jobs in (1, 2, 3)
+    ]
+    for model in models[1:]:
+        assert_same_bytes(model, models[0])
+        assert model.validation_loss_curve_ == models[0].validation_loss_curve_
+
+
 def test_options_survive_clone_pickle_and_grid_search():
     options = {
         "class_weight": {0: 2.0},
