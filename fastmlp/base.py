@@ -4,29 +4,33 @@ import contextlib
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from copy import copy
-from numbers import Integral
+from functools import partial
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.model_selection import train_test_split
+from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import lbfgs
+from fastmlp.callbacks import FitTasks
 from fastmlp.inference import predict_outputs, rows_in_place
 from fastmlp.network import Network
-from fastmlp.training import Descent, OptimizerState, Progress, Settings, descend
+from fastmlp.progress import Progress
+from fastmlp.training import Descent, OptimizerState, Settings, descend
+from fastmlp.validation import Examiner, HeldOut
 from fastmlp.version import __version__
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)), for the logistic function
 # from +-sqrt(2 / (n_in + n_out)); scikit-learn draws biases from the same range.
 GLOROT_FACTOR = {"logistic": 2.0, "identity": 6.0, "tanh": 6.0, "relu": 6.0}
-LEAST_VALIDATION_ROWS = 2
 
 
 def is_stochastic(estimator) -> bool:
@@ -45,7 +49,7 @@ def is_stochastic(estimator) -> bool:
     return True
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """Parameters, validation and fitted state of a multilayer perceptron.
 
     A subclass names its parameters in ``__init__``, turns y into targets and outputs into
@@ -55,6 +59,9 @@ class BaseMLP(BaseEstimator, ABC):
     _parameter_constraints: ClassVar[dict] = {
         **SklearnMLPClassifier._parameter_constraints,
         "n_jobs": [Integral, None],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "restore_best_weights": ["boolean"],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def _take_parameters(self, arguments: dict) -> None:
@@ -66,6 +73,10 @@ class BaseMLP(BaseEstimator, ABC):
     @abstractmethod
     def _check_X_y(self, X, y, reset: bool, incremental: bool) -> tuple:
         """Validated X and y, after taking note of labels or comparing with the last call's."""
+
+    @abstractmethod
+    def _check_held_out(self, X, y) -> tuple:
+        """Validated X and y for a score, of no other features, outputs and labels than trained."""
 
     @abstractmethod
     def _targets(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -88,7 +99,7 @@ class BaseMLP(BaseEstimator, ABC):
         """The score that early stopping watches; greater is better."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Train from the start or, with warm_start, from the last solution.
 
         Parameters
@@ -100,6 +111,13 @@ class BaseMLP(BaseEstimator, ABC):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples; None weighs each 1.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Validation data: `validation_loss_curve_` is taken on them. With early_stopping they
+            decide, instead of a part of X. In a pipeline, name it in `transform_input`.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Their targets; of a classifier, labels that y has too.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
 
         Returns
         -------
@@ -108,10 +126,23 @@ class BaseMLP(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If X or y are not finite or of wrong shape, or if training diverged. The estimator is
-            then as it was before the call.
+            If X or y are not finite or of wrong shape, if the validation data do not fit them or
+            the solver is 'lbfgs', or if training diverged. The estimator is then as it was before
+            the call.
+
+        Notes
+        -----
+        Callbacks (see :mod:`sklearn.callback`) are told of every epoch, or iteration of 'lbfgs',
+        with X and y as given. Their `fitted_estimator` has the weights of that moment, which under
+        early_stopping need not be the best. One that asks for it ends the fit; an exception in one
+        leaves the estimator as it was.
         """
-        return self._become(self._twin()._fit(X, y, sample_weight, incremental=False))
+        tasks = FitTasks.of(self, X, y, sample_weight)
+        validation = X_val, y_val, sample_weight_val
+        twin = self._twin()._fit(X, y, sample_weight, False, validation, tasks)
+        if tasks is not None:
+            tasks.end(vars(twin))
+        return self._become(twin)
 
     def _twin(self):
         """An estimator of the same attributes, to be fitted in place of this one.
@@ -127,12 +158,11 @@ class BaseMLP(BaseEstimator, ABC):
         self.__dict__ = twin.__dict__
         return self
 
-    def _fit(self, X, y, sample_weight, incremental: bool):
+    def _fit(self, X, y, sample_weight, incremental, validation=(None, None, None), tasks=None):
         hidden = self._hidden_layer_sizes()
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._check_X_y(X, y, reset=not continues, incremental=incremental)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
+        sample_weight = self._check_sample_weight(sample_weight, X, y)
         random_state = check_random_state(self.random_state)
         n_outputs, out_activation = self._output_layer(y)
         layer_sizes = [X.shape[1], *hidden, n_outputs]
@@ -143,14 +173,16 @@ class BaseMLP(BaseEstimator, ABC):
             self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation
+        held_out = HeldOut.given(self, *validation)
         if self.solver in STOCHASTIC_SOLVERS:
-            progress = self._progress() if continues else Progress.begin(self.early_stopping)
+            progress = Progress.of(self) if continues else Progress.begin(self)
+            samples = X, y, sample_weight
             network = self._descend(
-                network, progress, X, y, sample_weight, random_state, incremental
+                network, progress, samples, held_out, random_state, incremental, tasks
             )
-            self._take_progress(progress)
+            progress.write_to(self)
         else:
-            network = self._minimize(network, X, y, sample_weight)
+            network = self._minimize(network, X, y, sample_weight, tasks)
         if not np.isfinite(network.parameters).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
@@ -161,7 +193,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _validate(self, X, y, reset, **checks):
         """scikit-learn's validation of X and y, with `reset` also of the feature names."""
-        return validate_data(
+        X, y = validate_data(
             self,
             X,
             y,
@@ -171,6 +203,13 @@ class BaseMLP(BaseEstimator, ABC):
             reset=reset,
             **checks,
         )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _check_sample_weight(self, sample_weight, X, y) -> np.ndarray | None:
+        """The samples' weights in training, validated; None weighs each 1."""
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
 
     def _hidden_layer_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -198,7 +237,7 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return network
 
-    def _descend(self, network, progress, X, y, sample_weight, random_state, incremental):
+    def _descend(self, network, progress, samples, held_out, random_state, incremental, tasks):
         """Train by stochastic gradient descent; returns the network to keep."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -207,22 +246,29 @@ class BaseMLP(BaseEstimator, ABC):
             state = self._optimizer.copy()
         else:
             state = OptimizerState.begin(network, settings)
-        training, score = None, None
-        if self.early_stopping:
-            training, validation = self._split(y, random_state)
-            score = self._scorer(network, X, y, sample_weight, validation)
-        data = self._kernel_data(network, X, y, sample_weight)
+        training = None
+        if self.early_stopping and held_out is None:
+            training, held_out = HeldOut.split(self, *samples, random_state)
+        elif progress.validation_scores:  # same data: keep what earlier calls found, or better
+            progress.best = network.copy()
+        examine = None if held_out is None else Examiner(self, network, held_out)
+        data = self._kernel_data(network, *samples)
         descent = Descent(network, settings, self.out_activation_, *data, state, training)
-        descend(descent, progress, random_state, one_epoch=incremental, score=score)
+        if tasks is not None:
+            tasks.begin(partial(self._snapshot, network, progress))
+        descend(descent, progress, random_state, incremental, examine, tasks)
         self._optimizer = state
-        return progress.best if self.early_stopping and progress.best is not None else network
+        keeps_best = self.restore_best_weights and progress.best is not None
+        return progress.best if keeps_best else network
 
-    def _minimize(self, network, X, y, sample_weight) -> Network:
+    def _minimize(self, network, X, y, sample_weight, tasks) -> Network:
         """Train by L-BFGS, in float64 as SciPy computes; returns the network to keep."""
         network = Network.from_arrays(network.coefs, network.intercepts, np.float64)
         data = self._kernel_data(network, X, y, sample_weight)
+        if tasks is not None:
+            tasks.begin(partial(self._snapshot, network))
         self.loss_, self.n_iter_ = lbfgs.minimize(
-            network, Settings.of(self), self.out_activation_, *data, self.max_fun
+            network, Settings.of(self), self.out_activation_, *data, self.max_fun, tasks
         )
         return network
 
@@ -232,30 +278,18 @@ class BaseMLP(BaseEstimator, ABC):
             sample_weight = sample_weight.astype(network.dtype, copy=False)
         return rows_in_place(X, network.dtype), self._targets(y, network.dtype), sample_weight
 
-    def _split(self, y, random_state) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the training and of the validation samples."""
-        training, validation = train_test_split(
-            np.arange(y.shape[0]),
-            random_state=random_state,
-            test_size=self.validation_fraction,
-            stratify=self._stratification(y),
-        )
-        if len(validation) < LEAST_VALIDATION_ROWS:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        return training, validation
+    def _with_network(self, network: Network):
+        """An estimator like this one that predicts with `network` as it stands at each call."""
+        twin = self._twin()
+        twin._take_network(network)
+        return twin
 
-    def _scorer(self, network, X, y, sample_weight, validation):
-        """The validation score of `network` as a function without arguments."""
-        X, y = rows_in_place(X[validation], network.dtype), y[validation]
-        weights = None if sample_weight is None else sample_weight[validation]
-
-        def score() -> float:
-            return self._validation_score(y, self._decode(self._outputs(network, X)), weights)
-
-        return score
+    def _snapshot(self, network: Network, progress: Progress | None = None) -> dict:
+        """The attributes of an estimator whose fit ends with `network` as it stands."""
+        twin = self._with_network(network.copy())
+        if progress is not None:
+            progress.write_to(twin)
+        return vars(twin)
 
     def _take_network(self, network: Network) -> None:
         """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""
@@ -280,30 +314,6 @@ class BaseMLP(BaseEstimator, ABC):
                 f"outputs; {expected[0]} and {expected[1]} were fitted"
             )
         return network
-
-    def _progress(self) -> Progress:
-        """What the attributes tell of the fit so far."""
-        begin = Progress.begin(self.early_stopping)
-        return Progress(
-            samples_seen=self.t_,
-            loss_curve=list(getattr(self, "loss_curve_", [])),
-            best_loss=getattr(self, "best_loss_", begin.best_loss),
-            no_improvement_count=getattr(self, "_no_improvement_count", 0),
-            validation_scores=copy(getattr(self, "validation_scores_", begin.validation_scores)),
-            best_validation_score=getattr(
-                self, "best_validation_score_", begin.best_validation_score
-            ),
-        )
-
-    def _take_progress(self, progress: Progress) -> None:
-        self.n_iter_ = progress.n_iter
-        self.t_ = progress.samples_seen
-        self.loss_curve_ = progress.loss_curve
-        self.loss_ = progress.loss_curve[-1] if progress.loss_curve else np.inf
-        self.best_loss_ = progress.best_loss
-        self.validation_scores_ = progress.validation_scores
-        self.best_validation_score_ = progress.best_validation_score
-        self._no_improvement_count = progress.no_improvement_count
 
     def _outputs(self, network: Network, X: np.ndarray) -> np.ndarray:
         return predict_outputs(network, X, self.activation, self.out_activation_, self.n_jobs)

@@ -30,13 +30,18 @@ hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(100,)
     verbose : bool, default=False
         Whether to print the loss of every epoch.
     warm_start : bool, default=False
-        Whether `fit` continues from the last solution.
+        Whether `fit` continues from the last solution. Weights, curves, scores, and the best score
+        or loss and the epochs since carry on; the optimizer's moments and learning rate, the
+        shuffles, the validation split and `n_iter_` start anew. Where early_stopping or scoring
+        changed, so do best and count. Epochs that never beat the best score so far leave the
+        weights as they were if validation data were given, else, as in scikit-learn, at the last.
     momentum : float, default=0.9
         Of solver 'sgd', in [0, 1].
     nesterovs_momentum : bool, default=True
         Whether that momentum is Nesterov's.
     early_stopping : bool, default=False
-        Whether to set aside validation data, stop by their score and keep the best weights.
+        Whether to stop by the score on validation data, given to `fit` or else set aside, and keep
+        the best weights. Not with `partial_fit`, not used by 'lbfgs'.
     validation_fraction : float, default=0.1
         The share of the samples set aside.
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -49,7 +54,18 @@ hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(100,)
         Most loss evaluations of solver 'lbfgs'.
     n_jobs : int, default=None
         Most threads: None for every CPU the process may use, -2 for all but one, and so on. The
-        result has the same bytes for any number."""
+        result has the same bytes for any number.
+    scoring : {'loss'}, str, callable or None, default=None
+        What early_stopping watches, greater being better: accuracy or R2 (None), the negative
+        validation loss ('loss'), or the name of a scorer or a callable of estimator, X and y, as
+        :func:`sklearn.metrics.check_scoring` takes them. It is given the estimator with the
+        weights of that epoch, X as an array, and sample weights if there are any and it takes them.
+    restore_best_weights : bool, default=True
+        Whether early_stopping ends with the weights of the best score; else with the last.
+    max_time : float, default=None
+        Most seconds of training. When they have passed, the fit ends with a ConvergenceWarning,
+        in the middle of an epoch if that is long, and keeps the best weights under
+        early_stopping, else the last. The epoch cut short is in no curve."""
 
 ATTRIBUTES = """\
 coefs_, intercepts_ : lists of n_layers - 1 ndarrays
@@ -59,8 +75,11 @@ coefs_, intercepts_ : lists of n_layers - 1 ndarrays
         Last and least mean loss of an epoch; `best_loss_` is None with early stopping.
     loss_curve_ : list of float
         Mean loss of every epoch; not with solver 'lbfgs'.
+    validation_loss_curve_ : list of float
+        Mean loss on validation data after every epoch, without penalty; NaN for epochs without
+        such data. None if there never were any; not with solver 'lbfgs'.
     validation_scores_, best_validation_score_ : list of float, float
-        {score} on the validation data; None without early stopping.
+        {score}, or what `scoring` gives, on validation data; None without early stopping.
     n_iter_, t_ : int
         Epochs of the last call; samples seen in all calls.
     n_layers_, n_outputs_ : int

@@ -7,7 +7,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
+from sklearn.utils import compute_class_weight, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
@@ -24,6 +25,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Parameters
     ----------
     {docstrings.PARAMETERS}
+    class_weight : {{'balanced'}}, dict, list of dicts or None, default=None
+        Factors on the samples' weights: a dict of class labels, a list of one dict of 0 and 1 for
+        each column of a multilabel y, or 'balanced' for n_samples / (n_classes * count of the
+        class); None for 1. Not applied to `sample_weight_val`.
 
     Attributes
     ----------
@@ -50,6 +55,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> model.predict(X[1500:1504])
     array([1, 7, 4, 6])
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
 
     def __init__(
         self,
@@ -78,13 +88,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change=10,
         max_fun=15000,
         n_jobs=None,
+        scoring=None,
+        restore_best_weights=True,
+        max_time=None,
+        class_weight=None,
     ):
         self._take_parameters(locals())
 
     def _check_X_y(self, X, y, reset, incremental):
         X, y = self._validate(X, y, reset=reset)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -103,6 +115,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
         return X, y
+
+    def _check_held_out(self, X, y):
+        X, y = self._validate(X, y, reset=False)
+        labels = unique_labels(y)
+        fits = y.ndim == 1 + self._label_binarizer.y_type_.startswith("multilabel")
+        if not fits or len(np.setdiff1d(labels, self.classes_)):
+            raise ValueError(f"y has labels {labels}, in training they are {self.classes_}")
+        return X, y
+
+    def _check_sample_weight(self, sample_weight, X, y):
+        sample_weight = super()._check_sample_weight(sample_weight, X, y)
+        if self.class_weight is None:
+            return sample_weight
+        if isinstance(self.class_weight, list) and not (
+            y.ndim == 2 and all(isinstance(each, dict) for each in self.class_weight)
+        ):
+            raise ValueError("a list class_weight holds a dict for each column of multilabel y")
+        if isinstance(self.class_weight, dict) and y.ndim == 1:
+            # Among all classes: a batch of partial_fit may lack some.
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            by_class = weights[np.searchsorted(self.classes_, y)]
+        else:
+            by_class = compute_sample_weight(self.class_weight, y)
+        product = by_class if sample_weight is None else by_class * sample_weight
+        return super()._check_sample_weight(product, X, y)
 
     def _targets(self, y, dtype):
         if y.ndim == 2:  # a label indicator matrix; any number but 0 means yes
@@ -151,10 +188,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As `fit`; if the first call lacks `classes`, or y holds others; with early_stopping.
+            As `fit`; if the first call lacks `classes`, or y holds others; with early_stopping;
+            with class_weight='balanced'.
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight '{self.class_weight}' is not supported for partial_fit, which sees "
+                "only a part of y. Use compute_class_weight('balanced', classes=classes, y=y) on "
+                "a large enough sample of y, and pass the weights on as a dict."
+            )
         twin = self._twin()
         if _check_partial_fit_first_call(twin, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
@@ -258,17 +302,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_iter_no_change=10,
         max_fun=15000,
         n_jobs=None,
+        scoring=None,
+        restore_best_weights=True,
+        max_time=None,
     ):
         self._take_parameters(locals())
 
     def _check_X_y(self, X, y, reset, incremental):
         X, y = self._validate(X, y, reset=reset, y_numeric=True)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         if y.dtype.kind not in "biuf":
             raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
+        return X, y
+
+    def _check_held_out(self, X, y):
+        X, y = self._check_X_y(X, y, reset=False, incremental=True)
+        if self._output_layer(y)[0] != self.n_outputs_:
+            raise ValueError(f"y has {self._output_layer(y)[0]} outputs, not {self.n_outputs_}")
         return X, y
 
     def _targets(self, y, dtype):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.engine import optimizers
 from fastmlp.inference import rows_in_place
@@ -30,8 +29,8 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Its layers, activation, loss, alpha and random_state are used. If it is fitted, its
-        weights are checked, else freshly drawn ones. It is left as it is.
+        Its layers, activation, loss, class_weight, alpha and random_state are used. If it is
+        fitted, its weights are checked, else freshly drawn ones. It is left as it is.
     X : array-like of shape (n_samples, n_features)
         Computed in float64.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
@@ -88,11 +87,10 @@ class _Problem:
             self.network = model._initial_network(sizes, np.float64, random_state)
         self.X = rows_in_place(X, np.dtype(np.float64))
         self.targets = model._targets(y, np.dtype(np.float64))
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        self.sample_weight = sample_weight
+        weights = model._check_sample_weight(sample_weight, X, y)
+        self.sample_weight = None if weights is None else weights.astype(np.float64)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
-        self.settings = Settings.of(model.set_params(**one_batch))
+        self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
 
     def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """One step of `rule` on a copy of the network: the loss before it, the state after."""

@@ -1,14 +1,18 @@
 """The quasi-Newton solver: SciPy's L-BFGS-B on the kernels' loss and gradient over all samples."""
 
 from dataclasses import replace
+from time import monotonic
 
 import numpy as np
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
+from fastmlp.callbacks import FitTasks
 from fastmlp.engine.optimizers import GRADIENT
 from fastmlp.network import Network
-from fastmlp.training import Descent, OptimizerState, Settings
+from fastmlp.training import Descent, OptimizerState, Settings, deadline, warn_of_time
+
+STOPPED = 99  # SciPy's status after a callback raised StopIteration
 
 
 class LossAndGradient:
@@ -34,7 +38,7 @@ class LossAndGradient:
         self.network = network
         self.gradient = Network(network.layer_sizes, network.dtype)
         state = OptimizerState(settings, GRADIENT, 0.0, 0, [self.gradient])
-        one_batch = replace(settings, batch_size=X.shape[0])
+        one_batch = replace(settings, batch_size=X.shape[0], max_time=None)
         self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
 
     def __enter__(self) -> "LossAndGradient":
@@ -52,7 +56,14 @@ class LossAndGradient:
 
 
 def minimize(
-    network, settings: Settings, output: str, X, targets, sample_weight, max_fun: int
+    network,
+    settings: Settings,
+    output: str,
+    X,
+    targets,
+    sample_weight,
+    max_fun: int,
+    tasks: FitTasks | None = None,
 ) -> tuple[float, int]:
     """Train `network` in place.
 
@@ -62,6 +73,8 @@ def minimize(
         As `LossAndGradient` takes them.
     max_fun : int
         Most evaluations of the loss.
+    tasks : FitTasks, optional
+        Told of every iteration as of an epoch; ends the fit if a callback asks for it.
 
     Returns
     -------
@@ -71,15 +84,34 @@ def minimize(
     Warns
     -----
     ConvergenceWarning
-        If max_iter iterations or max_fun evaluations were not enough.
+        If max_iter iterations, max_fun evaluations or max_time were not enough.
     """
-    with LossAndGradient(network, settings, output, X, targets, sample_weight) as function:
+    function = LossAndGradient(network, settings, output, X, targets, sample_weight)
+    end = deadline(settings)
+
+    def evaluate(packed):
+        if tasks is not None:
+            tasks.begin_epoch()
+        return function(packed)
+
+    def end_iteration(packed):
+        network.unpack(packed)
+        if tasks is not None and tasks.end_epoch():
+            raise StopIteration
+        if monotonic() >= end:
+            warn_of_time(settings)
+            raise StopIteration
+
+    with function:
         result = scipy.optimize.minimize(
-            function,
+            evaluate,
             network.pack(),
             method="L-BFGS-B",
             jac=True,
             options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
+            callback=end_iteration,
         )
     network.unpack(result.x)
+    if result.status == STOPPED:
+        return float(result.fun), result.nit
     return float(result.fun), _check_optimize_result("lbfgs", result, settings.max_iter)

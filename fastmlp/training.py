@@ -2,15 +2,18 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from time import monotonic
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.callbacks import FitTasks
 from fastmlp.engine import activations, epoch, losses, optimizers
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
+from fastmlp.progress import Progress
 from fastmlp.threads import useful_threads
 from fastmlp.workspace import TrainingWorkspace
 
@@ -46,6 +49,7 @@ class Settings:
     epsilon: float
     n_iter_no_change: float
     n_jobs: int | None
+    max_time: float | None = None
 
     @classmethod
     def of(cls, estimator) -> "Settings":
@@ -60,43 +64,6 @@ class Settings:
         if self.momentum == 0:
             return optimizers.SGD
         return optimizers.NESTEROV if self.nesterovs_momentum else optimizers.MOMENTUM
-
-
-@dataclass
-class Progress:
-    """How far a fit has come: what a later call continues from.
-
-    Attributes
-    ----------
-    n_iter : int
-        Epochs of this call.
-    samples_seen : int
-        Over all calls.
-    loss_curve : list of float
-    best_loss : float or None
-        None where a validation score decides.
-    no_improvement_count : int
-    validation_scores : list of float or None
-    best_validation_score : float or None
-    best : Network or None
-        Parameters at the best validation score.
-    """
-
-    n_iter: int = 0
-    samples_seen: int = 0
-    loss_curve: list[float] = field(default_factory=list)
-    best_loss: float | None = np.inf
-    no_improvement_count: int = 0
-    validation_scores: list[float] | None = None
-    best_validation_score: float | None = None
-    best: Network | None = None
-
-    @classmethod
-    def begin(cls, early_stopping: bool) -> "Progress":
-        """Before the first epoch."""
-        if early_stopping:
-            return cls(best_loss=None, validation_scores=[], best_validation_score=-np.inf)
-        return cls()
 
 
 @dataclass
@@ -160,6 +127,25 @@ class OptimizerState:
         return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})
 
 
+class OutOfTime(Exception):
+    """max_time has passed before the fit was done."""
+
+
+def deadline(settings: Settings) -> float:
+    """The moment, in seconds of the monotonic clock, when max_time will have passed."""
+    return np.inf if settings.max_time is None else monotonic() + settings.max_time
+
+
+def warn_of_time(settings: Settings) -> None:
+    """Say that max_time was not enough."""
+    warnings.warn(
+        f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
+        "converged yet.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
 class Descent:
     """Stochastic gradient descent of one network on one set of samples.
 
@@ -221,6 +207,7 @@ class Descent:
         self.team = Team(epoch.train, arguments, threads, network.dtype.type)
 
     def __enter__(self) -> "Descent":
+        self.deadline = deadline(self.settings)
         self.team.__enter__()
         return self
 
@@ -234,12 +221,20 @@ class Descent:
         self.order[:] = self.order[self._permutation]
 
     def epoch(self) -> float:
-        """Train on every sample once; returns the mean loss, each batch's before its update."""
+        """Train on every sample once; returns the mean loss, each batch's before its update.
+
+        Raises
+        ------
+        OutOfTime
+            At the first launch after max_time; the batches before it are done.
+        """
         plan = self.workspace.plan
         plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
         plan["learning_rate"] = self.state.learning_rate
         try:
             while plan["first"] < plan["samples"]:
+                if monotonic() >= self.deadline:
+                    raise OutOfTime
                 self.team.launch()
         finally:
             self.state.step = int(plan["step"])
@@ -276,7 +271,8 @@ def descend(
     progress: Progress,
     random_state: np.random.RandomState,
     one_epoch: bool = False,
-    score: Callable[[], float] | None = None,
+    examine: Callable[[], tuple[float, float | None]] | None = None,
+    tasks: FitTasks | None = None,
 ) -> None:
     """Run epochs until the loss or the validation score stops improving.
 
@@ -289,13 +285,16 @@ def descend(
         For the shuffles.
     one_epoch : bool
         Stop after the first epoch, as partial_fit does.
-    score : callable, optional
-        Validation score of the network as it stands; it decides instead of the training loss.
+    examine : callable, optional
+        Loss and score on validation data of the network as it stands. The score, where it is not
+        None, decides instead of the training loss.
+    tasks : FitTasks, optional
+        Told of every epoch; ends the fit if a callback asks for it.
 
     Warns
     -----
     ConvergenceWarning
-        If max_iter epochs were not enough.
+        If max_iter epochs were not enough, or max_time.
     UserWarning
         If Ctrl-C ended the fit; the network is left as it was at that moment.
     """
@@ -304,17 +303,21 @@ def descend(
     try:
         with descent:
             for _ in range(settings.max_iter):
+                if tasks is not None:
+                    tasks.begin_epoch()
                 if settings.shuffle:
                     descent.shuffle(random_state)
-                loss = descent.epoch()
-                _record(progress, loss, descent.order.size, settings.verbose)
-                _judge(progress, descent, score)
+                progress.record(descent.epoch(), descent.order.size)
+                if examine is not None:
+                    progress.record_validation(*examine())
+                progress.judge(settings.tol, descent.workspace.network)
+                if settings.verbose:
+                    progress.report()
                 descent.state.end_epoch(progress.samples_seen)
-                if progress.no_improvement_count > settings.n_iter_no_change:
-                    if _stops(progress, descent):
-                        break
-                    progress.no_improvement_count = 0
-                if one_epoch:
+                is_over = _gives_up(progress, descent) or one_epoch
+                if tasks is not None:
+                    is_over |= tasks.end_epoch()
+                if is_over:
                     break
             else:
                 warnings.warn(
@@ -323,41 +326,17 @@ def descend(
                     ConvergenceWarning,
                     stacklevel=2,
                 )
+    except OutOfTime:
+        warn_of_time(settings)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
 
 
-def _record(progress: Progress, loss: float, n_samples: int, verbose: bool) -> None:
-    progress.n_iter += 1
-    progress.samples_seen += n_samples
-    progress.loss_curve.append(loss)
-    if verbose:
-        print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-
-
-def _judge(progress: Progress, descent: Descent, score: Callable[[], float] | None) -> None:
-    """Count epochs without improvement by tol, and remember the best so far."""
-    settings = descent.settings
-    if score is not None:
-        latest = score()
-        progress.validation_scores.append(latest)
-        if settings.verbose:
-            print(f"Validation score: {latest:f}")
-        improves = not latest < progress.best_validation_score + settings.tol
-        if latest > progress.best_validation_score:
-            progress.best_validation_score = latest
-            progress.best = descent.workspace.network.copy()
-    else:
-        latest = progress.loss_curve[-1]
-        improves = not latest > progress.best_loss - settings.tol
-        if latest < progress.best_loss:
-            progress.best_loss = latest
-    progress.no_improvement_count = 0 if improves else progress.no_improvement_count + 1
-
-
-def _stops(progress: Progress, descent: Descent) -> bool:
-    """What happens when improvement has ceased: stop, or go on at a lower learning rate."""
+def _gives_up(progress: Progress, descent: Descent) -> bool:
+    """Whether to stop. Where improvement has ceased, a schedule may go on at a lower rate."""
     settings, state = descent.settings, descent.state
+    if progress.no_improvement_count <= settings.n_iter_no_change:
+        return False
     is_adaptive = state.settings.solver == "sgd" and state.settings.learning_rate == "adaptive"
     what = "Validation score" if progress.validation_scores is not None else "Training loss"
     message = (
@@ -372,6 +351,7 @@ def _stops(progress: Progress, descent: Descent) -> bool:
     else:
         state.learning_rate /= ADAPTIVE_DIVISOR
         message += f" Setting learning rate to {state.learning_rate:f}"
+        progress.no_improvement_count = 0
         stops = False
     if settings.verbose:
         print(message)

@@ -37,13 +37,18 @@ def state_of(model):
     }
 
 
-def test_signature_is_scikit_learns_and_n_jobs():
-    ours = inspect.signature(MLPClassifier).parameters
-    theirs = inspect.signature(SklearnMLPClassifier).parameters
-    assert [*ours][:-1] == [*theirs]
-    assert all(ours[name].default == theirs[name].default for name in theirs)
-    assert all(ours[name].kind == theirs[name].kind for name in theirs)
-    assert ours["n_jobs"].default is None
+def test_signatures_begin_with_scikit_learns():
+    for owner in ("__init__", "fit", "partial_fit"):
+        ours, theirs = (
+            inspect.signature(getattr(estimator, owner)).parameters
+            for estimator in (MLPClassifier, SklearnMLPClassifier)
+        )
+        assert [*ours][: len(theirs)] == [*theirs]
+        assert all(ours[name].default == theirs[name].default for name in theirs)
+        assert all(ours[name].kind == theirs[name].kind for name in theirs)
+        own = [ours[name] for name in ours if name not in theirs]
+        assert all(each.kind is each.KEYWORD_ONLY for each in own)
+    assert MLPClassifier().n_jobs is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ MOST_LINES = 500
 FLOORS = [
     {"fastmlp", "fastmlp.__main__", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection"},
     {"fastmlp.estimators", "fastmlp.base", "fastmlp.architecture"},
-    {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs"},
+    {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
+    {"fastmlp.progress", "fastmlp.callbacks"},
     {"fastmlp.workspace"},
     {"fastmlp.network", "fastmlp.threads"},
     {"fastmlp.engine"},

@@ -1,0 +1,57 @@
+"""A fit as scikit-learn's callbacks see it: one task, with a task inside for every epoch."""
+
+from collections.abc import Callable
+
+
+class FitTasks:
+    """Calls the hooks of an estimator's callbacks.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Whose callbacks are called; they are set up here.
+    X, y, sample_weight
+        As the user gave them to `fit`.
+
+    Notes
+    -----
+    The protocol is that of :mod:`sklearn.callback`. Callbacks are torn down by the decorator of
+    `fit`, whatever happens.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight):
+        self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._told = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._epoch = self._snapshot = None
+
+    @classmethod
+    def of(cls, estimator, X, y, sample_weight) -> "FitTasks | None":
+        """None if the estimator has no callbacks."""
+        if not hasattr(estimator, "_skl_callbacks"):
+            return None
+        return cls(estimator, X, y, sample_weight)
+
+    def begin(self, snapshot: Callable[[], dict]) -> None:
+        """The fit begins; `snapshot` will give the attributes as if it ended at that moment."""
+        self._snapshot = snapshot
+        self._fit.call_on_fit_task_begin(**self._told, reconstruction_attributes=snapshot)
+
+    def begin_epoch(self) -> None:
+        """An epoch begins, unless one is going on."""
+        if self._epoch is None:
+            self._epoch = self._fit.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(
+                **self._told, reconstruction_attributes=self._snapshot
+            )
+
+    def end_epoch(self) -> bool:
+        """The epoch is done. True if a callback wants the fit to stop."""
+        epoch, self._epoch = self._epoch, None
+        return epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=self._snapshot)
+
+    def end(self, attributes: dict) -> None:
+        """The fit is done and the estimator has these attributes."""
+        if self._epoch is not None:  # it was cut short: nothing to show
+            self._epoch.call_on_fit_task_end(estimator=self._told["estimator"])
+        self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes)
