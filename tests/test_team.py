@@ -1,6 +1,7 @@
-"""Launches, barrier, stop flag and failures of a team of threads."""
+"""Launches, the sharing of work, stop flag and failures of a team of threads."""
 
 import faulthandler
+import itertools
 import threading
 import time
 
@@ -9,10 +10,22 @@ import pytest
 from numba import njit
 
 from fastmlp.engine.config import JIT
-from fastmlp.engine.team import BARRIER, LAUNCH, SERVED, SLOT, STOP, Team, await_launch, barrier
+from fastmlp.engine.team import (
+    DONE,
+    STOP,
+    Team,
+    await_done,
+    claim,
+    complete,
+    first_phase,
+    join,
+    leave,
+    new_sync,
+)
 
 SIZES = [1, 2, 3, 7]
 HANGS_AFTER = 120  # seconds, after which the run is ended with a traceback of every thread
+EVEN = np.zeros(0, np.int64)
 
 
 @pytest.fixture(autouse=True)
@@ -23,47 +36,51 @@ def no_hang():
 
 
 @njit(**JIT, nogil=True)
-def count(thread, sync, counts, faults, turns):
-    """Every thread counts up its own element; between two barriers all have to be equal."""
-    if not await_launch(sync, thread):
+def count(thread, sync, threads, counts, faults, phases, shares, least):
+    """Count every item up once a phase; whoever takes one looks whether the last phase is whole."""
+    if not join(sync, thread):
         return False
-    for _ in range(turns):
-        counts[thread] += 1
-        if not barrier(sync, counts.size):
+    phase, goal = first_phase(sync)
+    for _ in range(phases):
+        while True:
+            first, end = claim(sync, thread, threads, phase, shares, counts.size, least)
+            if first == end:
+                break
+            total = 0
+            for item in range(counts.size):
+                total += counts[item] >= phase
+            faults[thread] += total != counts.size
+            for item in range(first, end):
+                counts[item] += 1
+            complete(sync, end - first)
+        goal += counts.size
+        if not await_done(sync, goal):
             return True
-        for other in range(counts.size):
-            if counts[other] != counts[thread]:
-                faults[thread] += 1
-        if not barrier(sync, counts.size):
-            return True
+        phase += 1
+    leave(sync, thread, phase)
     return True
 
 
 @njit(**JIT, nogil=True)
-def pass_on(thread, sync, relay, rounds):
-    """A value goes round: each thread writes its successor's from its own, one barrier a hop."""
-    if not await_launch(sync, thread):
-        return False
-    size = relay.shape[1]
-    for hop in range(rounds):
-        relay[hop + 1, (thread + 1) % size] = relay[hop, thread] + 1
-        if not barrier(sync, size):
-            return True
-    return True
+def enter(sync, thread):
+    return join(sync, thread)
 
 
 @njit(**JIT, nogil=True)
-def begin(sync, thread):
-    return await_launch(sync, thread)
+def arrive(sync, goal):
+    complete(sync, 1)
+    return await_done(sync, goal)
 
 
 @njit(**JIT, nogil=True)
-def cross(sync, threads):
-    return barrier(sync, threads)
+def exit_launch(sync, thread, phase):
+    leave(sync, thread, phase)
 
 
-def new_sync(threads):
-    return np.zeros(SERVED + threads * SLOT, dtype=np.int64)
+def counting_team(threads, items, phases, shares=EVEN, least=1):
+    counts, faults = np.zeros(items, np.int64), np.zeros(threads, np.int64)
+    arguments = threads, counts, faults, phases, shares, least
+    return counts, faults, Team(count, arguments, threads)
 
 
 def running():
@@ -71,30 +88,40 @@ def running():
 
 
 @pytest.mark.parametrize("threads", SIZES)
-def test_barrier_separates_what_stands_before_from_what_stands_after(threads):
-    counts, faults = np.zeros(threads, np.int64), np.zeros(threads, np.int64)
-    with Team(count, (counts, faults, 300), threads) as team:
+@pytest.mark.parametrize("items, least", [(1, 1), (5, 1), (64, 16), (203, 8)])
+def test_every_item_is_done_once_a_phase_and_no_phase_begins_before_the_last(items, least, threads):
+    counts, faults, team = counting_team(threads, items, 100, least=least)
+    with team:
         for launch in range(1, 11):
             team.launch()
-            assert (counts == 300 * launch).all()
+            assert (counts == 100 * launch).all()
     assert (faults == 0).all()
 
 
-@pytest.mark.parametrize("threads", SIZES)
-def test_what_a_thread_writes_is_seen_by_the_next_after_the_barrier(threads):
-    relay = np.zeros((201, threads), np.int64)
-    with Team(pass_on, (relay, 200), threads) as team:
-        for _ in range(5):
-            relay[1:] = -1
+@pytest.mark.parametrize(
+    "shares", [[0, 40, 40, 40], [0, 0, 0, 40], [0, 0, 39, 40], [0, 13, 27, 40]]
+)
+def test_shares_of_any_sizes_are_done_whole(shares):
+    counts, faults, team = counting_team(3, 40, 50, np.array(shares))
+    with team:
+        for launch in range(1, 11):
             team.launch()
-            np.testing.assert_array_equal(relay[-1], np.full(threads, 200))
+            assert (counts == 50 * launch).all()
+    assert (faults == 0).all()
+
+
+def test_threads_that_do_not_come_are_not_waited_for():
+    sync, counts, faults = new_sync(3), np.zeros(100, np.int64), np.zeros(3, np.int64)
+    for launch in range(1, 4):
+        assert count(0, sync, 3, counts, faults, 20, EVEN, 1)
+        assert (counts == 20 * launch).all()
 
 
 @pytest.mark.parametrize("threads", SIZES)
-def test_launches_are_served_once_each_whatever_pauses_lie_between(threads):
-    counts, faults = np.zeros(threads, np.int64), np.zeros(threads, np.int64)
+def test_launches_are_done_whatever_pauses_lie_between(threads):
+    counts, faults, team = counting_team(threads, 50, 2)
     pauses = [0, 0, 1e-5, 1e-4, 2e-4, 5e-4, 2e-3, 0.02]  # from spinning to asleep
-    with Team(count, (counts, faults, 2), threads) as team:
+    with team:
         for launch in range(1, 81):
             team.launch()
             assert (counts == 2 * launch).all()
@@ -106,8 +133,7 @@ def test_launches_are_served_once_each_whatever_pauses_lie_between(threads):
 @pytest.mark.parametrize("launches", [0, 1, 3])
 @pytest.mark.parametrize("pause", [0, 0.01])
 def test_threads_live_as_long_as_the_with_block(pause, launches, threads):
-    counts, faults = np.zeros(threads, np.int64), np.zeros(threads, np.int64)
-    team = Team(count, (counts, faults, 1), threads)
+    counts, _, team = counting_team(threads, 10, 1)
     assert running() == []
     with team:
         assert len(running()) == threads - 1
@@ -124,12 +150,14 @@ class BrokenError(Exception):
 
 
 def failing_kernel(thread, sync, threads, failing):
-    """A kernel in Python: crosses one barrier, unless it is the one that fails."""
-    if not begin(sync, thread):
+    """A kernel in Python: each thread has one item that all wait for, unless it is to fail."""
+    if not enter(sync, thread):
         return False
     if thread in failing:
         raise BrokenError(thread)
-    cross(sync, threads)
+    phase, done = first_phase(sync)
+    if arrive(sync, done + threads):
+        exit_launch(sync, thread, phase + 1)
     return True
 
 
@@ -147,8 +175,8 @@ def test_an_exception_in_a_thread_reaches_the_caller_and_ends_the_team(healthy_l
 
 
 def test_an_exception_in_the_with_block_ends_the_team():
-    counts, faults = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    with pytest.raises(KeyboardInterrupt), Team(count, (counts, faults, 1), 3) as team:
+    _, _, team = counting_team(3, 10, 1)
+    with pytest.raises(KeyboardInterrupt), team:
         team.launch()
         raise KeyboardInterrupt
     assert running() == []
@@ -158,8 +186,8 @@ def test_teams_of_several_callers_do_not_disturb_each_other():
     results = {}
 
     def call(number):
-        counts, faults = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        with Team(count, (counts, faults, 50), 3) as team:
+        counts, faults, team = counting_team(3, 30, 50)
+        with team:
             for _ in range(20):
                 team.launch()
         results[number] = counts.tolist(), faults.tolist()
@@ -169,44 +197,71 @@ def test_teams_of_several_callers_do_not_disturb_each_other():
         caller.start()
     for caller in callers:
         caller.join()
-    assert results == {number: ([1000] * 3, [0] * 3) for number in range(4)}
+    assert results == {number: ([1000] * 30, [0] * 3) for number in range(4)}
 
 
-def test_a_stopped_barrier_lets_go_and_says_so():
+def test_claims_halve_the_own_share_in_multiples_of_the_least():
     sync = new_sync(2)
+    own = [claim(sync, 0, 2, 0, EVEN, 200, 16) for _ in range(3)]
+    assert own == [(0, 64), (64, 100), (100, 164)]  # the last is from the other thread's share
+    assert claim(sync, 1, 2, 0, EVEN, 200, 16) == (164, 200)
+    assert claim(sync, 0, 2, 0, EVEN, 200, 16) == (0, 0)
+
+
+def test_one_thread_takes_a_phase_at_once():
+    assert claim(new_sync(1), 0, 1, 0, EVEN, 200, 16) == (0, 200)
+
+
+def test_a_thread_left_behind_in_an_old_phase_finds_nothing_there():
+    sync = new_sync(2)
+    assert claim(sync, 0, 2, 5, EVEN, 2, 1) == (0, 1)
+    assert claim(sync, 0, 2, 5, EVEN, 2, 1) == (1, 2)
+    for phase in range(6):
+        assert claim(sync, 1, 2, phase, EVEN, 2, 1) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "threads, items, least", [*itertools.product([1, 2, 3, 5], [1, 9, 100], [1, 8])]
+)
+def test_claims_in_any_order_are_a_partition_of_the_items(threads, items, least):
+    random_state = np.random.RandomState(0)
+    sync = new_sync(threads)
+    for phase in range(5):
+        taken = []
+        while True:
+            first, end = claim(
+                sync, random_state.randint(threads), threads, phase, EVEN, items, least
+            )
+            if first == end:
+                break
+            taken += range(first, end)
+        assert sorted(taken) == list(range(items))
+
+
+def test_a_stopped_team_lets_go_of_those_who_wait():
+    sync = new_sync(2)
+    assert enter(sync, 0) and enter(sync, 1)
     sync[STOP] = 1
-    assert not cross(sync, 2)
-    assert sync[BARRIER] == 1
+    assert not await_done(sync, 1)
+    leave(sync, 0, 1)  # thread 1 is still inside
+    assert not enter(sync, 1)
 
 
-def test_a_barrier_of_one_is_open():
-    assert cross(new_sync(1), 1)
-
-
-def test_the_last_to_arrive_opens_the_barrier():
-    for threads in (2, 3, 7):
-        sync = new_sync(threads)
-        for crossing in range(1, 4):
-            sync[BARRIER] = crossing * threads - 1
-            assert cross(sync, threads)
-            assert sync[BARRIER] == crossing * threads
-
-
-def test_await_launch_serves_every_launch_once_and_gives_up_without_one():
+def test_await_done_returns_when_the_items_are_done():
     sync = new_sync(2)
-    assert not begin(sync, 1)
-    assert begin(sync, 0)
-    assert sync[LAUNCH] == 1
-    assert begin(sync, 1)
-    assert not begin(sync, 1)
-    for _ in range(3):
-        assert begin(sync, 0)
-    for _ in range(3):
-        assert begin(sync, 1)
-    assert not begin(sync, 1)
+    complete(sync, 5)
+    assert await_done(sync, 5) and sync[DONE] == 5
 
 
-def test_await_launch_gives_up_when_the_team_is_stopped():
+def test_a_launch_is_joined_once_while_it_is_open():
     sync = new_sync(2)
-    sync[STOP] = 1
-    assert not begin(sync, 1)
+    assert not enter(sync, 1)
+    for phase in range(1, 4):
+        assert enter(sync, 0)
+        assert enter(sync, 1)
+        assert not enter(sync, 1)
+        leave(sync, 1, phase)
+        complete(sync, 7)
+        leave(sync, 0, phase)
+        assert not enter(sync, 1)
+        assert first_phase(sync) == (phase, 7 * phase)

@@ -60,8 +60,8 @@ class LossCurveDisplay:
     >>> X, y = load_digits(return_X_y=True)
     >>> model = MLPClassifier(early_stopping=True, tol=0.01, random_state=0).fit(X, y)
     >>> display = LossCurveDisplay.from_estimator(model, name="digits")
-    >>> display.ax_.get_xlabel(), display.score_ax_.get_ylabel()
-    ('Epoch', 'Validation accuracy')
+    >>> display.ax_.get_xlabel(), display.ax_.get_ylabel()
+    ('Epoch', 'Loss per sample')
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 A mini-batch is two phases. In the first each thread takes its rows forward through all layers and
 their delta back down; in the second it takes its share of the weights, and each piece of gradient
-goes from registers straight into its update. A barrier stands after each.
+goes from registers straight into its update. A phase is over when all of its work is done; a thread
+that is through with its share helps out (see `team`).
 """
 
 from fastmlp.engine.activations import activate, multiply_by_derivative
@@ -18,9 +19,10 @@ from fastmlp.engine.gemm import (
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import part
+from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.team import await_launch, barrier
-from fastmlp.engine.tile import window
+from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
+from fastmlp.engine.tile import tallest_single, window
 
 
 @part
@@ -117,44 +119,90 @@ def _sum(values, count):
 
 
 @part
-def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, end_unit):
-    """gradient += x^T delta of the block, for this thread's rows of the first layer's dW."""
+def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit):
+    """gradient += x^T delta of the block, for the first layer's rows of dW in some units."""
     first, end = layer.n_in, 0
     for u in range(first_unit, end_unit):
         unit = units[u]
         if unit.layer == 0 and not unit.is_bias:
             first = min(first, unit.first)
             end = max(end, unit.first + unit.rows)
-    for m in range(depth):
+    for m in range(block.rows):
         delta = window(buffers.deltas, layer.outputs + m * layer.stride, layer.stride)
-        sample = _sample(samples, start + m)
+        sample = _sample(samples, block.start + m)
         add_sparse_row(layer, samples, sample, delta, buffers.gradient, first, end)
 
 
 @part
-def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
-    """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
-
-    `block` holds (index of this thread's scratch, rows, is first of the batch, is last).
-    """
-    scratch, depth, is_first, is_last = block
+def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scratch):
+    """Gradient sums of one unit into the thread's scratch and, after the batch's last block, its
+    step."""
+    real = buffers.parameters.dtype.type
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
-    if is_last:
+    if block.is_last:
         prefetch_unit(plan.optimizer, buffers, at, count)
     if not gathered:
-        weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first)
+        weight_gradient(plan, layer, unit, rows, buffers, scratch, block.rows, block.is_first)
         sums = window(buffers.scratch, scratch, count)
     else:
         sums = window(buffers.gradient, at, count)
-    if is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, scale, eta)
+    if block.is_last:
+        update_unit(plan, layer, unit, index, buffers, sums, real(block.scale), real(block.eta))
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
     elif not gathered:
         for i in range(count):
             buffers.gradient[at + i] = sums[i]
+
+
+@part
+def _block(plan, samples, start, step):
+    """The row block that begins at sample `start`, after `step` updates."""
+    batch = start // plan.batch_size * plan.batch_size
+    batch_stop = min(batch + plan.batch_size, plan.samples)
+    stop = min(start + plan.block_rows, batch_stop)
+    is_last = stop == batch_stop
+    weight_sum = _weight_sum(samples, batch, batch_stop)
+    scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
+    eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step + is_last)
+    rows, batch_rows = stop - start, batch_stop - batch
+    return Block(start, stop, rows, start == batch, is_last, batch_rows, scale, eta)
+
+
+@part
+def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
+    """First phase, for rows `first` to `last` of the block."""
+    _forward(plan, layers, rows, samples, buffers, block.start, first, last)
+    _output_delta(plan, layers[layers.size - 1], samples, buffers, block.start, first, last)
+    _backward(plan, layers, rows, buffers, first, last)
+    if first == 0 and block.is_first:  # of the weights that the losses are those of
+        plan.squared_norm = _sum(buffers.norms, buffers.norms.size)
+
+
+@part
+def _gradients_and_updates(plan, layers, units, rows, samples, buffers, block, thread, first, end):
+    """Second phase, for the units `first` to `end`."""
+    scratch = thread * plan.scratch + plan.headroom
+    if first == 0:  # loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum
+        penalty = 0.5 * plan.alpha * plan.squared_norm if block.is_first else 0.0
+        loss = _sum(buffers.row_losses, block.rows) + penalty
+        plan.loss += loss * block.scale * block.batch_rows
+    if plan.is_sparse:
+        _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
+    for u in range(first, end):
+        layer = layers[units[u].layer]
+        _gradient_and_update(plan, layer, units[u], u, rows, buffers, block, scratch)
+
+
+@part
+def _copy_outputs(layer, buffers, outputs, sample, first, last):
+    """outputs[sample:] = the activations of rows `first` to `last`, without their padding."""
+    for m in range(first, last):
+        at = (sample + m - first) * layer.n_out
+        for j in range(layer.n_out):
+            outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
 
 
 @kernel
@@ -183,70 +231,66 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     bool
         False if no launch came.
     """
-    if not await_launch(sync, thread):
+    if not join(sync, thread):
         return False
     plan = plans[0]
-    start, step, loss = plan.first, plan.step, plan.loss
-    scratch = thread * plan.scratch + plan.headroom
-    real = buffers.parameters.dtype.type
+    phase, goal = first_phase(sync)
+    start, step = plan.first, plan.step
+    even, least = window(shares, 0, 0), tallest_single()
     for _ in range(plan.blocks):
         if start >= plan.samples:
             break
-        batch = start // plan.batch_size * plan.batch_size
-        batch_stop = min(batch + plan.batch_size, plan.samples)
-        stop = min(start + plan.block_rows, batch_stop)
-        depth = stop - start
-        is_first, is_last = start == batch, stop == batch_stop
-        first, last = depth * thread // plan.threads, depth * (thread + 1) // plan.threads
-
-        _forward(plan, layers, rows, samples, buffers, start, first, last)
-        _output_delta(plan, layers[layers.size - 1], samples, buffers, start, first, last)
-        _backward(plan, layers, rows, buffers, first, last)
-        weight_sum = _weight_sum(samples, batch, batch_stop)
-        norm = _sum(buffers.norms, buffers.norms.size) if is_first and thread == 0 else 0.0
-        if not barrier(sync, plan.threads):
+        block = _block(plan, samples, start, step)
+        while True:
+            first, end = claim(sync, thread, plan.threads, phase, even, block.rows, least)
+            if first == end:
+                break
+            _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, end)
+            complete(sync, end - first)
+        goal += block.rows
+        if not await_done(sync, goal):
             return True
-
-        scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
-        if thread == 0:  # loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum
-            batch_rows = batch_stop - batch
-            penalty = 0.5 * plan.alpha * norm
-            loss += (_sum(buffers.row_losses, depth) + penalty) * scale * batch_rows
-        step += is_last
-        eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step)
-        block = scratch, depth, is_first, is_last
-        first_unit, end_unit = shares[thread], shares[thread + 1]
-        if plan.is_sparse:
-            _sparse_gradient(layers[0], units, samples, buffers, start, depth, first_unit, end_unit)
-        for u in range(first_unit, end_unit):
-            layer = layers[units[u].layer]
-            _gradient_and_update(
-                plan, layer, units[u], u, rows, buffers, block, real(scale), real(eta)
+        while True:
+            first, end = claim(sync, thread, plan.threads, phase + 1, shares, units.size, 1)
+            if first == end:
+                break
+            _gradients_and_updates(
+                plan, layers, units, rows, samples, buffers, block, thread, first, end
             )
-        if not barrier(sync, plan.threads):
+            complete(sync, end - first)
+        goal += units.size
+        if not await_done(sync, goal):
             return True
-        start = stop
+        phase, start, step = phase + 2, block.stop, step + block.is_last
+    leave(sync, thread, phase)
     if thread == 0:
-        plan.first, plan.step, plan.loss = start, step, loss
+        plan.first, plan.step = start, step
     return True
 
 
 @kernel
 def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     """Write the network's outputs (samples, n_out) for every sample; arguments as in `train`."""
-    if not await_launch(sync, thread):
+    if not join(sync, thread):
         return False
     plan = plans[0]
+    phase, goal = first_phase(sync)
     layer = layers[layers.size - 1]
-    # Each thread keeps to its own samples and its own rows of the block: no barrier in between.
+    # Each thread keeps to its own rows of the workspace, which are one item of work.
     own_rows = plan.block_rows // plan.threads
     first = thread * own_rows
-    end = plan.samples * (thread + 1) // plan.threads
-    for sample in range(plan.samples * thread // plan.threads, end, own_rows):
-        last = first + min(own_rows, end - sample)
-        _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
-        for m in range(first, last):
-            at = (sample - first + m) * layer.n_out
-            for j in range(layer.n_out):
-                outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
-    return barrier(sync, plan.threads)
+    items = (plan.samples + own_rows - 1) // own_rows
+    even = window(samples.order, 0, 0)
+    while True:
+        item, end = claim(sync, thread, plan.threads, phase, even, items, 1)
+        if item == end:
+            break
+        for sample in range(item * own_rows, min(end * own_rows, plan.samples), own_rows):
+            last = first + min(own_rows, plan.samples - sample)
+            _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
+            _copy_outputs(layer, buffers, outputs, sample, first, last)
+        complete(sync, end - item)
+    if not await_done(sync, goal + items):
+        return True
+    leave(sync, thread, phase + 1)
+    return True

@@ -52,6 +52,7 @@ def plan_dtype(real: type) -> np.dtype:
     doubles = (
         "learning_rate",
         "loss",  # summed over the epoch's rows so far
+        "squared_norm",  # of the weights at the beginning of the batch
         "momentum",
         "beta_1",
         "beta_2",
@@ -86,3 +87,7 @@ Buffers = namedtuple(
         "norms",  # squared norm of the weights of each unit
     ],
 )
+
+# A row block of a batch, as all threads work it out for themselves: samples `start` to `stop` of
+# the epoch, of a batch of batch_rows; scale is one over the batch's weight sum, eta its step size.
+Block = namedtuple("Block", "start stop rows is_first is_last batch_rows scale eta")

@@ -1,10 +1,17 @@
-"""Threads that run one kernel together: launches, barrier, stop flag, and the Python side.
+"""Threads that run one kernel together: launches, the sharing of work, and the Python side.
+
+The work of a launch is a sequence of phases, and a phase is a number of items, each thread's own
+share of which is fixed. A thread takes items from its own share and, when that is empty, from
+another's; a phase is over when all of its items are done, whoever did them. So no thread is ever
+waited for unless it holds items: one that the system keeps from running, or that wakes late, costs
+the others its work and no more.
 
 The calling thread is number 0 and works too. The others live as long as the team: between two
 launches each waits inside the kernel, without the GIL, for some microseconds, and after that in
 Python, asleep.
 """
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -22,7 +29,15 @@ from fastmlp.engine.part import part
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
 SLOT = 2 * CACHE_LINE // 8
-BARRIER, LAUNCH, STOP, SERVED = 0, SLOT, 2 * SLOT, 3 * SLOT  # SERVED: one slot per thread from here
+# GATE: number of the launch, whether it is open, how many threads are inside beside thread 0.
+# DONE: items done, counted upward for ever. BEGIN: phase and items done before this launch.
+# From THREADS on, two slots a thread: its queue, and the last launch it joined.
+GATE, DONE, BEGIN, STOP, THREADS = 0, SLOT, 2 * SLOT, 3 * SLOT, 4 * SLOT
+QUEUE, SERVED, THREAD_SLOTS = 0, SLOT, 2 * SLOT
+
+NUMBER = 32  # bits from which on GATE counts launches, and a queue names its phase
+OPEN = 1 << 31  # the bit of GATE below: others may join
+LOW = OPEN - 1
 
 # A pause is some 20 ns: spin for about 20 us, longer than threads drift apart in a step; then
 # give the core away, and when that goes on (more threads than cores) sleep.
@@ -67,11 +82,33 @@ def _atomic_add(typingctx, array, index, value):
 
 
 @intrinsic
+def _atomic_swap(typingctx, array, index, expected, value):
+    """array[index] = value if it is `expected`, as one step; returns whether it was."""
+
+    def codegen(context, builder, signature, arguments):
+        at = _element(context, builder, array, arguments)
+        result = builder.cmpxchg(at, arguments[2], arguments[3], "acq_rel", "acquire")
+        return builder.extract_value(result, 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), codegen
+
+
+@intrinsic
 def _atomic_load(typingctx, array, index):
     def codegen(context, builder, signature, arguments):
         return builder.load_atomic(_element(context, builder, array, arguments), "acquire", 8)
 
     return types.int64(array, types.intp), codegen
+
+
+@intrinsic
+def _atomic_store(typingctx, array, index, value):
+    def codegen(context, builder, signature, arguments):
+        at = _element(context, builder, array, arguments)
+        builder.store_atomic(arguments[2], at, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), codegen
 
 
 @intrinsic
@@ -106,17 +143,105 @@ def _wait(turn):
 
 
 @part
-def barrier(sync, threads):
-    """Wait until every thread has come here. False if the team was stopped meanwhile.
+def join(sync, thread):
+    """Open a launch (thread 0) or join one that is open. False if none came in time."""
+    if thread == 0:
+        launch = (_atomic_load(sync, GATE) >> NUMBER) + 1
+        _atomic_store(sync, GATE, launch << NUMBER | OPEN)
+        return True
+    mine = THREADS + thread * THREAD_SLOTS + SERVED
+    for _ in range(LAUNCH_SPINS):
+        gate = _atomic_load(sync, GATE)
+        is_new = gate >> NUMBER > sync[mine] and gate & OPEN != 0
+        if is_new and _atomic_swap(sync, GATE, gate, gate + 1):
+            sync[mine] = gate >> NUMBER
+            return True
+        if _atomic_load(sync, STOP):
+            return False
+        _pause()
+    return False
 
-    Arrivals are counted upward for ever: the n-th crossing is open once threads * n have come.
+
+@part
+def leave(sync, thread, phase):
+    """End the launch whose phases came up to `phase`: thread 0 stays until all others have left."""
+    if thread != 0:
+        _atomic_add(sync, GATE, -1)
+        return
+    _atomic_add(sync, GATE, -OPEN)
+    turn = 0
+    while _atomic_load(sync, GATE) & LOW and not _atomic_load(sync, STOP):
+        _wait(turn)
+        turn += 1
+    sync[BEGIN], sync[BEGIN + 1] = phase, _atomic_load(sync, DONE)
+
+
+@part
+def first_phase(sync):
+    """Number of the launch's first phase, and the count of items done before it."""
+    return sync[BEGIN], sync[BEGIN + 1]
+
+
+@part
+def _bound(shares, items, threads, thread):
+    """Where a thread's share begins: as `shares` says, or evenly where that is empty."""
+    return shares[thread] if shares.size else items * thread // threads
+
+
+@part
+def claim(sync, thread, threads, phase, shares, items, least):
+    """Take some items of a phase: half of what is left of a share, the own one first.
+
+    Parameters
+    ----------
+    sync : int64 array
+    thread, threads : int
+    phase : int
+        Counts up from one phase to the next.
+    shares : int64 array of threads + 1 elements, or empty
+        Thread t's share is the items shares[t] to shares[t + 1].
+    items : int
+        How many the phase has.
+    least : int
+        Counts are multiples of it, but for a share's last, which are up to three times as many.
+
+    Returns
+    -------
+    first, end : int
+        The items taken; equal when none is left.
     """
     if threads == 1:
-        return True
-    arrival = _atomic_add(sync, BARRIER, 1)
-    goal = (arrival + threads - 1) // threads * threads
+        least = items
+    for turn in range(threads):
+        owner = (thread + turn) % threads
+        start = _bound(shares, items, threads, owner)
+        size = _bound(shares, items, threads, owner + 1) - start
+        queue = THREADS + owner * THREAD_SLOTS + QUEUE
+        while True:
+            seen = _atomic_load(sync, queue)
+            taken = seen & LOW if seen >> NUMBER == phase else 0
+            if seen >> NUMBER > phase or taken >= size:
+                break
+            left = size - taken
+            count = left
+            if left >= 3 * least:
+                count = (left // 2 + least - 1) // least * least
+            if _atomic_swap(sync, queue, seen, phase << NUMBER | taken + count):
+                return start + taken, start + taken + count
+    return 0, 0
+
+
+@part
+def complete(sync, count):
+    """Say that `count` items claimed before are done."""
+    _atomic_add(sync, DONE, count)
+
+
+@part
+def await_done(sync, goal):
+    """Wait until `goal` items are done in all. False if the team was stopped meanwhile."""
     turn = 0
-    while _atomic_load(sync, BARRIER) < goal:
+    while _atomic_load(sync, DONE) < goal:
         if _atomic_load(sync, STOP):
             return False
         _wait(turn)
@@ -124,21 +249,28 @@ def barrier(sync, threads):
     return True
 
 
-@part
-def await_launch(sync, thread):
-    """Begin a launch (thread 0) or wait for one. False if none came in time."""
-    if thread == 0:
-        _atomic_add(sync, LAUNCH, 1)
-        return True
-    mine = SERVED + thread * SLOT
-    turn = 0
-    while _atomic_load(sync, LAUNCH) <= sync[mine]:
-        if turn == LAUNCH_SPINS or _atomic_load(sync, STOP):
-            return False
-        _pause()
-        turn += 1
-    sync[mine] += 1
-    return True
+def new_sync(threads: int) -> np.ndarray:
+    """What a team of `threads` shares, before the first launch."""
+    return np.zeros(THREADS + threads * THREAD_SLOTS, dtype=np.int64)
+
+
+def _current_cpu() -> int | None:
+    """The CPU this thread runs on, where the system tells."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    return ctypes.CDLL(None).sched_getcpu()
+
+
+def _move_from(cpu: int | None) -> None:
+    """Leave a CPU at once. A new thread may otherwise share its creator's for many milliseconds."""
+    if cpu is None:
+        return
+    allowed = os.sched_getaffinity(0)
+    others = allowed - {cpu}
+    if others:
+        with contextlib.suppress(OSError):  # the process's CPUs have just been changed
+            os.sched_setaffinity(0, others)
+            os.sched_setaffinity(0, allowed)
 
 
 class Team:
@@ -147,8 +279,8 @@ class Team:
     Parameters
     ----------
     kernel : callable
-        Compiled without the GIL. It begins with `await_launch` and returns whether that was True;
-        its last barrier is crossed by all threads.
+        Compiled without the GIL. It begins with `join`, returns whether that was True, and ends
+        with `leave`.
     arguments : tuple
         The same for every launch; what changes between launches changes inside them.
     threads : int
@@ -160,12 +292,12 @@ class Team:
     Notes
     -----
     A context manager: leaving it ends and joins the threads. An exception in a thread releases
-    the others from their barriers and is raised by `launch`.
+    the others from waiting for it and is raised by `launch`.
     """
 
     def __init__(self, kernel, arguments: tuple, threads: int, real: type | None = None):
         self._arguments = arguments
-        self._sync = np.zeros(SERVED + threads * SLOT, dtype=np.int64)
+        self._sync = new_sync(threads)
         if real is not None:
             kernel = entry_point(kernel, real, (0, self._sync, *arguments))
         self._kernel = kernel
@@ -178,6 +310,7 @@ class Team:
         ]
 
     def __enter__(self) -> "Team":
+        self._cpu = _current_cpu() if self._threads else None
         for thread in self._threads:
             thread.daemon = True  # an interpreter that exits in the middle of a fit must not hang
             thread.start()
@@ -189,7 +322,7 @@ class Team:
             thread.join()
 
     def launch(self) -> None:
-        """Run the kernel once on every thread; return when all have passed its last barrier."""
+        """Run the kernel once, on every thread that comes in time; return when all have left it."""
         with self._condition:
             self._launches += 1
             self._condition.notify_all()
@@ -206,19 +339,19 @@ class Team:
             self._sync[STOP] = 1
             self._condition.notify_all()
 
-    def _sleep_until_asked(self, served: int) -> None:
-        """Wait for a launch after the first `served` ones, or for the end."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._launches > served or self._sync[STOP])
+    def _is_asked(self, thread: int) -> bool:
+        """Whether a launch is about to open, or open and not joined by this thread."""
+        gate = int(self._sync[GATE])
+        joined = self._sync[THREADS + thread * THREAD_SLOTS + SERVED]
+        return self._launches > gate >> NUMBER or (gate & OPEN != 0 and gate >> NUMBER > joined)
 
     def _serve(self, thread: int) -> None:
-        served = 0
+        _move_from(self._cpu)
         try:
             while not self._sync[STOP]:
-                if self._kernel(thread, self._sync, *self._arguments):
-                    served += 1
-                    continue
-                self._sleep_until_asked(served)
+                if not self._kernel(thread, self._sync, *self._arguments):
+                    with self._condition:
+                        self._condition.wait_for(lambda: self._is_asked(thread) or self._sync[STOP])
         except BaseException as failure:
             self._failure = failure
             self._stop()
