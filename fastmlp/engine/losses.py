@@ -9,7 +9,7 @@ import numpy as np
 
 from fastmlp.engine.activations import exponential, logistic_function
 from fastmlp.engine.part import part
-from fastmlp.engine.tile import address_of, lanes_of, row_max, row_sum, window
+from fastmlp.engine.tile import address_of, lanes_of, row_sum, subtract_maximum, window
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
@@ -22,14 +22,7 @@ def _softmax(values, rows, n_out, stride):
     lanes = lanes_of(like)
     vectors = stride // lanes
     for m in range(rows):
-        z = window(values, m * stride, stride)
-        for j in range(n_out, stride):
-            z[j] = -np.inf
-        top = row_max(like, address_of(z, 0), vectors)
-        for v in range(vectors):
-            part = window(z, v * lanes, lanes)
-            for lane in range(lanes):
-                part[lane] -= top
+        subtract_maximum(like, address_of(values, m * stride), vectors, n_out)
     for i in range(values.size):  # all rows in one loop: it vectorises, a row alone is too short
         values[i] = exponential(values[i])
     for m in range(rows):

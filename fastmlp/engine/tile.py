@@ -73,7 +73,17 @@ class _Vectors:
         )
 
     def maximum(self, a, b):
+        """The larger; where `a` is NaN, `b`."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
+    def fold(self, value, combine):
+        """One scalar from all lanes: the upper half is combined with the lower, again and again."""
+        half = self.lanes // 2
+        while half:
+            upper = [*range(half, 2 * half)] + [0] * (self.lanes - half)
+            value = combine(value, self.shuffle(value, value, upper))
+            half //= 2
+        return self.builder.extract_element(value, ir.Constant(I32, 0))
 
 
 def _fma_name() -> str:
@@ -198,69 +208,65 @@ def tile_tn(
     )
 
 
-def _make_reduction(combine):
-    """The intrinsic that reduces `count` vectors at an address by a fixed tree."""
+def _make_reduction(step):
+    """The intrinsic that sums a term of each of `count` vectors at an address, by a fixed tree."""
 
     @intrinsic
     def reduction(typingctx, like, address, count):
         def codegen(context, builder, signature, arguments):
             vectors = _Vectors(builder, context, like)
             _, address, count = arguments
-            total = cgutils.alloca_once_value(builder, combine.start(vectors))
+            total = cgutils.alloca_once_value(builder, vectors.fill(0.0))
             with cgutils.for_range(builder, count) as loop:
                 at = builder.add(address, builder.mul(loop.index, _i64(target().vector_bytes)))
-                builder.store(combine.step(vectors, builder.load(total), vectors.load(at)), total)
-            value, half = builder.load(total), vectors.lanes // 2
-            while half:  # fold the upper half of the lanes onto the lower
-                upper = [*range(half, 2 * half)] + [0] * (vectors.lanes - half)
-                value = combine.fold(vectors, value, vectors.shuffle(value, value, upper))
-                half //= 2
-            return builder.extract_element(value, ir.Constant(I32, 0))
+                builder.store(step(vectors, builder.load(total), vectors.load(at)), total)
+            return vectors.fold(builder.load(total), builder.fadd)
 
         return like(like, types.intp, types.intp), codegen
 
     return reduction
 
 
-class _Maximum:
-    """Largest element; a NaN is passed over, the callers' next sum shows it."""
-
-    @staticmethod
-    def start(vectors):
-        return vectors.fill(-np.inf)
-
-    @staticmethod
-    def step(vectors, total, value):
-        return vectors.maximum(value, total)
-
-    fold = step
+row_sum = _make_reduction(lambda vectors, total, value: vectors.builder.fadd(total, value))
+sum_of_squares = _make_reduction(
+    lambda vectors, total, value: vectors.multiply_add(value, value, total)
+)
 
 
-class _Sum:
-    """Sum of the elements."""
+@intrinsic
+def subtract_maximum(typingctx, like, address, count, size):
+    """x - max(x) for the `size` elements at an address, in place; -inf up to `count` vectors.
 
-    @staticmethod
-    def start(vectors):
-        return vectors.fill(0.0)
+    The padding is masked in registers: short stores into it would stall the vector loads after.
+    """
 
-    @staticmethod
-    def step(vectors, total, value):
-        return vectors.builder.fadd(total, value)
+    def codegen(context, builder, signature, arguments):
+        vectors = _Vectors(builder, context, like)
+        _, address, count, size = arguments
+        lane_type = ir.VectorType(I64, vectors.lanes)
+        lanes = ir.Constant(lane_type, list(range(vectors.lanes)))
 
-    fold = step
+        def masked(index):
+            at = builder.add(address, builder.mul(index, _i64(target().vector_bytes)))
+            left = builder.sub(size, builder.mul(index, _i64(vectors.lanes)))
+            first = builder.insert_element(
+                ir.Constant(lane_type, ir.Undefined), left, ir.Constant(I32, 0)
+            )
+            limit = vectors.shuffle(first, first, [0] * vectors.lanes)
+            inside = builder.icmp_signed("<", lanes, limit)
+            return at, builder.select(inside, vectors.load(at), vectors.fill(-np.inf))
 
+        largest = cgutils.alloca_once_value(builder, vectors.fill(-np.inf))
+        with cgutils.for_range(builder, count) as loop:
+            _, value = masked(loop.index)
+            builder.store(vectors.maximum(value, builder.load(largest)), largest)
+        top = vectors.broadcast(vectors.fold(builder.load(largest), vectors.maximum))
+        with cgutils.for_range(builder, count) as loop:
+            at, value = masked(loop.index)
+            vectors.store(builder.fsub(value, top), at)
+        return context.get_dummy_value()
 
-class _Squares(_Sum):
-    """Sum of the squared elements."""
-
-    @staticmethod
-    def step(vectors, total, value):
-        return vectors.multiply_add(value, value, total)
-
-
-row_max = _make_reduction(_Maximum)
-row_sum = _make_reduction(_Sum)
-sum_of_squares = _make_reduction(_Squares)
+    return types.void(like, types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
