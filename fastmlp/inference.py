@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.engine import activations, epoch, losses
-from fastmlp.engine.team import Team
+from fastmlp.engine.team import run_once
 from fastmlp.network import Network
 from fastmlp.threads import useful_threads
 from fastmlp.workspace import Workspace
@@ -64,7 +64,7 @@ def _canonical(X, dtype: np.dtype):
 
 def predict_outputs(
     network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
-) -> np.ndarray:
+) -> tuple[np.ndarray, bool]:
     """The output activations for every row of X.
 
     Parameters
@@ -79,8 +79,10 @@ def predict_outputs(
 
     Returns
     -------
-    ndarray of shape (n_samples, n_outputs)
+    outputs : ndarray of shape (n_samples, n_outputs)
         The same bytes for a row, whatever rows stand beside it.
+    is_suspect : bool
+        Whether a dense X may hold NaN or infinity: the sum of some row is not finite.
     """
     n_samples, n_out = X.shape[0], network.layer_sizes[-1]
     threads = useful_threads(n_jobs, network.flops(n_samples), FLOPS_PER_THREAD)
@@ -97,9 +99,9 @@ def predict_outputs(
             workspace.buffers,
             outputs.reshape(-1),
         )
-        with Team(epoch.predict, arguments, threads, network.dtype.type) as team:
-            team.launch()
-    return outputs
+        workspace.plan["is_suspect"] = 0
+        run_once(epoch.predict, arguments, threads, network.dtype.type)
+        return outputs, bool(workspace.plan["is_suspect"])
 
 
 # Workspaces of earlier predictions, by network and number of threads, for the next ones.

@@ -205,3 +205,31 @@ def test_idle_workspaces_are_few():
         list(pool.map(lambda _: model.predict_proba(X), range(200)))
     idle = inference._idle[model._fitted_network]
     assert all(len(each) <= inference.MOST_IDLE for each in idle.values())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [1, 5, 70])
+def test_predictions_refuse_nan_and_infinity_wherever_they_stand(n_features, dtype):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((300, n_features)).astype(dtype), rng.integers(0, 3, 300)
+    model = MLPClassifier((4,), max_iter=1, random_state=0, n_jobs=2).fit(X, y)
+    expected = model.predict_proba(X)
+    for value in (np.nan, np.inf, -np.inf):
+        for row in (0, 150, 299):
+            bad = X.copy()
+            bad[row, row % n_features] = value
+            with pytest.raises(ValueError, match="NaN" if np.isnan(value) else "infinity"):
+                model.predict_proba(bad)
+    bad = X.copy()
+    bad[7, 0], bad[7, -1] = np.inf, -np.inf if n_features > 1 else np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(bad)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+def test_finite_rows_with_an_infinite_sum_are_predicted():
+    X = np.full((6, 3), np.finfo(np.float32).max, dtype=np.float32)
+    y = np.arange(6) % 2
+    model = MLPClassifier((4,), max_iter=1, random_state=0).fit(np.zeros_like(X), y)
+    model.coefs_[0][...] = 0
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(np.zeros_like(X)))

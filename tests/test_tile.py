@@ -11,6 +11,7 @@ from numba import njit
 from fastmlp.engine.config import JIT, target, tile_shapes
 from fastmlp.engine.tile import (
     address_of,
+    any_sum,
     lanes_of,
     multiply_add,
     power_of_two,
@@ -38,6 +39,11 @@ def reduce_row(values, start, vectors, results):
 @njit(**JIT)
 def shift(values, start, vectors, size):
     subtract_maximum(values.dtype.type(0), address_of(values, start), vectors, size)
+
+
+@njit(**JIT)
+def sum_some(values, start, size):
+    return any_sum(values.dtype.type(0), address_of(values, start), size)
 
 
 @njit(**JIT)
@@ -219,6 +225,20 @@ def test_row_reductions_stay_within_their_vectors(dtype, vectors):
         exact = inner.astype(np.float64)
         assert_close(results[0], exact.sum(), units=2 * count)
         assert_close(results[1], (exact**2).sum(), units=2 * count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_sum_takes_every_element_of_any_number_and_no_other(dtype):
+    for size in [*range(1, 4 * target().lanes(dtype) + 3), 1000]:
+        whole, inner = poisoned((size,), dtype)
+        inner[...] = np.random.default_rng(size).random(size)
+        total = dtype(sum_some(whole, BORDER, size))
+        assert_close(total, inner.astype(np.float64).sum(), units=2 * size)
+        for element in {0, size // 2, size - 1}:
+            for value in (np.nan, np.inf, -np.inf):
+                inner[...] = 1
+                inner[element] = value
+                assert not np.isfinite(sum_some(whole, BORDER, size))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

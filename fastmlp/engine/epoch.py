@@ -22,7 +22,7 @@ from fastmlp.engine.part import part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
-from fastmlp.engine.tile import tallest_single, window
+from fastmlp.engine.tile import any_sum, tallest_single, window
 
 
 @part
@@ -197,6 +197,15 @@ def _gradients_and_updates(plan, layers, units, rows, samples, buffers, block, t
 
 
 @part
+def _look_for_bad_rows(plan, layer, rows, like, first, last):
+    """Take note if a row of X may hold NaN or infinity: its sum is not finite then."""
+    for m in range(first, last):
+        total = any_sum(like, rows[layer.input_rows + m], layer.n_in)
+        if total - total != 0:
+            plan.is_suspect = 1
+
+
+@part
 def _copy_outputs(layer, buffers, outputs, sample, first, last):
     """outputs[sample:] = the activations of rows `first` to `last`, without their padding."""
     for m in range(first, last):
@@ -288,6 +297,9 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
         for sample in range(item * own_rows, min(end * own_rows, plan.samples), own_rows):
             last = first + min(own_rows, plan.samples - sample)
             _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
+            if not plan.is_sparse:
+                like = buffers.parameters.dtype.type(0)
+                _look_for_bad_rows(plan, layers[0], rows, like, first, last)
             _copy_outputs(layer, buffers, outputs, sample, first, last)
         complete(sync, end - item)
     if not await_done(sync, goal + items):

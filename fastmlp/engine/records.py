@@ -48,6 +48,7 @@ def plan_dtype(real: type) -> np.dtype:
         "scratch",  # elements of scratch of one thread
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
+        "is_suspect",  # a prediction has met a row of X whose sum is not finite
     )
     doubles = (
         "learning_rate",

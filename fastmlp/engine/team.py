@@ -355,3 +355,13 @@ class Team:
         except BaseException as failure:
             self._failure = failure
             self._stop()
+
+
+def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
+    """One launch of a team; where it is of one thread, without its locks."""
+    if threads == 1:
+        sync = new_sync(1)
+        entry_point(kernel, real, (0, sync, *arguments))(0, sync, *arguments)
+        return
+    with Team(kernel, arguments, threads, real) as team:
+        team.launch()

@@ -11,6 +11,8 @@ that is what makes results independent of threads, batches and neighbours.
 Addresses are integers and all strides and offsets count bytes.
 """
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -24,6 +26,7 @@ from fastmlp.engine.part import part
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
+SUM_CHAINS = 4  # sums kept apart in `any_sum`, since an addition takes four cycles
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
 
 
@@ -231,6 +234,33 @@ row_sum = _make_reduction(lambda vectors, total, value: vectors.builder.fadd(tot
 sum_of_squares = _make_reduction(
     lambda vectors, total, value: vectors.multiply_add(value, value, total)
 )
+
+
+@intrinsic
+def any_sum(typingctx, like, address, size):
+    """Sum of the `size` elements from any address on, which need not fill whole vectors."""
+
+    def codegen(context, builder, signature, arguments):
+        vectors = _Vectors(builder, context, like)
+        _, address, size = arguments
+        step = SUM_CHAINS * vectors.lanes
+        whole = builder.udiv(size, _i64(step))
+        totals = [cgutils.alloca_once_value(builder, vectors.fill(0.0)) for _ in range(SUM_CHAINS)]
+        with cgutils.for_range(builder, whole) as loop:
+            at = builder.add(address, builder.mul(loop.index, _i64(step * vectors.item)))
+            for vector, total in enumerate(totals):
+                value = vectors.load(at, vector)
+                builder.store(builder.fadd(builder.load(total), value), total)
+        total = functools.reduce(builder.fadd, map(builder.load, totals))
+        rest = cgutils.alloca_once_value(builder, vectors.fold(total, builder.fadd))
+        first = builder.mul(whole, _i64(step))
+        with cgutils.for_range(builder, builder.sub(size, first)) as loop:
+            offset = builder.mul(builder.add(first, loop.index), _i64(vectors.item))
+            element = builder.load(vectors.pointer(address, offset, vectors.scalar))
+            builder.store(builder.fadd(builder.load(rest), element), rest)
+        return builder.load(rest)
+
+    return like(like, types.intp, types.intp), codegen
 
 
 @intrinsic
