@@ -1,0 +1,60 @@
+"""A bar chart per workload: the shortest bar is the fastest library."""
+
+import math
+
+from matplotlib.figure import Figure
+
+from .libraries import TITLES
+
+OURS, THEIRS = "#1b7837", "#b8b8b8"
+COLUMNS = 3
+PANEL_INCHES = (4.6, 1.1)  # width of a panel; height beside its bars
+BAR_INCHES = 0.36
+LABEL_ROOM = 1.9  # the axis ends this many times the longest bar, so that its label fits
+
+
+def draw(results: list, path: str, headline: str) -> None:
+    """Write one panel per case: time of each library, its share of the peak, times fastmlp's time.
+
+    Parameters
+    ----------
+    results : list of peers.Measured
+    path : str
+        Of the picture; its ending decides the format.
+    headline : str
+        The machine and the versions, as a caption.
+    """
+    from .peers import in_units
+
+    columns = min(COLUMNS, len(results))
+    rows = math.ceil(len(results) / columns)
+    most = max(len(measured.seconds) for measured in results)
+    width, height = PANEL_INCHES
+    size = columns * width, rows * (height + most * BAR_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, measured in zip(panels, results, strict=False):
+        libraries = [name for name in TITLES if name in measured.seconds]
+        seconds = [measured.seconds[name] for name in libraries]
+        bars = panel.barh(
+            [TITLES[name] for name in libraries],
+            seconds,
+            color=[OURS if name == "fastmlp" else THEIRS for name in libraries],
+        )
+        labels = [
+            f"{in_units(measured.seconds[name])}, {measured.share(name):.0%} of peak"
+            + (f", {measured.speedup(name):.1f}x" if name != "fastmlp" else "")
+            for name in libraries
+        ]
+        panel.bar_label(bars, labels, padding=4, fontsize=9)
+        panel.set_title(measured.case.title, loc="left", fontsize=11, fontweight="bold")
+        panel.set_xlim(0, LABEL_ROOM * max(seconds))
+        panel.invert_yaxis()
+        panel.xaxis.set_visible(False)
+        panel.spines[:].set_visible(False)
+        panel.tick_params(left=False)
+    for panel in panels[len(results) :]:
+        panel.set_axis_off()
+    figure.suptitle("Time (shorter is faster), share of the multiply-add peak, times fastmlp's")
+    figure.supxlabel(headline, fontsize=8)
+    figure.savefig(path, dpi=150)
