@@ -2,8 +2,7 @@
 
 import math
 
-from matplotlib.figure import Figure
-
+from .common import in_units
 from .libraries import TITLES
 
 OURS, THEIRS = "#1b7837", "#b8b8b8"
@@ -24,7 +23,7 @@ def draw(results: list, path: str, headline: str) -> None:
     headline : str
         The machine and the versions, as a caption.
     """
-    from .peers import in_units
+    from matplotlib.figure import Figure  # not needed where no chart is asked for
 
     columns = min(COLUMNS, len(results))
     rows = math.ceil(len(results) / columns)

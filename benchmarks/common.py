@@ -59,6 +59,7 @@ WORKLOADS = {
     "deep": Workload(Network(128, (128,) * 6, 10), 20_000, 256),
 }
 NETWORKS = {name: WORKLOADS[name].network for name in ("mnist", "tabular", "wide")}
+DTYPES = ("float32", "float64")
 PREDICTED_ROWS = (20_000, 32, 1)  # throughput, a small request, the latency of one row
 
 
@@ -73,6 +74,16 @@ def make_data(rows: int, network: Network, dtype) -> tuple[np.ndarray, np.ndarra
 def ignore_convergence() -> None:
     """No warnings that a fixed number of epochs does not converge, from here on."""
     warnings.simplefilter("ignore", ConvergenceWarning)
+
+
+def in_units(seconds: float) -> str:
+    """A time with three figures, in seconds, milliseconds or microseconds."""
+    scale, unit = next(
+        (scale, unit)
+        for least, scale, unit in ((1, 1, "s"), (1e-3, 1e3, "ms"), (0, 1e6, "us"))
+        if seconds >= least
+    )
+    return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
 
 
 class Benchmark:

@@ -25,7 +25,9 @@ WARM_UP_ROWS = 200
 OPSET = 17  # of ONNX: has every node used here, and is known to every current runtime
 
 
-def estimator_trainer(estimator, workload: Workload, dtype: str) -> Callable[[int], float]:
+def estimator_trainer(
+    estimator, workload: Workload, dtype: str, **parameters
+) -> Callable[[int], float]:
     """Seconds of some epochs: the difference of a fit with them and a fit of one epoch."""
     X, y = make_data(workload.rows, workload.network, dtype)
     ignore_convergence()
@@ -33,7 +35,7 @@ def estimator_trainer(estimator, workload: Workload, dtype: str) -> Callable[[in
     def fit(epochs: int) -> float:
         model = estimator(
             workload.network.hidden, batch_size=workload.batch_size, max_iter=epochs, tol=0.0,
-            n_iter_no_change=epochs, learning_rate_init=LEARNING_RATE, random_state=0,
+            n_iter_no_change=epochs, learning_rate_init=LEARNING_RATE, random_state=0, **parameters,
         )  # fmt: skip
         start = time.perf_counter()
         model.fit(X, y)

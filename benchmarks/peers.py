@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from fastmlp.machine import cpu_name
 from fastmlp.threads import available_threads
 
-from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS
+from .charts import draw
+from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, in_units
 from .libraries import (
     PREDICTORS,
     TITLES,
@@ -145,16 +146,6 @@ def measure(case: Case, libraries: list[str], dtype: str, rounds: int) -> Measur
         )
 
 
-def in_units(seconds: float) -> str:
-    """A time with three figures, in seconds, milliseconds or microseconds."""
-    scale, unit = next(
-        (scale, unit)
-        for least, scale, unit in ((1, 1, "s"), (1e-3, 1e3, "ms"), (0, 1e6, "us"))
-        if seconds >= least
-    )
-    return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
-
-
 def cell(measured: Measured, library: str) -> str:
     """Time, share of peak, and how many times fastmlp's time that is."""
     if library not in measured.seconds:
@@ -234,8 +225,6 @@ def main(arguments: list[str] | None = None) -> None:
     print(*table(results, libraries), sep="\n")
     print("\nEach cell: time, share of peak, times fastmlp's time.")
     if options.plot:
-        from .charts import draw
-
         draw(results, options.plot, headline(results, options.dtype, options.rounds))
 
 

@@ -1,0 +1,46 @@
+"""How the time of an epoch grows over three decades of rows, and of multiply-adds per row."""
+
+from fastmlp import MLPClassifier
+
+from .common import Benchmark, Network, Workload
+from .libraries import estimator_trainer
+from .training import WORKLOADS, seconds_per_epoch
+
+BATCH_ROWS = 100
+FEATURES, CLASSES = 54, 10
+ROWS = 2000
+UNITS = 100
+
+
+class Rows(Benchmark):
+    """A network of 54-100-10 and more and more rows."""
+
+    params = ([100, 1000, 10_000, 100_000],)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        estimator_trainer(MLPClassifier, WORKLOADS["digits"], "float32")(1)
+
+    def track_time(self, rows):
+        workload = Workload(Network(FEATURES, (UNITS,), CLASSES), rows, BATCH_ROWS)
+        return seconds_per_epoch(workload, "float32")[0]
+
+    track_time.unit = "seconds"
+    track_time.pretty_name = "Growth: time per epoch by rows"
+
+
+class MultiplyAdds(Benchmark):
+    """2000 rows and a wider and wider hidden layer; a forward pass takes 64 per unit and row."""
+
+    params = ([10, 100, 1000, 10_000],)
+    param_names = ("hidden units",)
+
+    def setup(self, units):
+        estimator_trainer(MLPClassifier, WORKLOADS["digits"], "float32")(1)
+
+    def track_time(self, units):
+        workload = Workload(Network(FEATURES, (units,), CLASSES), ROWS, BATCH_ROWS)
+        return seconds_per_epoch(workload, "float32")[0]
+
+    track_time.unit = "seconds"
+    track_time.pretty_name = "Growth: time per epoch by multiply-adds (64 a hidden unit and row)"
