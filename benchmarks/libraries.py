@@ -8,7 +8,6 @@ scikit-learn and fastmlp apply.
 
 import importlib
 import itertools
-import math
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -18,8 +17,7 @@ import numpy as np
 from .common import NETWORKS, WORKLOADS, Network, Workload, ignore_convergence, make_data
 
 LEARNING_RATE = 1e-3
-SECONDS = 0.2  # that one measurement should take at least, so that the clock and noise matter less
-TRIAL_EPOCHS = 2
+SECONDS = 0.2  # that one measurement takes at least: noise of single calls matters less then
 MOST_REPEATS = 100_000
 WARM_UP_ROWS = 200
 OPSET = 17  # of ONNX: has every node used here, and is known to every current runtime
@@ -213,26 +211,28 @@ TITLES = {
 }
 
 
-def repeats(seconds: float) -> int:
-    """How often something that takes `seconds` must run to be measured well."""
-    return min(MOST_REPEATS, max(1, math.ceil(SECONDS / max(seconds, SECONDS / MOST_REPEATS))))
+def seconds_each(run: Callable[[int], float]) -> Callable[[], float]:
+    """From `run(count)`, which takes seconds, a function that measures one: long enough each time.
+
+    The count is doubled until it takes long enough: a single try may be anything, even negative,
+    where it is the difference of two fits.
+    """
+    count = 1
+    while count < MOST_REPEATS and run(count) < SECONDS:
+        count *= 2
+    return lambda: run(count) / count
 
 
 def training_clock(library: str, workload: str, dtype: str) -> Callable[[], float]:
     """A function that trains for a while and returns seconds per epoch."""
-    run = TRAINERS[library](WORKLOADS[workload], dtype)
-    run(1)
-    epochs = max(TRIAL_EPOCHS, repeats(run(TRIAL_EPOCHS) / TRIAL_EPOCHS))
-    return lambda: run(epochs) / epochs
+    return seconds_each(TRAINERS[library](WORKLOADS[workload], dtype))
 
 
 def prediction_clock(library: str, network: str, rows: int, dtype: str) -> Callable[[], float]:
     """A function that predicts for a while and returns seconds per call."""
     predict = PREDICTORS[library](NETWORKS[network], dtype)
     X, _ = make_data(rows, NETWORKS[network], dtype)
-    run = timed(lambda: predict(X))
-    calls = repeats(run(3) / 3)
-    return lambda: run(calls) / calls
+    return seconds_each(timed(lambda: predict(X)))
 
 
 def serve(connection: Connection, clock: Callable, arguments: tuple) -> None:

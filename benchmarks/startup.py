@@ -72,3 +72,6 @@ class FirstFit:
     def teardown(self, cache):
         for folder in self.folders:
             folder.cleanup()
+
+    track_cost.unit = "seconds"
+    track_cost.pretty_name = "Start-up: first fit over the second"

@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from fastmlp import MLPClassifier
 
 from .common import DTYPES, WORKLOADS, Benchmark, Network, Workload, ignore_convergence
-from .libraries import estimator_trainer, repeats
+from .libraries import estimator_trainer, seconds_each
 from .roofline import peak_gflops
 
 LIBRARIES = {"fastmlp": MLPClassifier, "scikit-learn": SklearnMLPClassifier}
@@ -21,15 +21,11 @@ ROUNDS = 3
 
 def seconds_per_epoch(workload: Workload, dtype: str, libraries=("fastmlp",), **parameters):
     """Medians over a few rounds, one for each library; they take turns."""
-    trainers = [
-        estimator_trainer(LIBRARIES[library], workload, dtype, **parameters)
+    clocks = [
+        seconds_each(estimator_trainer(LIBRARIES[library], workload, dtype, **parameters))
         for library in libraries
     ]
-    epochs = [repeats(train(2) / 2) for train in trainers]
-    rounds = [
-        [train(count) / count for train, count in zip(trainers, epochs, strict=True)]
-        for _ in range(ROUNDS)
-    ]
+    rounds = [[clock() for clock in clocks] for _ in range(ROUNDS)]
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
