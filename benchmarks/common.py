@@ -86,6 +86,16 @@ def in_units(seconds: float) -> str:
     return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
 
 
+def aligned_table(rows: list[list[str]]) -> str:
+    """Rows of cells as a Markdown table whose columns are aligned; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    padded = [
+        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
 class Benchmark:
     """Settings of all benchmarks: fits are timed one by one, compiled beforehand in `setup`."""
 

@@ -15,14 +15,14 @@ import contextlib
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastmlp.machine import cpu_name
 from fastmlp.threads import available_threads
 
 from .charts import draw
-from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, in_units
+from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, aligned_table, in_units
 from .libraries import (
     PREDICTORS,
     TITLES,
@@ -156,18 +156,14 @@ def cell(measured: Measured, library: str) -> str:
     return text
 
 
-def table(results: list[Measured], libraries: list[str]) -> Iterator[str]:
-    """A Markdown table, a row per case, whose columns are aligned."""
+def table(results: list[Measured], libraries: list[str]) -> str:
+    """A row per case, a column per library."""
     rows = [["", *(TITLES[library] for library in libraries)]]
     rows += [
         [measured.case.title, *(cell(measured, library) for library in libraries)]
         for measured in results
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    for row in rows:
-        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        yield f"| {' | '.join(padded)} |"
+    return aligned_table(rows)
 
 
 def headline(results: list[Measured], dtype: str, rounds: int) -> str:
@@ -221,11 +217,11 @@ def main(arguments: list[str] | None = None) -> None:
                 libraries.remove(name)
         print(f"  {case.title}: {measured.peak:.0f} GFLOP/s at peak", flush=True)
         results.append(measured)
-    print(headline(results, options.dtype, options.rounds), end="\n\n")
-    print(*table(results, libraries), sep="\n")
-    print("\nEach cell: time, share of peak, times fastmlp's time.")
+    told = headline(results, options.dtype, options.rounds)
+    print(f"{told}\n\n{table(results, libraries)}\n")
+    print("Each cell: time, share of peak, times fastmlp's time.")
     if options.plot:
-        draw(results, options.plot, headline(results, options.dtype, options.rounds))
+        draw(results, told).savefig(options.plot)
 
 
 if __name__ == "__main__":

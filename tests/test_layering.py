@@ -20,7 +20,7 @@ FLOORS = [
     {"fastmlp.estimators", "fastmlp.base"},
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs"},
     {"fastmlp.workspace"},
-    {"fastmlp.network", "fastmlp.threads"},
+    {"fastmlp.network", "fastmlp.threads", "fastmlp.machine"},
     {"fastmlp.engine"},
 ]
 
