@@ -39,11 +39,13 @@ class Throughput(Benchmark):
         return round(MANY / self.clock())
 
     track_rows_per_second.unit = "rows per second"
-    track_rows_per_second.pretty_name = f"Inference: throughput of {MANY:,} rows"
+    track_rows_per_second.pretty_name = f"Inference: throughput of {MANY:,} rows (more is better)"
 
     def track_share_of_peak(self, network, dtype):
         flops = NETWORKS[network].forward_flops(MANY)
         return round(100 * flops / self.clock() / 1e9 / peak_gflops(dtype), 1)
 
     track_share_of_peak.unit = "% of the multiply-add peak"
-    track_share_of_peak.pretty_name = f"Inference: share of the peak, {MANY:,} rows"
+    track_share_of_peak.pretty_name = (
+        f"Inference: share of the peak, {MANY:,} rows (more is better)"
+    )

@@ -93,14 +93,14 @@ class Tile(Benchmark):
         return round(rates[shape, product, dtype], 1)
 
     track_gflops.unit = "GFLOP/s"
-    track_gflops.pretty_name = "Tile: rate of one core"
+    track_gflops.pretty_name = "Tile: rate of one core (more is better)"
 
     def track_share_of_peak(self, measured, shape, product, dtype):
         rates, peaks = measured
         return round(100 * rates[shape, product, dtype] / peaks[dtype], 1)
 
     track_share_of_peak.unit = "% of a core's multiply-add peak"
-    track_share_of_peak.pretty_name = "Tile: share of the peak"
+    track_share_of_peak.pretty_name = "Tile: share of the peak (more is better)"
 
 
 class Peak(Benchmark):
@@ -113,4 +113,4 @@ class Peak(Benchmark):
         return round(peak_gflops(dtype), 1)
 
     track_gflops.unit = "GFLOP/s"
-    track_gflops.pretty_name = "Machine: multiply-add peak of all cores"
+    track_gflops.pretty_name = "Machine: multiply-add peak of all cores (more is better)"
