@@ -24,6 +24,7 @@ from fastmlp.network import aligned_zeros
 from fastmlp.threads import available_threads
 
 from .kernels import PRODUCTS, tile_gflops
+from .roofline import peak_gflops
 
 DTYPE, ITEM = "float32", 4  # bytes
 RELU = CODES["relu"]
@@ -35,7 +36,7 @@ SHARED_BYTES = 1 << 23  # more than a second-level cache, less than a third-leve
 MEMORY_BYTES = 1 << 28  # more than any cache
 PRIVATE_BYTES = 1 << 20  # of a second-level cache, where the system does not tell
 DEPTHS = (64, 512)  # of tiles: between them lie the layers of most networks
-STEPPED = tuple(1 << power for power in range(12, 23, 2))  # parameters of one update
+STEPPED = tuple(1 << power for power in range(6, 23, 2))  # parameters of one update
 ROWS, CLASSES, STRIDE = 256, 10, 16  # of the block whose element-wise functions are measured
 
 
@@ -46,7 +47,11 @@ class Machine:
     Attributes
     ----------
     tiles : dict
-        (product, height, width) -> seconds to begin and end a tile, and for each step of its depth.
+        (product, height, width) -> seconds to begin and end a tile, and for each step of its depth,
+        while one core works.
+    together : float
+        Share of a core's multiply-adds that it keeps while all cores work: less than 1 where clocks
+        fall, or where two of them are one core's two threads.
     barrier : float
         One crossing by two threads.
     hand_over : float
@@ -69,6 +74,7 @@ class Machine:
     """
 
     tiles: dict[tuple[str, int, int], tuple[float, float]]
+    together: float
     barrier: float
     hand_over: float
     shared: float
@@ -241,6 +247,7 @@ def measure_machine() -> Machine:
             for product in PRODUCTS
             for height, width in tile_shapes()
         },
+        together=min(1.0, peak_gflops(DTYPE) / cores / peak_gflops(DTYPE, threads=1)),
         barrier=barrier_seconds() if cores > 1 else 0.0,
         hand_over=hand_over_seconds() if cores > 1 else 0.0,
         shared=reading_seconds(SHARED_BYTES, 1),

@@ -11,7 +11,8 @@ cuts the weight matrices into tiles instead of rows.
 The time of a step is the sum, for the slowest thread, of
 
 - its tiles, each at the measured rate of its shape: with fewer rows than a tile is high, tiles are
-  lower and slower, which is what ends the gain from rows alone;
+  lower and slower, which is what ends the gain from rows alone; with several threads, at the rate
+  that cores keep while all of them work;
 - bytes that other threads have written and it must read, at the measured price of a hand-over:
   all weights and deltas, or its share of them;
 - the optimizer's step on its share of the parameters, its hidden units, its output rows;
@@ -99,10 +100,13 @@ class Model:
             return size * (threads - 1) / threads * self.machine.hand_over
         return size * self.machine.shared if size > self.machine.private_bytes else 0.0
 
-    def update(self, parameters: float) -> float:
-        """Seconds of the optimizer on one core's share of the parameters."""
+    def update(self, parameters: float, piece: float) -> float:
+        """Seconds of the optimizer on one core's share of the parameters, `piece` at a time.
+
+        Small pieces cost the beginning of a loop, a large share what caches cannot hold.
+        """
         sizes, each = zip(*self.machine.updates.items(), strict=True)
-        return parameters * float(np.interp(parameters, sizes, each))
+        return parameters * max(np.interp([parameters, min(piece, parameters)], sizes, each))
 
     def down_and_up(self, row_groups: int, column_groups: int) -> float:
         """First phase: forward through all layers, and delta back down."""
@@ -138,17 +142,19 @@ class Model:
         ends = np.cumsum(units)
         cuts = np.searchsorted(ends, ends[-1] * np.arange(1, threads) / threads)
         slowest = max(part.sum() for part in np.split(np.array(units), cuts))
-        parameters = sum((n_in + 1) * n_out for n_in, n_out in self.layers)
-        deltas = sum(n_out for _, n_out in self.layers)
-        return slowest + self.update(parameters / threads) + self.reading(
-            ITEM * batch * deltas if threads > 1 else 0, threads
-        )  # fmt: skip
+        updates = sum(
+            self.update((n_in + 1) * n_out / threads, height * n_out) for n_in, n_out in self.layers
+        )
+        deltas = sum(n_out for _, n_out in self.layers) if threads > 1 else 0
+        return slowest + updates + self.reading(ITEM * batch * deltas, threads)
 
     def epoch(self, row_groups: int, column_groups: int = 1) -> float:
         """Seconds of an epoch."""
         threads = row_groups * column_groups
         step = self.down_and_up(row_groups, column_groups)
-        step += self.weights(threads, by_columns=column_groups > 1) + 2 * self.barrier(threads)
+        step += self.weights(threads, by_columns=column_groups > 1)
+        if threads > 1:
+            step = step / self.machine.together + 2 * self.barrier(threads)
         size = ITEM * self.workload.batch_size * self.workload.network.features
         fresh = size * max(self.machine.memory / threads, 1 / self.memory_bandwidth)
         return self.workload.rows / self.workload.batch_size * max(step, fresh)
@@ -188,9 +194,9 @@ def pieces(machine: Machine) -> str:
     lanes = target().lanes(DTYPE)
     best = max(2e-9 * h * w * lanes / each for (_, h, w), (_, each) in machine.tiles.items())
     return (
-        f"tiles up to {best:.0f} GFLOP/s a core; barrier of two "
-        f"{machine.barrier * 1e9:.0f} ns; hand-over {rate(machine.hand_over)}; shared cache "
-        f"{rate(machine.shared)}; memory {rate(machine.memory)} for one core, "
+        f"tiles up to {best:.0f} GFLOP/s a core, {machine.together:.0%} of it when all work; "
+        f"barrier of two {machine.barrier * 1e9:.0f} ns; hand-over {rate(machine.hand_over)}; "
+        f"shared cache {rate(machine.shared)}; memory {rate(machine.memory)} for one core, "
         f"{rate(machine.memory_of_all)} for {machine.cores}"
     )
 
@@ -214,8 +220,8 @@ def report(model: Model, name: str) -> None:
     gain = max(rows / grid for rows, grid in zip(rows_only, columns, strict=True))
     print(
         f"\n{name} {model.workload}\n{pieces(model.machine)}\n\n{aligned_table(lines)}\n\n"
-        f"Rows alone pay up to {last_that_pays(rows_only)} cores, rows by columns up to "
-        f"{last_that_pays(columns)}; the second is up to {gain:.1f} times faster.",
+        f"Cores up to which a doubling pays: rows only {last_that_pays(rows_only)}, rows x columns "
+        f"{last_that_pays(columns)}; the latter gains up to {gain:.1f} times.",
         flush=True,
     )
     if model.machine.barrier > BUSY:

@@ -25,7 +25,7 @@ def a_machine(**changes):
             for product in ("forward", "weight gradient")
             for height, width in tile_shapes()
         },
-        barrier=0.0, hand_over=0.0, shared=0.0, memory=0.0, memory_of_all=0.0,
+        together=1.0, barrier=0.0, hand_over=0.0, shared=0.0, memory=0.0, memory_of_all=0.0,
         updates=dict.fromkeys(STEPPED, 0.0), element=0.0, output=0.0,
         private_bytes=1 << 20, cores=2,
     )  # fmt: skip
