@@ -2,7 +2,7 @@
 
 import math
 
-from .common import in_units
+from .common import in_times, in_units
 from .libraries import TITLES
 
 OURS, THEIRS = "#1b7837", "#b8b8b8"
@@ -22,7 +22,7 @@ def draw_panel(panel, measured) -> None:
     ]
     if "fastmlp" in libraries:
         labels = [
-            label if name == "fastmlp" else f"{label}, {measured.speedup(name):.2g}x"
+            label if name == "fastmlp" else f"{label}, {in_times(measured.speedup(name))}"
             for label, name in zip(labels, libraries, strict=True)
         ]
     bars = panel.barh(

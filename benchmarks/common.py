@@ -86,6 +86,11 @@ def in_units(seconds: float) -> str:
     return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
 
 
+def in_times(ratio: float) -> str:
+    """A ratio, with two figures where that is a small one."""
+    return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
+
+
 def aligned_table(rows: list[list[str]]) -> str:
     """Rows of cells as a Markdown table whose columns are aligned; the first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -22,7 +22,7 @@ from fastmlp.machine import cpu_name
 from fastmlp.threads import available_threads
 
 from .charts import draw
-from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, aligned_table, in_units
+from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, aligned_table, in_times, in_units
 from .libraries import (
     PREDICTORS,
     TITLES,
@@ -152,7 +152,7 @@ def cell(measured: Measured, library: str) -> str:
         return "-"
     text = f"{in_units(measured.seconds[library])}, {measured.share(library):.0%}"
     if library != "fastmlp" and "fastmlp" in measured.seconds:
-        text += f", {measured.speedup(library):.2g}x"
+        text += f", {in_times(measured.speedup(library))}"
     return text
 
 

@@ -21,6 +21,9 @@ The time of a step is the sum, for the slowest thread, of
 
 and at least the time that memory needs to deliver the batch's rows of X.
 
+On two cores of an AMD EPYC (Zen 5) it comes to 0.77-0.92 of the measured times; for the tiny steps
+of `small_batch` to 0.64-0.71, since it leaves out what begins and ends each piece of the weights.
+
 The model knows one shared cache and one memory. Cores in several sockets, or with several caches,
 pay more for hand-overs; clocks that fall with the number of busy cores slow the tiles.
 """
