@@ -38,12 +38,12 @@ class Throughput(Benchmark):
     def track_rows_per_second(self, network, dtype):
         return round(MANY / self.clock() / 1e3)
 
-    track_rows_per_second.unit = "thousand rows per second (more is better)"
+    track_rows_per_second.unit = "thousand rows per second"
     track_rows_per_second.pretty_name = f"Inference: throughput of {MANY:,} rows"
 
     def track_share_of_peak(self, network, dtype):
         flops = NETWORKS[network].forward_flops(MANY)
         return round(100 * flops / self.clock() / 1e9 / peak_gflops(dtype), 1)
 
-    track_share_of_peak.unit = "% of the peak (more is better)"
+    track_share_of_peak.unit = "% of the peak"
     track_share_of_peak.pretty_name = f"Inference: share of the peak, {MANY:,} rows"

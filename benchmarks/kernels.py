@@ -92,14 +92,14 @@ class Tile(Benchmark):
         rates, _ = measured
         return round(rates[shape, product, dtype], 1)
 
-    track_gflops.unit = "GFLOP/s (more is better)"
+    track_gflops.unit = "GFLOP/s"
     track_gflops.pretty_name = "Tile: rate of one core"
 
     def track_share_of_peak(self, measured, shape, product, dtype):
         rates, peaks = measured
         return round(100 * rates[shape, product, dtype] / peaks[dtype], 1)
 
-    track_share_of_peak.unit = "% of a core's peak (more is better)"
+    track_share_of_peak.unit = "% of a core's peak"
     track_share_of_peak.pretty_name = "Tile: share of the peak"
 
 
@@ -112,5 +112,5 @@ class Peak(Benchmark):
     def track_gflops(self, dtype):
         return round(peak_gflops(dtype), 1)
 
-    track_gflops.unit = "GFLOP/s (more is better)"
+    track_gflops.unit = "GFLOP/s"
     track_gflops.pretty_name = "Machine: multiply-add peak"

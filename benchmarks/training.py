@@ -49,7 +49,7 @@ class Epoch(Benchmark):
         (seconds,) = medians(self.clock)
         return round(100 * WORKLOADS[workload].flops / seconds / 1e9 / peak_gflops(dtype), 1)
 
-    track_share_of_peak.unit = "% of the peak (more is better)"
+    track_share_of_peak.unit = "% of the peak"
     track_share_of_peak.pretty_name = "Training: share of the peak"
 
 
@@ -82,7 +82,7 @@ class Speedup(Benchmark):
         ours, theirs = medians(*self.clocks)
         return round(theirs / ours, 2)
 
-    track_speedup_vs_sklearn.unit = "times faster (more is better)"
+    track_speedup_vs_sklearn.unit = "times faster"
     track_speedup_vs_sklearn.pretty_name = "Training: speed against scikit-learn"
 
 
@@ -151,5 +151,5 @@ class Score(Benchmark):
         model = MLPClassifier(max_iter=60, random_state=0)
         return round(100 * model.fit(X_train, y_train).score(X_test, y_test), 2)
 
-    track_digits_test_accuracy.unit = "% right (more is better)"
+    track_digits_test_accuracy.unit = "% right"
     track_digits_test_accuracy.pretty_name = "Training: test accuracy on the digits"
