@@ -1,107 +1,109 @@
-"""What the benchmarks share: workloads, data, the machine's peak."""
+"""What the benchmarks share: workloads, data, and asv's settings."""
 
-import functools
 import itertools
-import threading
-import time
 import warnings
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.engine.config import target
-from fastmlp.threads import available_threads
 
-#           rows, features, hidden layers, classes, batch size
+class Network(NamedTuple):
+    """A classifier's shape: features, hidden layers, classes."""
+
+    features: int
+    hidden: tuple[int, ...]
+    classes: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Units of every layer, the input's included."""
+        return [self.features, *self.hidden, self.classes]
+
+    def forward_flops(self, rows: int) -> int:
+        """Operations of the products of a prediction; a multiply-add counts two."""
+        return 2 * rows * sum(a * b for a, b in itertools.pairwise(self.sizes))
+
+    def training_flops(self, rows: int) -> int:
+        """Operations of an epoch: forward, weight gradient, and delta of all layers but one."""
+        return 3 * self.forward_flops(rows) - 2 * rows * self.sizes[0] * self.sizes[1]
+
+    def __str__(self) -> str:
+        alike = len(self.hidden) > 2 and len(set(self.hidden)) == 1
+        hidden = [f"({self.hidden[0]} x {len(self.hidden)})"] if alike else self.hidden
+        return "-".join(map(str, [self.features, *hidden, self.classes]))
+
+
+class Workload(NamedTuple):
+    """A fit: a network, the rows of an epoch and of a batch."""
+
+    network: Network
+    rows: int
+    batch_size: int
+
+    @property
+    def flops(self) -> int:
+        """Operations of an epoch."""
+        return self.network.training_flops(self.rows)
+
+    def __str__(self) -> str:
+        return f"{self.network}, batch {self.batch_size}"
+
+
 WORKLOADS = {
-    "digits": (1797, 64, (100,), 10, 200),
-    "mnist": (20_000, 784, (100,), 10, 200),
-    "tabular": (20_000, 54, (256, 128), 7, 256),
-    "wide": (5_000, 784, (512, 512), 10, 128),
-    "small_batch": (10_000, 784, (30,), 10, 32),
-    "deep": (10_000, 128, (128,) * 6, 10, 256),
+    "digits": Workload(Network(64, (100,), 10), 1797, 200),
+    "mnist": Workload(Network(784, (100,), 10), 60_000, 200),
+    "tabular": Workload(Network(54, (256, 128), 7), 50_000, 256),
+    "wide": Workload(Network(784, (512, 512), 10), 20_000, 128),
+    "small_batch": Workload(Network(784, (30,), 10), 20_000, 32),
+    "deep": Workload(Network(128, (128,) * 6, 10), 20_000, 256),
 }
-CHAINS = 12  # independent accumulators, enough to hide the latency of a multiply-add
-PEAK_LOOPS = 300_000
+NETWORKS = {name: WORKLOADS[name].network for name in ("mnist", "tabular", "wide")}
+DTYPES = ("float32", "float64")
+PREDICTED_ROWS = (20_000, 32, 1)  # throughput, a small request, the latency of one row
 
 
-def make_data(rows: int, features: int, classes: int, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose class the features tell, with some noise."""
+def make_data(rows: int, network: Network, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in [0, 1) whose class the features tell, with some noise."""
     random_state = np.random.RandomState(0)
-    X = random_state.rand(rows, features).astype(dtype)
-    scores = X[:, :classes] + 0.1 * random_state.randn(rows, min(classes, features))
-    return X, np.argmax(scores, axis=1)
+    X = random_state.rand(rows, network.features).astype(dtype)
+    telling = X[:, : network.classes]
+    return X, np.argmax(telling + 0.1 * random_state.randn(*telling.shape), axis=1)
 
 
-def epoch_flops(rows: int, features: int, hidden: tuple, classes: int) -> int:
-    """Operations of the products that an epoch needs: forward, weight gradient, delta."""
-    sizes = [features, *hidden, classes]
-    products = [a * b for a, b in itertools.pairwise(sizes)]
-    return 2 * rows * (3 * sum(products) - products[0])
+def ignore_convergence() -> None:
+    """No warnings that a fixed number of epochs does not converge, from here on."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
 
 
-@functools.cache
-def _spinner(dtype_name: str):
-    """A compiled loop of nothing but fused multiply-adds in registers."""
-    dtype = np.dtype(dtype_name)
-    lanes = target().lanes(dtype)
-    scalar = ir.FloatType() if dtype.itemsize == 4 else ir.DoubleType()
-    vector, suffix = ir.VectorType(scalar, lanes), f"v{lanes}f{8 * dtype.itemsize}"
-    name = f"llvm.{'fma' if target().has_fma else 'fmuladd'}.{suffix}"
-    result = types.float32 if dtype.itemsize == 4 else types.float64
-
-    @intrinsic
-    def spin(typingctx, loops):
-        def codegen(context, builder, signature, arguments):
-            kind = ir.FunctionType(vector, [vector] * 3)
-            fma = cgutils.get_or_insert_function(builder.module, kind, name)
-            sums = [
-                cgutils.alloca_once_value(builder, ir.Constant(vector, [float(i)] * lanes))
-                for i in range(CHAINS)
-            ]
-            a, b = (ir.Constant(vector, [value] * lanes) for value in (0.999, 0.001))
-            with cgutils.for_range(builder, arguments[0]):
-                for total in sums:
-                    builder.store(builder.call(fma, [builder.load(total), a, b]), total)
-            total = builder.load(sums[0])
-            for other in sums[1:]:
-                total = builder.fadd(total, builder.load(other))
-            return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
-
-        return result(types.intp), codegen
-
-    return njit(nogil=True)(lambda loops: spin(loops)), 2 * CHAINS * lanes
+def in_units(seconds: float) -> str:
+    """A time with three figures, in seconds, milliseconds or microseconds."""
+    scale, unit = next(
+        (scale, unit)
+        for least, scale, unit in ((1, 1, "s"), (1e-3, 1e3, "ms"), (0, 1e6, "us"))
+        if seconds >= least
+    )
+    return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
 
 
-def peak_gflops(dtype: str) -> float:
-    """GFLOP/s of all threads together when they do nothing but multiply-adds: the limit."""
-    run, flops = _spinner(dtype)
-    run(1)
-    threads, best = available_threads(None), 0.0
-    for _ in range(3):
-        workers = [threading.Thread(target=run, args=(PEAK_LOOPS,)) for _ in range(threads)]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        best = max(best, threads * PEAK_LOOPS * flops / (time.perf_counter() - start) / 1e9)
-    return best
+def in_times(ratio: float) -> str:
+    """A ratio, with two figures where that is a small one."""
+    return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
+
+
+def aligned_table(rows: list[list[str]]) -> str:
+    """Rows of cells as a Markdown table whose columns are aligned; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    padded = [
+        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 class Benchmark:
-    """Settings and a quiet setup for all benchmarks; fits are timed one by one."""
+    """Settings of all benchmarks: fits are timed one by one, compiled beforehand in `setup`."""
 
     timeout = 300
     number = 1
     warmup_time = 0.0
-
-    def quietly(self, function, *arguments):
-        """Call it without warnings that a fixed number of epochs does not converge."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return function(*arguments)

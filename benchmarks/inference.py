@@ -1,33 +1,49 @@
-"""Predictions: throughput of many rows, latency of one."""
+"""Predictions: latency of few rows, throughput of many."""
 
-from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from .common import DTYPES, NETWORKS, PREDICTED_ROWS, Benchmark, make_data
+from .libraries import PREDICTORS, prediction_clock
+from .roofline import peak_gflops
 
-from fastmlp import MLPClassifier
-
-from .common import Benchmark, make_data
-
-NETWORKS = {
-    "784-100-10": (784, (100,), 10),
-    "54-256-128-7": (54, (256, 128), 7),
-    "784-512-512-10": (784, (512, 512), 10),
-}
-LIBRARIES = {"fastmlp": MLPClassifier, "scikit-learn": SklearnMLPClassifier}
+LIBRARIES = {"fastmlp": "fastmlp", "scikit-learn": "sklearn"}
+MANY = max(PREDICTED_ROWS)
 
 
-class Inference(Benchmark):
-    """predict_proba in float32."""
+class Call(Benchmark):
+    """One call of predict_proba in float32, its validation included."""
 
-    params = (list(NETWORKS), [1, 32, 20_000], list(LIBRARIES))
+    params = (list(NETWORKS), sorted(PREDICTED_ROWS), list(LIBRARIES))
     param_names = ("network", "rows", "library")
     number = 0  # short calls: let asv choose how many
 
     def setup(self, network, rows, library):
-        features, hidden, classes = NETWORKS[network]
-        X, y = make_data(max(rows, 200), features, classes, "float32")
-        model = LIBRARIES[library](hidden, max_iter=1, random_state=0)
-        self.model = self.quietly(model.fit, X[:200], y[:200])
-        self.X = X[:rows]
-        self.model.predict_proba(self.X)
+        self.predict = PREDICTORS[LIBRARIES[library]](NETWORKS[network], "float32")
+        self.X, _ = make_data(rows, NETWORKS[network], "float32")
+        self.predict(self.X)
 
     def time_predict_proba(self, network, rows, library):
-        self.model.predict_proba(self.X)
+        self.predict(self.X)
+
+    time_predict_proba.pretty_name = "Inference: time of a call of predict_proba"
+
+
+class Throughput(Benchmark):
+    """Many rows in one call."""
+
+    params = (list(NETWORKS), DTYPES)
+    param_names = ("network", "dtype")
+
+    def setup(self, network, dtype):
+        self.clock = prediction_clock("fastmlp", network, MANY, dtype)
+
+    def track_rows_per_second(self, network, dtype):
+        return round(MANY / self.clock() / 1e3)
+
+    track_rows_per_second.unit = "thousand rows per second"
+    track_rows_per_second.pretty_name = f"Inference: throughput of {MANY:,} rows"
+
+    def track_share_of_peak(self, network, dtype):
+        flops = NETWORKS[network].forward_flops(MANY)
+        return round(100 * flops / self.clock() / 1e9 / peak_gflops(dtype), 1)
+
+    track_share_of_peak.unit = "% of the peak"
+    track_share_of_peak.pretty_name = f"Inference: share of the peak, {MANY:,} rows"

@@ -1,115 +1,155 @@
-"""Fits: time and memory per epoch, share of the peak, score, beside scikit-learn."""
+"""Fits: time per epoch, share of the peak, memory, score, beside scikit-learn."""
 
 import statistics
-import time
+import tracemalloc
 
+import numpy as np
+from scipy.sparse import random_array
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier
 
-from .common import WORKLOADS, Benchmark, epoch_flops, make_data, peak_gflops
+from .common import DTYPES, WORKLOADS, Benchmark, Network, Workload, ignore_convergence
+from .libraries import estimator_trainer, seconds_each
+from .roofline import peak_gflops
 
-EPOCHS = 3
+LIBRARIES = {"fastmlp": MLPClassifier, "scikit-learn": SklearnMLPClassifier}
 ROUNDS = 3
 
 
-def fit(estimator, workload: str, dtype: str, epochs: int, **parameters):
-    rows, features, hidden, classes, batch_size = WORKLOADS[workload]
-    X, y = make_data(rows, features, classes, dtype)
-    model = estimator(
-        hidden, batch_size=batch_size, max_iter=epochs, tol=0.0, random_state=0, **parameters
-    )
-    start = time.perf_counter()
-    model.fit(X, y)
-    return time.perf_counter() - start
+def epoch_clock(workload: Workload, dtype: str, library="fastmlp", **parameters):
+    """A function that returns seconds per epoch; what must be compiled has been."""
+    return seconds_each(estimator_trainer(LIBRARIES[library], workload, dtype, **parameters))
 
 
-def seconds_per_epoch(estimator, workload: str, dtype: str, **parameters) -> float:
-    """Median of the difference of a long and a short fit: pure epochs."""
-    return statistics.median(
-        (
-            fit(estimator, workload, dtype, 1 + EPOCHS, **parameters)
-            - fit(estimator, workload, dtype, 1, **parameters)
-        )
-        / EPOCHS
-        for _ in range(ROUNDS)
-    )
+def medians(*clocks) -> list[float]:
+    """Of some rounds, in which the clocks take turns."""
+    rounds = [[clock() for clock in clocks] for _ in range(ROUNDS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
-class Training(Benchmark):
-    """One fit of a few epochs."""
+class Epoch(Benchmark):
+    """An epoch of each workload by Adam and by SGD."""
 
-    params = (list(WORKLOADS), ["float32", "float64"], ["adam", "sgd"])
+    params = (list(WORKLOADS), DTYPES, ["adam", "sgd"])
     param_names = ("workload", "dtype", "solver")
 
     def setup(self, workload, dtype, solver):
-        self.quietly(fit, MLPClassifier, "digits", dtype, 1)  # compile
+        self.clock = epoch_clock(WORKLOADS[workload], dtype, solver=solver)
 
-    def time_fit_of_3_epochs(self, workload, dtype, solver):
-        self.quietly(lambda: fit(MLPClassifier, workload, dtype, EPOCHS, solver=solver))
+    def track_time_per_epoch(self, workload, dtype, solver):
+        return medians(self.clock)[0]
 
-    def peakmem_fit(self, workload, dtype, solver):
-        self.quietly(lambda: fit(MLPClassifier, workload, dtype, 1, solver=solver))
+    track_time_per_epoch.unit = "seconds"
+    track_time_per_epoch.pretty_name = "Training: time per epoch"
+
+    def track_share_of_peak(self, workload, dtype, solver):
+        (seconds,) = medians(self.clock)
+        return round(100 * WORKLOADS[workload].flops / seconds / 1e9 / peak_gflops(dtype), 1)
+
+    track_share_of_peak.unit = "% of the peak"
+    track_share_of_peak.pretty_name = "Training: share of the peak"
 
 
-class Share(Benchmark):
-    """What an epoch reaches of the machine, and of scikit-learn's time."""
+class Activation(Benchmark):
+    """What the hidden layers' function costs."""
 
-    params = (list(WORKLOADS), ["relu", "tanh"])
+    params = (list(WORKLOADS), ["relu", "tanh", "logistic"])
     param_names = ("workload", "activation")
 
     def setup(self, workload, activation):
-        self.quietly(fit, MLPClassifier, "digits", "float32", 1)
+        self.clock = epoch_clock(WORKLOADS[workload], "float32", activation=activation)
 
-    def track_share_of_peak(self, workload, activation):
-        rows, features, hidden, classes, _ = WORKLOADS[workload]
-        seconds = self.quietly(
-            lambda: seconds_per_epoch(MLPClassifier, workload, "float32", activation=activation)
-        )
-        flops = epoch_flops(rows, features, hidden, classes)
-        return 100 * flops / seconds / 1e9 / peak_gflops("float32")
+    def track_time_per_epoch(self, workload, activation):
+        return medians(self.clock)[0]
 
-    track_share_of_peak.unit = "% of the multiply-add peak"
+    track_time_per_epoch.unit = "seconds"
+    track_time_per_epoch.pretty_name = "Training: time per epoch by activation"
 
-    def track_speedup_vs_sklearn(self, workload, activation):
-        ours, theirs = (
-            self.quietly(
-                lambda e=e: seconds_per_epoch(e, workload, "float32", activation=activation)
-            )
-            for e in (MLPClassifier, SklearnMLPClassifier)
-        )
-        return theirs / ours
 
-    track_speedup_vs_sklearn.unit = "times scikit-learn's speed"
+class Speedup(Benchmark):
+    """scikit-learn's time over fastmlp's, measured by turns."""
+
+    params = (list(WORKLOADS), DTYPES)
+    param_names = ("workload", "dtype")
+
+    def setup(self, workload, dtype):
+        self.clocks = [epoch_clock(WORKLOADS[workload], dtype, library) for library in LIBRARIES]
+
+    def track_speedup_vs_sklearn(self, workload, dtype):
+        ours, theirs = medians(*self.clocks)
+        return round(theirs / ours, 2)
+
+    track_speedup_vs_sklearn.unit = "times faster"
+    track_speedup_vs_sklearn.pretty_name = "Training: speed against scikit-learn"
+
+
+class Sparse(Benchmark):
+    """CSR input: the time follows the non-zeros."""
+
+    ROWS, NETWORK = 10_000, Network(2000, (100,), 10)
+    params = ([0.001, 0.01, 0.1], list(LIBRARIES))
+    param_names = ("share of non-zeros", "library")
+
+    def setup(self, density, library):
+        shape = self.ROWS, self.NETWORK.features
+        self.X = random_array(shape, density=density, format="csr", dtype="float32", rng=0)
+        self.y = np.arange(self.ROWS) % self.NETWORK.classes
+        ignore_convergence()
+        self.model = LIBRARIES[library](self.NETWORK.hidden, max_iter=1, random_state=0)
+        self.model.fit(self.X[:200], self.y[:200])
+
+    def time_fit_of_one_epoch(self, density, library):
+        self.model.fit(self.X, self.y)
+
+    time_fit_of_one_epoch.pretty_name = "Training: a fit of one epoch on sparse rows"
+
+
+class Memory(Benchmark):
+    """One fit of the network 784-100-10 on more and more rows, of 3136 bytes each in X.
+
+    Beside X only the order of the rows and their targets grow, by some 30 bytes a row.
+    """
+
+    NETWORK = Network(784, (100,), 10)
+    params = ([1000, 10_000, 100_000],)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        ignore_convergence()
+        self.model = MLPClassifier(self.NETWORK.hidden, max_iter=1, random_state=0)
+        self.X, self.y = np.ones((rows, self.NETWORK.features), "float32"), np.arange(rows) % 10
+        self.model.fit(self.X[:200], self.y[:200])
+
+    def peakmem_fit(self, rows):
+        self.model.fit(self.X, self.y)
+
+    peakmem_fit.pretty_name = "Memory: the whole process in a fit, X included"
+
+    def track_peak_beside_X(self, rows):
+        """What NumPy and Python allocate in a fit; the kernels allocate nothing."""
+        tracemalloc.start()
+        try:
+            self.model.fit(self.X, self.y)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    track_peak_beside_X.unit = "bytes"
+    track_peak_beside_X.pretty_name = "Memory: peak of a fit beside X"
 
 
 class Score(Benchmark):
     """Held-out accuracy on the digits: speed must not cost it."""
 
     def track_digits_test_accuracy(self):
+        ignore_convergence()
         X, y = load_digits(return_X_y=True)
         X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
         model = MLPClassifier(max_iter=60, random_state=0)
-        return 100 * self.quietly(model.fit, X_train, y_train).score(X_test, y_test)
+        return round(100 * model.fit(X_train, y_train).score(X_test, y_test), 2)
 
     track_digits_test_accuracy.unit = "% right"
-
-
-class Growth(Benchmark):
-    """Time of an epoch over three decades of rows and of multiply-adds per row."""
-
-    params = ([100, 1000, 10_000, 100_000], [10, 100, 1000])
-    param_names = ("rows", "hidden units")
-
-    def setup(self, rows, units):
-        self.X, self.y = make_data(rows, 50, 10, "float32")
-        self.model = MLPClassifier((units,), max_iter=1, random_state=0)
-        self.quietly(self.model.fit, self.X[:100], self.y[:100])
-
-    def time_epoch(self, rows, units):
-        self.quietly(self.model.fit, self.X, self.y)
-
-    def peakmem_epoch(self, rows, units):
-        self.quietly(self.model.fit, self.X, self.y)
+    track_digits_test_accuracy.pretty_name = "Training: test accuracy on the digits"

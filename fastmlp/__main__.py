@@ -9,7 +9,6 @@ import time
 import warnings
 
 import llvmlite
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 import sklearn
@@ -19,10 +18,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
+from fastmlp import inference, training
 from fastmlp.engine import epoch
 from fastmlp.engine.cache import cache_state
 from fastmlp.engine.config import target, tile_shapes
-from fastmlp.threads import available_threads
+from fastmlp.machine import cpu_name
+from fastmlp.threads import explain_threads
 
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
@@ -68,16 +69,24 @@ def run_warmup() -> None:
 
 def run_info() -> None:
     """Print what decides about speed on this machine."""
+    chosen = numba.config.CPU_NAME
+    by = f", as NUMBA_CPU_NAME={chosen} asks" if chosen else ""
+    per_step, per_call = (
+        f"{flops / 1e6:g}" for flops in (training.FLOPS_PER_THREAD, inference.FLOPS_PER_THREAD)
+    )
     rows = {
         "fastmlp": fastmlp.__version__,
         "python": platform.python_version(),
         "numba, llvmlite": f"{numba.__version__}, {llvmlite.__version__}",
         "numpy, scikit-learn": f"{np.__version__}, {sklearn.__version__}",
-        "machine": f"{platform.machine()}, {llvm.get_host_cpu_name()}",
-        "instruction set": f"{target().name}, {target().vector_bytes} bytes a register",
+        "cpu": f"{cpu_name()}, {platform.machine()}",
+        "instruction set": f"{target().name}, {target().vector_bytes} bytes a register{by}",
         "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
-        "threads (n_jobs=None)": available_threads(None),
-        "kernel cache": cache_state(epoch.train),
+        "threads (n_jobs=None)": explain_threads(),
+        "of them in use": f"one for each {per_step} million operations of a training step, "
+        f"{per_call} million of a prediction",
+        "training kernel": cache_state(epoch.train),
+        "prediction kernel": cache_state(epoch.predict),
     }
     for name, value in rows.items():
         print(f"{name:24s}{value}")

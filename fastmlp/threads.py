@@ -1,5 +1,7 @@
 """How many threads: the user's limit, the machine's, and what the work is worth."""
 
+import os
+
 import joblib
 import numba
 
@@ -25,6 +27,17 @@ def available_threads(n_jobs: int | None) -> int:
         return n_jobs
     cpus = min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS)
     return cpus if n_jobs is None else max(1, cpus + 1 + n_jobs)
+
+
+def explain_threads() -> str:
+    """How many threads ``n_jobs=None`` allows in this process, and what sets the number."""
+    limits = {
+        "CPUs of the machine": os.cpu_count() or 1,
+        "CPUs left to this process": joblib.cpu_count(),
+        "NUMBA_NUM_THREADS": numba.config.NUMBA_NUM_THREADS,
+    }
+    told = ", ".join(f"{name}: {limit}" for name, limit in limits.items())
+    return f"{available_threads(None)}, the least of {told}"
 
 
 def useful_threads(n_jobs: int | None, flops: int, flops_per_thread: int) -> int:

@@ -21,7 +21,7 @@ FLOORS = [
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
     {"fastmlp.progress", "fastmlp.callbacks"},
     {"fastmlp.workspace"},
-    {"fastmlp.network", "fastmlp.threads"},
+    {"fastmlp.network", "fastmlp.threads", "fastmlp.machine"},
     {"fastmlp.engine"},
 ]
 

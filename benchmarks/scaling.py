@@ -1,0 +1,265 @@
+"""How fast an epoch could be on 1 to 128 cores: a model, checked on the cores there are.
+
+    python benchmarks/scaling.py [--workloads mnist wide] [--memory-bandwidth 300]
+
+Two ways of sharing a step are compared. *Rows only* is what the engine does: a thread takes its
+rows through all layers, one barrier, a thread takes its rows of the weight matrices, one barrier.
+*Rows by columns* lets R x C threads share the first phase: R groups of rows, in each of which C
+threads share the columns of every layer. It needs a barrier within the group after each layer, and
+cuts the weight matrices into tiles instead of rows.
+
+The time of a step is the sum, for the slowest thread, of
+
+- its tiles, each at the measured rate of its shape: with fewer rows than a tile is high, tiles are
+  lower and slower, which is what ends the gain from rows alone; with several threads, at the rate
+  that cores keep while all of them work;
+- bytes that other threads have written and it must read, at the measured price of a hand-over:
+  all weights and deltas, or its share of them;
+- the optimizer's step on its share of the parameters, its hidden units, its output rows;
+- barriers: threads arrive one after another at one counter, so that the time measured for two
+  threads grows in proportion to their number;
+
+and at least the time that memory needs to deliver the batch's rows of X.
+
+On two cores of an AMD EPYC (Zen 5) it comes to 0.77-0.92 of the measured times; for the tiny steps
+of `small_batch` to 0.64-0.71, since it leaves out what begins and ends each piece of the weights.
+
+The model knows one shared cache and one memory. Cores in several sockets, or with several caches,
+pay more for hand-overs; clocks that fall with the number of busy cores slow the tiles.
+"""
+
+if __name__ == "__main__" and not __package__:  # started as a file: begin again as a module
+    import runpy
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    runpy.run_module("benchmarks.scaling", run_name="__main__", alter_sys=True)
+    raise SystemExit
+
+import argparse
+import itertools
+import math
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmlp import MLPClassifier
+from fastmlp.engine.config import target
+from fastmlp.machine import cpu_name
+
+from .common import WORKLOADS, Workload, aligned_table, in_units
+from .libraries import estimator_trainer, seconds_each
+from .primitives import DTYPE, ITEM, Machine, measure_machine
+
+CORES = tuple(1 << power for power in range(8))
+MEMORY_BANDWIDTH = 300.0  # GB/s of a server's socket: eight channels of DDR5 at 4800 MT/s
+PAYS = 1.1  # a doubling of cores that gains less than this no longer pays
+CHECK_ROUNDS = 5
+CHECKED = 2  # cores at most, of which the model is held against measurements
+BUSY = 2e-6  # seconds: the cores of one machine meet much sooner, unless one of them is taken
+TITLES = ["cores", "rows only", "efficiency", "rows x columns", "efficiency", "as", "gain",
+          "measured", "model / measured"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """Predicts steps of one workload on one machine.
+
+    Parameters
+    ----------
+    machine : Machine
+    workload : Workload
+    memory_bandwidth : float
+        Bytes per second of the whole machine, however many cores read.
+    """
+
+    machine: Machine
+    workload: Workload
+    memory_bandwidth: float
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each layer."""
+        return list(itertools.pairwise(self.workload.network.sizes))
+
+    def vectors(self, units: int) -> int:
+        """Vectors that hold so many units."""
+        return math.ceil(units / target().lanes(DTYPE))
+
+    def product(self, kind: str, rows: int, vectors: int, depth: int) -> float:
+        """Seconds of a product on one core: full tiles, and the cheapest ones for what is left."""
+        tiles, total = self.machine.tiles, 0.0
+        for width in _widths(vectors):
+            heights = sorted(h for k, h, w in tiles if (k, w) == (kind, width))
+            high, rest = divmod(rows, heights[-1])
+            counts = [(heights[-1], high)]
+            if rest:
+                counts.append((next(h for h in heights if h >= rest), 1))
+            for height, count in counts:
+                ends, each = tiles[kind, height, width]
+                total += count * (ends + depth * each)
+        return total
+
+    def barrier(self, threads: int) -> float:
+        """A crossing by so many threads."""
+        return self.machine.barrier * threads / 2 if threads > 1 else 0.0
+
+    def reading(self, size: float, threads: int) -> float:
+        """Seconds for `size` bytes that all threads have written in equal shares."""
+        if threads > 1:
+            return size * (threads - 1) / threads * self.machine.hand_over
+        return size * self.machine.shared if size > self.machine.private_bytes else 0.0
+
+    def update(self, parameters: float, piece: float) -> float:
+        """Seconds of the optimizer on one core's share of the parameters, `piece` at a time.
+
+        Small pieces cost the beginning of a loop, a large share what caches cannot hold.
+        """
+        sizes, each = zip(*self.machine.updates.items(), strict=True)
+        return parameters * max(np.interp([parameters, min(piece, parameters)], sizes, each))
+
+    def down_and_up(self, row_groups: int, column_groups: int) -> float:
+        """First phase: forward through all layers, and delta back down."""
+        rows = math.ceil(self.workload.batch_size / row_groups)
+        threads, total, read = row_groups * column_groups, 0.0, 0.0
+        for index, (n_in, n_out) in enumerate(self.layers):
+            is_first, is_last = index == 0, index == len(self.layers) - 1
+            share = math.ceil(self.vectors(n_out) / column_groups)
+            total += self.product("forward", rows, share, n_in)
+            if not is_last:
+                total += rows / column_groups * n_out * self.machine.element
+            if not is_first:
+                share = math.ceil(self.vectors(n_in) / column_groups)
+                total += self.product("forward", rows, share, n_out)
+            weights = n_in * n_out / column_groups
+            read += ITEM * weights * (1 if is_first else 2)
+        total += rows / column_groups * self.machine.output + self.reading(read, threads)
+        if column_groups > 1:
+            units = sum(self.workload.network.hidden)
+            total += self.reading(2 * ITEM * rows * units, column_groups)
+            total += (2 * len(self.layers) - 2) * self.barrier(column_groups)
+        return total
+
+    def weights(self, threads: int, by_columns: bool) -> float:
+        """Second phase: every thread's share of weight gradient and update."""
+        batch, height, width = self.workload.batch_size, target().tallest, target().widest
+        units = []
+        for n_in, n_out in self.layers:
+            vectors, pieces = self.vectors(n_out), math.ceil(n_in / height)
+            parts = _widths(vectors, width) if by_columns else [vectors]
+            for part in parts:
+                units += [self.product("weight gradient", height, part, batch)] * pieces
+        ends = np.cumsum(units)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, threads) / threads)
+        slowest = max(part.sum() for part in np.split(np.array(units), cuts))
+        updates = sum(
+            self.update((n_in + 1) * n_out / threads, height * n_out) for n_in, n_out in self.layers
+        )
+        deltas = sum(n_out for _, n_out in self.layers) if threads > 1 else 0
+        return slowest + updates + self.reading(ITEM * batch * deltas, threads)
+
+    def epoch(self, row_groups: int, column_groups: int = 1) -> float:
+        """Seconds of an epoch."""
+        threads = row_groups * column_groups
+        step = self.down_and_up(row_groups, column_groups)
+        step += self.weights(threads, by_columns=column_groups > 1)
+        if threads > 1:
+            step = step / self.machine.together + 2 * self.barrier(threads)
+        size = ITEM * self.workload.batch_size * self.workload.network.features
+        fresh = size * max(self.machine.memory / threads, 1 / self.memory_bandwidth)
+        return self.workload.rows / self.workload.batch_size * max(step, fresh)
+
+    def best_grid(self, threads: int) -> tuple[float, int, int]:
+        """Seconds, row groups and column groups of the fastest way to share the first phase."""
+        splits = [(threads // c, c) for c in range(1, threads + 1) if threads % c == 0]
+        return min((self.epoch(r, c), r, c) for r, c in splits)
+
+
+def _widths(vectors: int, widest: int | None = None) -> list[int]:
+    """Widths of the column groups: as wide as can be, and the rest."""
+    full, rest = divmod(vectors, widest or target().widest)
+    return [widest or target().widest] * full + [rest] * (rest > 0)
+
+
+def measured_epoch(workload: Workload, threads: int) -> float:
+    """Seconds of an epoch by so many threads, the median of a few."""
+    clock = seconds_each(estimator_trainer(MLPClassifier, workload, DTYPE, n_jobs=threads))
+    return statistics.median(clock() for _ in range(CHECK_ROUNDS))
+
+
+def last_that_pays(epochs: list[float]) -> int:
+    """Cores after which a doubling gains less than `PAYS`."""
+    for cores, (now, doubled) in zip(CORES, itertools.pairwise(epochs), strict=False):
+        if now / doubled < PAYS:
+            return cores
+    return CORES[-1]
+
+
+def pieces(machine: Machine) -> str:
+    """What was measured, in a line."""
+
+    def rate(seconds_per_byte: float) -> str:
+        return f"{1e-9 / seconds_per_byte:.0f} GB/s" if seconds_per_byte else "free"
+
+    lanes = target().lanes(DTYPE)
+    best = max(2e-9 * h * w * lanes / each for (_, h, w), (_, each) in machine.tiles.items())
+    return (
+        f"tiles up to {best:.0f} GFLOP/s a core, {machine.together:.0%} of it when all work; "
+        f"barrier of two {machine.barrier * 1e9:.0f} ns; hand-over {rate(machine.hand_over)}; "
+        f"shared cache {rate(machine.shared)}; memory {rate(machine.memory)} for one core, "
+        f"{rate(machine.memory_of_all)} for {machine.cores}"
+    )
+
+
+def report(model: Model, name: str) -> None:
+    """Print a workload's table and what it says."""
+    single = model.epoch(1)
+    rows_only = [model.epoch(cores) for cores in CORES]
+    grids = [model.best_grid(cores) for cores in CORES]
+    lines = [TITLES]
+    for cores, rows, (grid, r, c) in zip(CORES, rows_only, grids, strict=True):
+        line = [
+            str(cores), in_units(rows), f"{single / rows / cores:.0%}",
+            in_units(grid), f"{single / grid / cores:.0%}", f"{r} x {c}", f"{rows / grid:.2f}",
+        ]  # fmt: skip
+        if cores <= min(CHECKED, model.machine.cores):
+            measured = measured_epoch(model.workload, cores)
+            line += [in_units(measured), f"{rows / measured:.2f}"]
+        lines.append(line + [""] * (len(TITLES) - len(line)))
+    columns = [seconds for seconds, _, _ in grids]
+    gain = max(rows / grid for rows, grid in zip(rows_only, columns, strict=True))
+    print(
+        f"\n{name} {model.workload}\n{pieces(model.machine)}\n\n{aligned_table(lines)}\n\n"
+        f"Cores up to which a doubling pays: rows only {last_that_pays(rows_only)}, rows x columns "
+        f"{last_that_pays(columns)}; the latter gains up to {gain:.1f} times.",
+        flush=True,
+    )
+    if model.machine.barrier > BUSY:
+        print("The barrier took so long that something else must run here: do it again.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the pieces, print what they are, and a table per workload."""
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/scaling.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--memory-bandwidth", type=float, default=MEMORY_BANDWIDTH,
+                        help="GB/s of the machine predicted for, all cores together")  # fmt: skip
+    options = parser.parse_args(arguments)
+    print(
+        f"{cpu_name()}, float32; beyond this machine {options.memory_bandwidth:.0f} GB/s of memory"
+    )
+    for name in options.workloads:
+        # Measured anew for each: where a virtual machine's cores lie, and with it the price of a
+        # hand-over, may change from minute to minute.
+        machine = measure_machine()
+        report(Model(machine, WORKLOADS[name], options.memory_bandwidth * 1e9), name)
+
+
+if __name__ == "__main__":
+    main()
