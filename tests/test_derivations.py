@@ -206,6 +206,29 @@ def test_gradient_descent_goes_the_same_way(system, batch_size):
         assert losses[-1] < losses[0]
 
 
+def test_finite_differences_need_a_forward_pass_for_every_parameter(monkeypatch):
+    """Why back-propagation: P + 1 passes forward against one forward and one back."""
+    system = multilabel_system()
+    mlp, row = system.scalar(), (system.X[:1], system.Y[:1])
+    passes = []
+    forward = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda x: passes.append("forward") or forward(x))
+    weights, biases = mlp.gradient(*row)
+    assert len(passes) == 1
+    passes.clear()
+    before, step, differences = mlp.loss(*row), 1e-6, []
+    units = [unit for layer in mlp.theta for unit in layer] + mlp.b
+    for unit in units:
+        for j, value in enumerate(unit):
+            unit[j] = value + step
+            differences.append((mlp.loss(*row) - before) / step)
+            unit[j] = value
+    assert len(passes) == 1 + sum(map(np.size, system.model.coefs_ + system.model.intercepts_))
+    nested = [unit for layer in weights for unit in layer] + biases
+    expected = [slope for unit in nested for slope in unit]
+    np.testing.assert_allclose(differences, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu", "logistic"])
 def test_the_squared_differences_gradient_is_twice_the_regressors(activation):
     """C = |a - y|^2 of each row; the regressor descends half of it, and reports its mean output."""
