@@ -23,6 +23,7 @@ from fastmlp.network import Network
 from fastmlp.training import Settings
 
 STEPS, RATE = 1000, 0.1
+REPEATS = 3
 PLAIN_DESCENT = dict(
     solver="sgd", momentum=0.0, alpha=0.0, tol=0.0, n_iter_no_change=np.inf, random_state=0
 )
@@ -100,21 +101,24 @@ def run_fashion() -> None:
 
 
 def run_digits(X_train, X_test, y_train, y_test) -> None:
-    """(c) the 784-10-10 digit classifier, beside the same in NumPy from the same weights."""
-    start_model, _ = full_batch((10,), X_train, y_train, steps=1, learning_rate_init=1e-30)
-    pairs = zip(start_model.coefs_, start_model.intercepts_, strict=True)
-    parameters = [np.array(array, order="C") for pair in pairs for array in pair]
-    model, seconds = full_batch((10,), X_train, y_train)
-    say("(c) digits 784-10-10, 1,000 steps at 0.1", model, X_test, y_test, seconds)
-    start = time.perf_counter()
-    costs = numpy_descent(*parameters, X_train, y_train, STEPS)
-    numpy_seconds = time.perf_counter() - start
-    twin = MLPClassifier((10,), max_iter=1, random_state=0).fit(X_train[:100], y_train[:100])
-    twin.coefs_, twin.intercepts_ = parameters[::2], parameters[1::2]
-    say("    the same in NumPy", twin, X_test, y_test, numpy_seconds)
+    """(c) the 784-10-10 digit classifier and the same in NumPy, from the same weights, in turn."""
+    first, _ = full_batch((10,), X_train, y_train, steps=1, learning_rate_init=1e-30)
+    pairs = zip(first.coefs_, first.intercepts_, strict=True)
+    beginning = [array for pair in pairs for array in pair]
+    times, numpy_times = [], []
+    for _ in range(REPEATS):
+        model, seconds = full_batch((10,), X_train, y_train)
+        times.append(seconds)
+        parameters = [np.array(array, order="C") for array in beginning]
+        start = time.perf_counter()
+        costs = numpy_descent(*parameters, X_train, y_train, STEPS)
+        numpy_times.append(time.perf_counter() - start)
+    say("(c) digits 784-10-10, 1,000 steps at 0.1", model, X_test, y_test, min(times))
+    first.coefs_, first.intercepts_ = parameters[::2], parameters[1::2]
+    say("    the same in NumPy", first, X_test, y_test, min(numpy_times))
     print(
-        f"    {numpy_seconds / seconds:.1f} times as long in NumPy; last costs {model.loss_:.6f} "
-        f"and {costs[-1]:.6f}"
+        f"    {min(numpy_times) / min(times):.1f} times as long in NumPy (best of {REPEATS}); "
+        f"last costs {model.loss_:.6f} and {costs[-1]:.6f}"
     )
 
 
