@@ -185,7 +185,7 @@ class Descent:
         self.settings = settings
         self.state = state
         self.order = np.arange(X.shape[0], dtype=np.int64) if chosen is None else chosen.copy()
-        n_samples = self.order.size
+        n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
         threads = useful_threads(settings.n_jobs, network.flops(block_rows), FLOPS_PER_THREAD)
@@ -307,7 +307,7 @@ def descend(
                 if settings.shuffle:
                     descent.shuffle(random_state)
                 loss = descent.epoch()
-                _record(progress, loss, descent.order.size, settings.verbose)
+                _record(progress, loss, descent.n_samples, settings.verbose)
                 _judge(progress, descent, score)
                 descent.state.end_epoch(progress.samples_seen)
                 if progress.no_improvement_count > settings.n_iter_no_change:

@@ -1,24 +1,16 @@
 """Training on more data than memory holds, as the README tells it."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from readme import recipe
 from sklearn.datasets import load_digits
 
 from fastmlp import MLPClassifier
 
-README = Path(__file__).parents[1] / "README.md"
 PARTS = 6
-
-
-def recipe(heading):
-    """The Python code of a section of the README."""
-    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return "\n".join(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL))
 
 
 @pytest.fixture
