@@ -10,13 +10,10 @@ import argparse
 import time
 import warnings
 
-import dask.array as da
-from distributed import Client, LocalCluster
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.fashion_mnist import load
 from fastmlp import MLPClassifier
-from fastmlp.dask import DaskMLPClassifier
 
 PARTITIONS = 12
 TINY_REPLICAS, TINY_ROWS = 200, 4
@@ -31,6 +28,11 @@ def timed_fit(model, *data, **options) -> float:
 
 def run_workers(n_workers: int, rounds: int, X, y, X_test, y_test) -> None:
     """One line of a cluster of so many workers, and one of the cost of a task."""
+    import dask.array as da  # asv imports this file without needing Dask
+    from distributed import Client, LocalCluster
+
+    from fastmlp.dask import DaskMLPClassifier
+
     with (
         LocalCluster(
             n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"

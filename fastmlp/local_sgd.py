@@ -27,8 +27,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from distributed import Client, Future, get_worker
-from scipy.sparse import issparse
 
+from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 from fastmlp.threads import available_threads
 from fastmlp.training import Descent, OptimizerState, Settings
@@ -112,19 +112,6 @@ class Epoch:
     replicas_per_worker: int
 
 
-def owned(array):
-    """An array that compiled code may take: aligned, contiguous and writable, copied if need be.
-
-    What Dask has moved or spilled comes back read-only.
-    """
-    if array is None:
-        return None
-    if issparse(array):
-        parts = map(owned, (array.data, array.indices, array.indptr))
-        return type(array)(tuple(parts), shape=array.shape, copy=False)
-    return np.require(array, requirements=["C", "ALIGNED", "WRITEABLE"])
-
-
 def train_shard(
     shard: Shard, seed: int | None, shares: tuple[float, float], snapshot: Snapshot, epoch: Epoch
 ) -> Snapshot:
@@ -153,11 +140,10 @@ def train_shard(
     settings = replace(epoch.settings, n_jobs=available_threads(epoch.settings.n_jobs, cpus))
     state = OptimizerState(epoch.begun, epoch.begun.rule, epoch.learning_rate, 0, moments)
     snapshot.write_to(network, state)
-    X, targets, weights = map(owned, (shard.X, shard.targets, shard.sample_weight))
+    X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address
+    data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
-    with Descent(
-        network, settings, epoch.output, X, targets, weights, state, chosen=order
-    ) as descent:
+    with Descent(network, settings, epoch.output, *data, state, chosen=order) as descent:
         loss = descent.epoch()
     result = Snapshot.of(network, state, loss * shares[1])
     result.vectors *= dtype.type(shares[0])
