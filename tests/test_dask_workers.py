@@ -93,14 +93,9 @@ def test_a_round_is_repeated_and_given_up_after_five_losses(client, monkeypatch)
     assert len(calls) == 5
 
 
-def threads_as_a_score(estimator, X, y):
-    return available_threads(None)
-
-
 def test_a_fit_inside_a_task_takes_one_thread(client):
     """Dask sets the limits of OpenMP and BLAS, not Numba's: see dask/distributed#9075."""
-    score = threads_as_a_score  # by value, for the workers cannot import this file
-    assert client.submit(lambda: score(None, None, None)).result() == 1
+    assert client.submit(lambda: available_threads(None)).result() == 1
     assert client.submit(lambda: available_threads(-1)).result() == 1
     assert client.submit(lambda: available_threads(3)).result() == 3
     assert available_threads(None) == min(joblib.cpu_count(), available_threads(None, 10**6))
