@@ -1,20 +1,43 @@
 """How many threads: the user's limit, the machine's, and what the work is worth."""
 
 import os
+import sys
 
 import joblib
 import numba
 
 
-def available_threads(n_jobs: int | None) -> int:
+def usable_cpus() -> int:
+    """CPUs that affinity, cgroup, NUMBA_NUM_THREADS and joblib's inner limit leave this process.
+
+    In a task of a Dask worker it is one: the worker runs as many tasks at once as it has threads,
+    and tells OpenMP and BLAS so, but not Numba (dask/distributed#9075).
+    """
+    if _is_in_dask_task():
+        return 1
+    return min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS)
+
+
+def _is_in_dask_task() -> bool:
+    get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
+    if get_worker is None:
+        return False
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
     """Threads that `n_jobs` allows.
 
     Parameters
     ----------
     n_jobs : int or None
-        None: every CPU this process may use, as affinity, cgroup, NUMBA_NUM_THREADS and joblib's
-        limit for inner parallelism leave them. Negative: all but that many and one, as joblib
-        counts. Positive: as many.
+        None: every CPU. Negative: all but that many and one, as joblib counts. Positive: as many.
+    cpus : int, optional
+        How many there are; `usable_cpus` by default.
 
     Raises
     ------
@@ -25,7 +48,7 @@ def available_threads(n_jobs: int | None) -> int:
         raise ValueError("n_jobs == 0 has no meaning; use None for all CPUs")
     if n_jobs is not None and n_jobs > 0:
         return n_jobs
-    cpus = min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS)
+    cpus = usable_cpus() if cpus is None else cpus
     return cpus if n_jobs is None else max(1, cpus + 1 + n_jobs)
 
 

@@ -171,7 +171,7 @@ class Descent:
         self.settings = settings
         self.state = state
         self.order = np.arange(X.shape[0], dtype=np.int64) if chosen is None else chosen.copy()
-        n_samples = self.order.size
+        n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
         threads = useful_threads(settings.n_jobs, network.flops(block_rows), FLOPS_PER_THREAD)
@@ -307,7 +307,7 @@ def descend(
                     tasks.begin_epoch()
                 if settings.shuffle:
                     descent.shuffle(random_state)
-                progress.record(descent.epoch(), descent.order.size)
+                progress.record(descent.epoch(), descent.n_samples)
                 if examine is not None:
                     progress.record_validation(*examine())
                 progress.judge(settings.tol, descent.workspace.network)

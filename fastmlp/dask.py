@@ -1,0 +1,323 @@
+"""DaskMLPClassifier and DaskMLPRegressor: training on a Dask cluster by local SGD."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import _fit_context, is_classifier
+from sklearn.utils.validation import check_is_fitted, check_scalar
+
+try:
+    import dask
+    import dask.array as da
+    from distributed import Client, default_client
+except ImportError as error:
+    raise ImportError(
+        "fastmlp.dask needs dask and distributed: python -m pip install 'fastmlp[dask]'"
+    ) from error
+
+from fastmlp import docstrings
+from fastmlp.base import BaseMLP
+from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.local_sgd import ClusterDescent
+from fastmlp.partitions import (
+    gather_rows,
+    in_one_column_block,
+    make_shard,
+    matching_partitions,
+    representative,
+    row_blocks,
+    summarize,
+)
+from fastmlp.training import OptimizerState, Settings, descend
+
+MANNER = """\
+Takes dask arrays and data frames, gives lazy dask arrays. In `fit` every worker trains a replica
+    of the network on its share of the partitions, and after every epoch the replicas' weights and
+    optimizer state are averaged, weighted by samples: local SGD, see `fastmlp.local_sgd`. The same
+    partitions, `random_state` and number of replicas give the same bytes on any workers; one
+    replica without shuffling gives those of the estimator for one machine. `batch_size` counts
+    the rows of each replica's batches."""
+
+ATTRIBUTES = """\
+client : distributed.Client
+        Settable; Dask's default client where it is not set. Not a parameter: `clone` and pickles
+        leave it behind."""
+
+
+class _DaskMLP(BaseMLP):
+    """What classifier and regressor share: data on a cluster in, lazy arrays out."""
+
+    _local_type: ClassVar[type]
+
+    @property
+    def client(self) -> Client:
+        """The client that `fit` computes with."""
+        return self.__dict__.get("_client") or default_client()
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        self._client = client
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, n_replicas=None):
+        """Train from the start or, with warm_start, from the last solution.
+
+        Parameters
+        ----------
+        X : dask array or data frame of shape (n_samples, n_features)
+            Partitions of rows that follow each other are gathered into one shard for each
+            replica; a shard must fit into its worker's memory. An array is rechunked where its
+            columns are divided. Float32 is trained on as float32, everything else as float64.
+        y : dask array, series or data frame of shape (n_samples,) or (n_samples, n_outputs)
+            In the partitions of X. Arrays whose chunk sizes are known are rechunked to them.
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            As y.
+        n_replicas : int, default=None
+            Replicas that train at the same time; None for one on each worker. Never more than
+            there are partitions.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError
+            If X, y or sample_weight is no Dask collection.
+        ValueError
+            If partitions don't fit each other; for what `fit` on one machine refuses; and for
+            solver 'lbfgs' and early_stopping, which local SGD has no notion of.
+        RuntimeError
+            If data were lost with a worker that Dask cannot compute again. What it can is
+            computed again, the round repeated, and the model the same.
+        """
+        if self.solver == "lbfgs" or self.early_stopping:
+            what = "solver='lbfgs'" if self.solver == "lbfgs" else "early_stopping=True"
+            raise ValueError(f"{type(self).__name__} does not support {what}")
+        if n_replicas is not None:
+            check_scalar(n_replicas, "n_replicas", int, min_val=1)
+        twin = self._twin()
+        twin._gather(matching_partitions(X, y, sample_weight), n_replicas)
+        X, y = representative([each for _, each in twin._rows], is_classifier(self))
+        return self._become(twin._fit(X, y, None, incremental=False))
+
+    def _gather(self, blocks: list[tuple], n_replicas: int | None) -> None:
+        """Let the workers gather and validate the replicas' rows, and keep their summaries."""
+        client, model = self.client, self._local_type(**self.get_params())
+        n_replicas = min(n_replicas or max(1, len(client.ncores())), len(blocks))
+        groups = np.array_split(np.arange(len(blocks)), n_replicas)
+        gather = dask.delayed(gather_rows, pure=False)
+        # No worker is asked for: Dask leaves tasks undone whose worker dies when no other is there.
+        rows = client.compute([gather(model, [blocks[i] for i in group]) for group in groups])
+        summaries = client.map(summarize, rows, is_classification=is_classifier(self), pure=False)
+        summaries = client.gather(summaries)
+        self._rows = [pair for pair in zip(rows, summaries, strict=True) if pair[1] is not None]
+        if not self._rows:
+            raise ValueError("X has no rows")
+
+    def _descend(self, network, progress, X, y, sample_weight, random_state, incremental):
+        """Train by local SGD on the rows gathered; X and y only stand for them."""
+        rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
+        n_samples = sum(each.n_samples for each in summaries)
+        weight_sum = sum(each.weight_sum for each in summaries)
+        if weight_sum <= 0:
+            raise ValueError(f"sample_weight sums to {weight_sum}; it must be more than 0")
+        shares = [(each.weight_sum / weight_sum, each.n_samples / n_samples) for each in summaries]
+        model = self.to_local()
+        shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)
+        del rows
+        settings = Settings.of(self)
+        state = OptimizerState.begin(network, settings)
+        descend(
+            ClusterDescent(
+                self.client,
+                network,
+                settings,
+                self.out_activation_,
+                shards,
+                shares,
+                n_samples,
+                state,
+            ),
+            progress,
+            random_state,
+        )
+        self._optimizer = state
+        return network
+
+    @property
+    def partial_fit(self):
+        """Not there: `fit` with warm_start goes on from the last solution.
+
+        Raises
+        ------
+        AttributeError
+            Always.
+        """
+        raise AttributeError(f"{type(self).__name__} has no partial_fit; set warm_start and fit")
+
+    def to_local(self):
+        """The estimator for one machine, of the same parameters and in the same state.
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+            With arrays of its own.
+        """
+        local = self._local_type()
+        local.__setstate__(self.__getstate__())
+        return local
+
+    def _by_block(self, method: str, X) -> da.Array:
+        """A method of the local estimator, applied lazily to each block of rows."""
+        check_is_fitted(self)
+        local = self.to_local()
+        X = in_one_column_block(X, "X")
+        if isinstance(X, da.Array):
+            row, lengths = np.zeros((1, X.shape[1]), X.dtype), X.chunks[0]
+        else:
+            from dask.dataframe.utils import meta_nonempty  # needs pandas, as X does
+
+            row, lengths = meta_nonempty(X._meta), [np.nan] * X.npartitions
+        empty = getattr(local, method)(row)[:0]  # and refuses X of other features at once
+        model, apply = dask.delayed(local, pure=False), dask.delayed(_apply, pure=False)
+        predictions = [
+            da.from_delayed(
+                apply(block, model, method, empty), (length, *empty.shape[1:]), meta=empty
+            )
+            for block, length in zip(row_blocks(X), lengths, strict=True)
+        ]
+        return da.concatenate(predictions, allow_unknown_chunksizes=True)
+
+    def predict(self, X) -> da.Array:
+        """Predict labels or values, lazily.
+
+        Parameters
+        ----------
+        X : dask array or data frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        dask array of shape (n_samples,) or (n_samples, n_outputs)
+            In the blocks of X.
+
+        Raises
+        ------
+        TypeError
+            If X is no Dask collection; `to_local` predicts for data in memory.
+        """
+        return self._by_block("predict", X)
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Accuracy, or R2 of a regressor.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Dask collections as for `fit`. Predictions, y and weights must fit in memory here.
+        """
+        predictions = self.predict(X).compute()
+        y, sample_weight = dask.compute(y, sample_weight)
+        return self._validation_score(np.asarray(y), predictions, sample_weight)
+
+    def __getstate__(self) -> dict:
+        """As on one machine; the client stays here."""
+        state = super().__getstate__()
+        state.pop("_client", None)
+        return state
+
+
+def _apply(block, model, method: str, empty: np.ndarray) -> np.ndarray:
+    """Predictions for the rows of a block, which may be none."""
+    return getattr(model, method)(block) if block.shape[0] else empty
+
+
+class DaskMLPClassifier(_DaskMLP, MLPClassifier):
+    __doc__ = f"""Multilayer perceptron classifier on a Dask cluster.
+
+    {MANNER}
+
+    Parameters
+    ----------
+    {docstrings.PARAMETERS}
+
+    Attributes
+    ----------
+    {ATTRIBUTES}
+    classes_ : ndarray of shape (n_classes,)
+        Class labels found in any partition.
+    {
+        docstrings.ATTRIBUTES.format(
+            score="Accuracy",
+            out_activation="'softmax' for three classes and more; 'logistic' for two and for "
+            "multilabel y.",
+        )
+    }
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from fastmlp.dask import DaskMLPClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = (da.from_array(each, chunks=600) for each in load_digits(return_X_y=True))
+    >>> with Client(processes=False, n_workers=2, dashboard_address=":0") as client:
+    ...     model = DaskMLPClassifier(max_iter=100, tol=0.01, random_state=0)
+    ...     model.fit(X[:1200], y[:1200]).score(X[1200:], y[1200:]) > 0.85
+    True
+    """
+
+    _local_type = MLPClassifier
+
+    def predict_proba(self, X) -> da.Array:
+        """Probability of each class, lazily.
+
+        Parameters
+        ----------
+        X : dask array or data frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`, in the blocks of X.
+        """
+        return self._by_block("predict_proba", X)
+
+    def predict_log_proba(self, X) -> da.Array:
+        """Logarithm of `predict_proba`, of the same shape."""
+        return self._by_block("predict_log_proba", X)
+
+
+class DaskMLPRegressor(_DaskMLP, MLPRegressor):
+    __doc__ = f"""Multilayer perceptron regressor on a Dask cluster.
+
+    {MANNER}
+
+    Parameters
+    ----------
+    loss : {{'squared_error', 'poisson'}}, default='squared_error'
+        As of `MLPRegressor`.
+    {docstrings.PARAMETERS}
+
+    Attributes
+    ----------
+    {ATTRIBUTES}
+    {
+        docstrings.ATTRIBUTES.format(
+            score="R2", out_activation="'identity', or 'exp' with the poisson loss."
+        )
+    }
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from fastmlp.dask import DaskMLPRegressor
+    >>> X = da.random.default_rng(0).normal(size=(1000, 3), chunks=(250, 3))
+    >>> with Client(processes=False, n_workers=2, dashboard_address=":0") as client:
+    ...     model = DaskMLPRegressor(learning_rate_init=0.01, tol=0.01, random_state=0)
+    ...     model.fit(X, X.sum(axis=1)).score(X, X.sum(axis=1)) > 0.95
+    True
+    """
+
+    _local_type = MLPRegressor

@@ -1,0 +1,189 @@
+"""Dask collections as the shards that replicas train on: gathered, validated, summarized."""
+
+from dataclasses import dataclass
+
+import dask
+import dask.array as da
+import numpy as np
+import scipy.sparse
+from dask.utils import is_dataframe_like, is_series_like
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import _check_sample_weight
+
+from fastmlp.inference import rows_in_place
+from fastmlp.local_sgd import Shard
+
+
+@dataclass
+class Rows:
+    """The validated rows of one replica.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    y : ndarray
+    sample_weight : ndarray or None
+    names : ndarray of str or None
+        Of the features.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    names: np.ndarray | None
+
+
+@dataclass
+class Summary:
+    """What the client needs to know of a replica's rows: some numbers, one row, all labels."""
+
+    n_samples: int
+    weight_sum: float
+    row: np.ndarray
+    labels: np.ndarray
+    names: np.ndarray | None
+
+
+def in_one_column_block(collection, name: str):
+    """A Dask array, data frame or series, rechunked where columns of an array are divided.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(collection, da.Array):
+        if collection.ndim == 2 and collection.numblocks[1] > 1:
+            return collection.rechunk({1: -1})
+        return collection
+    is_tabular = is_dataframe_like(collection) or is_series_like(collection)
+    if not (dask.is_dask_collection(collection) and is_tabular):
+        raise TypeError(
+            f"{name} must be a dask array, data frame or series, not "
+            f"{type(collection).__name__}; for data in memory there are MLPClassifier and "
+            "MLPRegressor, and to_local()"
+        )
+    return collection
+
+
+def row_blocks(collection) -> list:
+    """The blocks of rows of a Dask collection in one column block, as Delayed objects."""
+    blocks = collection.to_delayed()
+    return blocks.ravel().tolist() if isinstance(blocks, np.ndarray) else list(blocks)
+
+
+def matching_partitions(X, y, sample_weight) -> list[tuple]:
+    """Blocks of X, y and sample_weight that belong together.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many of each.
+    """
+    columns = [row_blocks(in_one_column_block(X, "X"))]
+    for collection, name in ((y, "y"), (sample_weight, "sample_weight")):
+        if collection is None and name == "sample_weight":
+            columns.append([None] * len(columns[0]))
+            continue
+        if isinstance(X, da.Array) and isinstance(collection, da.Array):
+            collection = _with_rows_of(X, collection, name)
+        blocks = row_blocks(in_one_column_block(collection, name))
+        if len(blocks) != len(columns[0]):
+            raise ValueError(
+                f"X has {len(columns[0])} partitions of rows and {name} {len(blocks)}, and not "
+                "all their lengths are known: repartition them alike, or call "
+                "compute_chunk_sizes() on both arrays first"
+            )
+        columns.append(blocks)
+    return list(zip(*columns, strict=True))
+
+
+def _with_rows_of(X: da.Array, other: da.Array, name: str) -> da.Array:
+    """`other` in X's chunks of rows, where all lengths are known."""
+    rows, length = X.chunks[0], other.shape[0]
+    if np.isnan([X.shape[0], length]).any():
+        return other
+    if length != X.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows and {name} {length}")
+    return other.rechunk({0: rows})
+
+
+def _concatenate(parts: list):
+    """The parts, one under another, in the container they came in."""
+    if len(parts) == 1:
+        return parts[0]
+    if scipy.sparse.issparse(parts[0]):
+        return scipy.sparse.vstack(parts, format="csr")
+    if is_dataframe_like(parts[0]) or is_series_like(parts[0]):
+        import pandas as pd  # Dask's data frames need it, its arrays don't
+
+        return pd.concat(parts)
+    return np.concatenate(parts)
+
+
+def gather_rows(model, blocks: list[tuple]) -> Rows | None:
+    """Put a replica's blocks together and validate them as `model` would; None if all are empty."""
+    for X, *others in blocks:
+        lengths = [len(other) for other in others if other is not None]
+        if any(length != X.shape[0] for length in lengths):
+            raise ValueError(
+                f"a partition of X has {X.shape[0]} rows, those of y and sample_weight {lengths}"
+            )
+    blocks = [block for block in blocks if block[0].shape[0]]
+    if not blocks:
+        return None
+    X, y, sample_weight = (
+        None if column[0] is None else _concatenate(column)
+        for column in map(list, zip(*blocks, strict=True))
+    )
+    X, y = model._check_X_y(X, y, reset=True, incremental=False)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, allow_all_zero_weights=True)
+    return Rows(X, y, sample_weight, getattr(model, "feature_names_in_", None))
+
+
+def summarize(rows: Rows | None, is_classification: bool) -> Summary | None:
+    """A replica's rows in short."""
+    if rows is None:
+        return None
+    n_samples = rows.X.shape[0]
+    weight_sum = float(n_samples if rows.sample_weight is None else rows.sample_weight.sum())
+    has_labels = is_classification and rows.y.ndim == 1
+    labels = np.unique(rows.y) if has_labels else rows.y[:1]
+    return Summary(n_samples, weight_sum, rows.X[:1], labels, rows.names)
+
+
+def representative(summaries: list[Summary], is_classification: bool) -> tuple:
+    """A few rows X and y with the features, the type and every label of all replicas' rows.
+
+    Raises
+    ------
+    ValueError
+        If the replicas' rows are of different kinds.
+    """
+    first = summaries[0]
+    for other in summaries[1:]:
+        if first.row.shape != other.row.shape or not np.array_equal(first.names, other.names):
+            raise ValueError(
+                f"the partitions of X differ: some have {first.row.shape[1]} features named "
+                f"{first.names}, others {other.row.shape[1]} named {other.names}"
+            )
+        if first.labels.shape[1:] != other.labels.shape[1:]:
+            raise ValueError("the partitions of y differ in their number of columns")
+    dtype = np.result_type(*(each.row.dtype for each in summaries))
+    y = np.concatenate([np.zeros_like(first.labels[:1]), np.ones_like(first.labels[:1])])
+    if is_classification and y.ndim == 1:
+        y = unique_labels(*(each.labels for each in summaries))
+    X = first.row.astype(dtype)[[0] * len(y)]
+    if first.names is not None:
+        import pandas as pd  # names come from its frames alone
+
+        X = pd.DataFrame(X, columns=first.names)
+    return X, y
+
+
+def make_shard(rows: Rows, model, dtype: np.dtype) -> Shard:
+    """Rows as the engine takes them; X is not copied where it is of the type already."""
+    weights = rows.sample_weight
+    weights = None if weights is None else weights.astype(dtype, copy=False)
+    return Shard(rows_in_place(rows.X, dtype), model._targets(rows.y, dtype), weights)
