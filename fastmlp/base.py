@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastmlp import lbfgs
 from fastmlp.callbacks import FitTasks
-from fastmlp.inference import predict_outputs, rows_in_place
+from fastmlp.inference import apply_network, rows_in_place
 from fastmlp.network import Network
 from fastmlp.progress import Progress
 from fastmlp.training import Descent, OptimizerState, Settings, descend
@@ -319,7 +319,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._apply(network, X)[0]
 
     def _apply(self, network: Network, X: np.ndarray) -> tuple[np.ndarray, bool]:
-        return predict_outputs(network, X, self.activation, self.out_activation_, self.n_jobs)
+        return apply_network(network, X, self.activation, self.out_activation_, self.n_jobs)
 
     def _predict_outputs(self, X) -> np.ndarray:
         """Output activations (n_samples, n_outputs) for X, validated."""

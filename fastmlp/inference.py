@@ -62,7 +62,7 @@ def _canonical(X, dtype: np.dtype):
     return X
 
 
-def predict_outputs(
+def apply_network(
     network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
 ) -> tuple[np.ndarray, bool]:
     """The output activations for every row of X.
@@ -102,6 +102,13 @@ def predict_outputs(
         workspace.plan["is_suspect"] = 0
         run_once(epoch.predict, arguments, threads, network.dtype.type)
         return outputs, bool(workspace.plan["is_suspect"])
+
+
+def predict_outputs(
+    network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
+) -> np.ndarray:
+    """The output activations for every row of X: the first that `apply_network` returns."""
+    return apply_network(network, X, activation, output, n_jobs)[0]
 
 
 # Workspaces of earlier predictions, by network and number of threads, for the next ones.

@@ -193,7 +193,7 @@ from fastmlp.engine import epoch
 from fastmlp.inference import predict_outputs
 from fastmlp.network import Network
 
-outputs = predict_outputs(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]
+outputs = predict_outputs(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)
 print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))
 """
 

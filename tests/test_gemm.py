@@ -130,7 +130,7 @@ class Problem:
     def predict(self, X=None, n_jobs=1):
         """Outputs for X, by default for the problem's own samples."""
         X = self.inputs if X is None else X
-        return predict_outputs(self.network, X, self.hidden, self.output, n_jobs)[0]
+        return predict_outputs(self.network, X, self.hidden, self.output, n_jobs)
 
 
 def assert_all_close(got, expected, units):
