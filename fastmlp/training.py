@@ -168,8 +168,7 @@ class Descent:
     """
 
     def __init__(self, network, settings, output, X, targets, sample_weight, state, chosen=None):
-        self.settings = settings
-        self.state = state
+        self.network, self.settings, self.state = network, settings, state
         self.order = np.arange(X.shape[0], dtype=np.int64) if chosen is None else chosen.copy()
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
@@ -310,7 +309,7 @@ def descend(
                 progress.record(descent.epoch(), descent.n_samples)
                 if examine is not None:
                     progress.record_validation(*examine())
-                progress.judge(settings.tol, descent.workspace.network)
+                progress.judge(settings.tol, descent.network)
                 if settings.verbose:
                     progress.report()
                 descent.state.end_epoch(progress.samples_seen)
