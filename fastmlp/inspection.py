@@ -25,7 +25,8 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
 
     The whole of X is one batch. The gradient is read where it exists: the momentum rule, with
     learning rate 1 and from velocity zero, leaves minus the gradient in its velocity. The loss at
-    shifted parameters comes from the same kernel with learning rate 0.
+    shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
+    units every time.
 
     Parameters
     ----------
@@ -92,6 +93,7 @@ class _Problem:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         self.sample_weight = sample_weight
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
+        one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
         self.settings = Settings.of(model.set_params(**one_batch))
 
     def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:

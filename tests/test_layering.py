@@ -20,7 +20,7 @@ FLOORS = [
     {"fastmlp.estimators", "fastmlp.base", "fastmlp.architecture"},
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs"},
     {"fastmlp.workspace"},
-    {"fastmlp.network", "fastmlp.threads"},
+    {"fastmlp.network", "fastmlp.threads", "fastmlp.schedules", "fastmlp.layerwise"},
     {"fastmlp.engine"},
 ]
 

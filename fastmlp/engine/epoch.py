@@ -5,22 +5,32 @@ their delta back down; in the second it takes its share of the weights, and each
 goes from registers straight into its update. A barrier stands after each.
 """
 
-from fastmlp.engine.activations import activate, multiply_by_derivative
+import math
+
+from fastmlp.engine.activations import (
+    activate,
+    activate_with_slope,
+    multiply_by,
+    multiply_by_derivative,
+)
 from fastmlp.engine.cache import kernel
+from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
     forward_rows,
+    keep_gradient,
     prefetch_unit,
     unit_span,
     update_unit,
     weight_gradient,
 )
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import part
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_launch, barrier
 from fastmlp.engine.tile import window
+
+CLIP_EPSILON = 1e-6  # keeps a gradient of zero from a division by zero
 
 
 @part
@@ -44,7 +54,20 @@ def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
 
 
 @part
-def _forward(plan, layers, rows, samples, buffers, start, first, last):
+def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step):
+    """a = f(z) of a hidden layer in training, its f'(z) for the way back, and dropout of both."""
+    slopes = window(buffers.slopes, layer.outputs + first * layer.stride, z.size)
+    activate_with_slope(layer.activation, z, slopes)
+    if layer.dropout > 0:
+        for m in range(first, last):
+            key = row_key(plan.seed, step, index, (start + m) % plan.batch_size)
+            at = (m - first) * layer.stride
+            row, slope = window(z, at, layer.stride), window(slopes, at, layer.stride)
+            drop_units(key, layer.dropout, row, slope)
+
+
+@part
+def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
     """Take rows `first` to `last` of the block that begins at `start` through all layers."""
     for index in range(layers.size):
         layer = layers[index]
@@ -57,15 +80,17 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last):
             layer.outputs + first * layer.stride,
             (last - first) * layer.stride,
         )
-        if index < layers.size - 1:  # a = f(z)
-            activate(plan.activation, z)
-        else:
+        if index == layers.size - 1:
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
+        elif layer.keeps_slope:
+            _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step)
+        else:  # a = f(z)
+            activate(layer.activation, z)
 
 
 @part
 def _output_delta(plan, layer, samples, buffers, start, first, last):
-    """delta (rows, n_out) = (a - y) * weight, and the loss of each row, for the last layer."""
+    """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
     for m in range(first, last):
         sample = _sample(samples, start + m)
@@ -76,7 +101,7 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
             delta[j] = outputs[j]
         weight = samples.weights[sample] if samples.weights.size else one
         y = window(samples.targets, sample * plan.target_columns, plan.target_columns)
-        buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight)
+        buffers.row_losses[m] = row_loss_and_delta(plan, layer.n_out, delta, y, weight)
 
 
 @part
@@ -89,11 +114,12 @@ def _backward(plan, layers, rows, buffers, first, last):
         )
         at, count = below.outputs + first * below.stride, (last - first) * below.stride
         # delta_below = (delta W^T) * f'(z_below)
-        multiply_by_derivative(
-            plan.activation,
-            window(buffers.deltas, at, count),
-            window(buffers.activations, at, count),
-        )
+        deltas = window(buffers.deltas, at, count)
+        if below.keeps_slope:
+            multiply_by(deltas, window(buffers.slopes, at, count))
+        else:
+            outputs = window(buffers.activations, at, count)
+            multiply_by_derivative(below.activation, deltas, outputs)
 
 
 @part
@@ -132,11 +158,14 @@ def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, e
 
 
 @part
-def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, eta):
+def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, rates):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 
-    `block` holds (index of this thread's scratch, rows, is first of the batch, is last).
+    `block` holds (index of this thread's scratch, rows, is first of the batch, is last), `rates`
+    (one over the batch's weight sum, learning rate, factor of weight decay). Where the gradient's
+    norm is limited, the step waits for `_clip_and_update`.
     """
+    scale, eta, decay = rates
     scratch, depth, is_first, is_last = block
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
@@ -147,14 +176,39 @@ def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scale, 
         sums = window(buffers.scratch, scratch, count)
     else:
         sums = window(buffers.gradient, at, count)
-    if is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, scale, eta)
+    if is_last and plan.max_grad_norm > 0:
+        keep_gradient(plan, layer, unit, index, buffers, sums, scale)
+    elif is_last:
+        update_unit(plan, layer, unit, index, buffers, sums, plan.alpha, scale, eta, decay)
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
     elif not gathered:
         for i in range(count):
             buffers.gradient[at + i] = sums[i]
+
+
+@part
+def _clip_and_update(plan, layers, units, buffers, first_unit, end_unit, rates):
+    """Third phase, where max_grad_norm limits |g|: step by g * min(1, max_grad_norm / |g|).
+
+    |g| is summed over all units in their order, by every thread for itself.
+    """
+    real = buffers.parameters.dtype.type
+    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
+    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
+    factor = 1.0 if factor > 1 else factor
+    for u in range(first_unit, end_unit):
+        unit = units[u]
+        layer = layers[unit.layer]
+        at, count = unit_span(layer, unit)
+        gradient = window(buffers.gradient, at, count)
+        update_unit(
+            plan, layer, unit, u, buffers, gradient, real(0), real(factor), rates[1], rates[2]
+        )
+        if plan.is_sparse:  # sums of the next batch begin at zero
+            for i in range(count):
+                gradient[i] = 0
 
 
 @kernel
@@ -199,7 +253,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         is_first, is_last = start == batch, stop == batch_stop
         first, last = depth * thread // plan.threads, depth * (thread + 1) // plan.threads
 
-        _forward(plan, layers, rows, samples, buffers, start, first, last)
+        _forward(plan, layers, rows, samples, buffers, start, first, last, step)
         _output_delta(plan, layers[layers.size - 1], samples, buffers, start, first, last)
         _backward(plan, layers, rows, buffers, first, last)
         weight_sum = _weight_sum(samples, batch, batch_stop)
@@ -213,18 +267,21 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
             penalty = 0.5 * plan.alpha * norm
             loss += (_sum(buffers.row_losses, depth) + penalty) * scale * batch_rows
         step += is_last
-        eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step)
+        number = batch // plan.batch_size
+        rates = real(scale), real(buffers.rates[number]), real(buffers.decays[number])
         block = scratch, depth, is_first, is_last
         first_unit, end_unit = shares[thread], shares[thread + 1]
         if plan.is_sparse:
             _sparse_gradient(layers[0], units, samples, buffers, start, depth, first_unit, end_unit)
         for u in range(first_unit, end_unit):
             layer = layers[units[u].layer]
-            _gradient_and_update(
-                plan, layer, units[u], u, rows, buffers, block, real(scale), real(eta)
-            )
+            _gradient_and_update(plan, layer, units[u], u, rows, buffers, block, rates)
         if not barrier(sync, plan.threads):
             return True
+        if is_last and plan.max_grad_norm > 0:
+            _clip_and_update(plan, layers, units, buffers, first_unit, end_unit, rates)
+            if not barrier(sync, plan.threads):
+                return True
         start = stop
     if thread == 0:
         plan.first, plan.step, plan.loss = start, step, loss
@@ -244,7 +301,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     end = plan.samples * (thread + 1) // plan.threads
     for sample in range(plan.samples * thread // plan.threads, end, own_rows):
         last = first + min(own_rows, end - sample)
-        _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
+        _forward(plan, layers, rows, samples, buffers, sample - first, first, last, 0)
         for m in range(first, last):
             at = (sample - first + m) * layer.n_out
             for j in range(layer.n_out):

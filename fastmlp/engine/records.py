@@ -17,6 +17,9 @@ LAYER = np.dtype(
         ("outputs", np.int64),  # in activations and in deltas: (block_rows, stride)
         ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
+        ("activation", np.int64),  # code of a hidden layer's f
+        ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
+        ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],
     align=True,
 )
@@ -41,21 +44,24 @@ def plan_dtype(real: type) -> np.dtype:
         "inputs",  # address of X, unless sparse
         "input_stride",  # bytes
         "target_columns",
-        "activation",
-        "output",
+        "output",  # code of the last layer's activation
+        "loss_function",
         "optimizer",
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
+        "seed",  # of dropout
     )
     doubles = (
-        "learning_rate",
         "loss",  # summed over the epoch's rows so far
         "momentum",
         "beta_1",
         "beta_2",
         "epsilon",
+        "max_grad_norm",  # 0 for no limit
+        "label_smoothing",
+        "huber_delta",
     )
     reals = ("alpha",)
     fields = [(name, np.int64) for name in integers]
@@ -69,7 +75,7 @@ def plan_dtype(real: type) -> np.dtype:
 # values, columns (int32) and row_starts (int64) are those of a sparse X, and empty for a dense one.
 Samples = namedtuple("Samples", "targets weights order values columns row_starts")
 
-# Flat arrays of the working type; row_losses and norms are float64.
+# Flat arrays of the working type; those from row_losses on are float64.
 Buffers = namedtuple(
     "Buffers",
     [
@@ -77,12 +83,16 @@ Buffers = namedtuple(
         "transposed",
         "first_moment",
         "second_moment",
-        "gradient",  # like parameters; only for batches of several row blocks and sparse X
+        "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping
         "activations",
+        "slopes",  # like activations: f'(z) of the layers that keep it; else empty
         "deltas",
         "scratch",
         "zeros",
         "row_losses",  # of the block's rows
         "norms",  # squared norm of the weights of each unit
+        "gradient_norms",  # and of its gradient, where that is limited
+        "rates",  # learning rate of each batch of the epoch, Adam's bias correction folded in
+        "decays",  # factor by which weight decay shrinks the weights in each batch of the epoch
     ],
 )
