@@ -46,11 +46,24 @@ TAIL_COEFFICIENTS = {
     ),
 }  # fmt: skip
 
-INLINED = {"forceinline": True}  # a call within it keeps a loop from vectorising
-
 
 def _real(numba_type):
     return np.float32 if numba_type == types.float32 else np.float64
+
+
+def machine_epsilon(x):
+    """The distance from 1 to the next number of x's type."""
+    return np.finfo(type(x)).eps
+
+
+@overload(machine_epsilon)
+def _machine_epsilon_overload(x):
+    epsilon = np.finfo(_real(x)).eps
+
+    def implementation(x):
+        return epsilon
+
+    return implementation
 
 
 def _expm1_parts(x):
@@ -59,7 +72,7 @@ def _expm1_parts(x):
     return math.expm1(x - k * math.log(2)), k
 
 
-@overload(_expm1_parts, jit_options=INLINED)
+@overload(_expm1_parts)
 def _expm1_parts_overload(x):
     real = _real(x)
     mantissa = np.finfo(real).nmant
@@ -86,7 +99,7 @@ def exponential(x):
     return math.exp(x)
 
 
-@overload(exponential, jit_options=INLINED)
+@overload(exponential)
 def _exponential_overload(x):
     real = _real(x)
     lowest, highest = real(EXP_LOWEST[real]), real(EXP_HIGHEST[real])
@@ -108,7 +121,7 @@ def hyperbolic_tangent(x):
     return math.tanh(x)
 
 
-@overload(hyperbolic_tangent, jit_options=INLINED)
+@overload(hyperbolic_tangent)
 def _hyperbolic_tangent_overload(x):
     real = _real(x)
     saturated, one, two = real(TANH_SATURATED[real]), real(1), real(2)
@@ -136,7 +149,7 @@ def expm1_of_negative(x):
     return math.expm1(x)
 
 
-@overload(expm1_of_negative, jit_options=INLINED)
+@overload(expm1_of_negative)
 def _expm1_of_negative_overload(x):
     real = _real(x)
     lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below, exp(x) - 1 rounds to -1
@@ -155,7 +168,7 @@ def log1p_of_fraction(x):
     return math.log1p(x)
 
 
-@overload(log1p_of_fraction, jit_options=INLINED)
+@overload(log1p_of_fraction)
 def _log1p_of_fraction_overload(x):
     real = _real(x)
     two = real(2)
@@ -175,7 +188,7 @@ def normal_tail(x):
     return math.erfc(x / math.sqrt(2)) / 2, math.exp(-x * x / 2)
 
 
-@overload(normal_tail, jit_options=INLINED)
+@overload(normal_tail)
 def _normal_tail_overload(x):
     real = _real(x)
     last, centre, one, half = real(TAIL_LAST[real]), real(TAIL_CENTRE), real(1), real(0.5)

@@ -68,7 +68,10 @@ def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last,
 
 @part
 def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
-    """Take rows `first` to `last` of the block that begins at `start` through all layers."""
+    """Take rows `first` to `last` of the block that begins at `start` through all layers.
+
+    `step` numbers the updates in training; None stands for prediction, whose code is shorter then.
+    """
     for index in range(layers.size):
         layer = layers[index]
         if index == 0:
@@ -82,7 +85,7 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
         )
         if index == layers.size - 1:
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
-        elif layer.keeps_slope:
+        elif step is not None and layer.keeps_slope:
             _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step)
         else:  # a = f(z)
             activate(layer.activation, z)
@@ -301,7 +304,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     end = plan.samples * (thread + 1) // plan.threads
     for sample in range(plan.samples * thread // plan.threads, end, own_rows):
         last = first + min(own_rows, end - sample)
-        _forward(plan, layers, rows, samples, buffers, sample - first, first, last, 0)
+        _forward(plan, layers, rows, samples, buffers, sample - first, first, last, None)
         for m in range(first, last):
             at = (sample - first + m) * layer.n_out
             for j in range(layer.n_out):

@@ -5,7 +5,7 @@ before it and computes the same bits again.
 """
 
 from fastmlp.engine.config import CACHE_LINE
-from fastmlp.engine.optimizers import ADAM, GRADIENT, SGD, update
+from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import part
 from fastmlp.engine.tile import (
     address_of,
@@ -207,7 +207,7 @@ def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
     real = buffers.parameters.dtype.type
     gradient, weights = window(buffers.gradient, at, count), window(buffers.parameters, at, count)
     penalty = real(0) if unit.is_bias else plan.alpha
-    update(GRADIENT, weights, gradient, gradient, sums, penalty, scale, real(0), real(1), plan)
+    mean_gradient(gradient, weights, sums, penalty, scale)
     vectors = count // lanes_of(real(0))
     squares = sum_of_squares(real(0), address_of(gradient, 0), vectors)
     buffers.gradient_norms[index] = squares

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from fastmlp.engine.activations import logistic_function
-from fastmlp.engine.elementary import exponential
+from fastmlp.engine.elementary import exponential, machine_epsilon
 from fastmlp.engine.part import part
 from fastmlp.engine.tile import address_of, lanes_of, row_max, row_sum, window
 
@@ -80,8 +80,9 @@ def apply_output(output, values, rows, n_out, stride):
 @part
 def _probability_bounds(a):
     """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
-    eps = np.finfo(a.dtype).eps
-    return a.dtype.type(eps), a.dtype.type(1 - eps)
+    one = a.dtype.type(1)
+    epsilon = machine_epsilon(one)
+    return epsilon, one - epsilon
 
 
 @part

@@ -15,6 +15,13 @@ MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @part
+def mean_gradient(gradient, weights, sums, penalty, scale):
+    """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
+    for i in range(weights.size):
+        gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
+
+
+@part
 def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 
@@ -50,8 +57,7 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, 
             g = multiply_add(penalty, weights[i], sums[i]) * scale
             weights[i] = multiply_add(-eta, g, weights[i])
     elif optimizer == GRADIENT:
-        for i in range(weights.size):
-            first[i] = multiply_add(penalty, weights[i], sums[i]) * scale
+        mean_gradient(first, weights, sums, penalty, scale)
     else:
         mu = real(plan.momentum)
         ahead = optimizer == NESTEROV
