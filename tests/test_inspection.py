@@ -133,7 +133,7 @@ KERNEL_ERRORS = {
     "a - 1": (
         "engine/losses.py",
         "a[label] -= a.dtype.type(1)",
-        "for j in range(3):\n            a[j] -= a.dtype.type(1)",
+        "for j in range(3):\n                a[j] -= a.dtype.type(1)",
     ),
     "relu'(z) = 1": (
         "engine/activations.py",
