@@ -5,14 +5,12 @@ from itertools import pairwise
 
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.layerwise import per_layer
+
 
 def hidden_activations(estimator, n_hidden: int) -> list[str]:
     """The activation's name of each of `n_hidden` layers, from one name or a sequence of them."""
-    activation = estimator.activation
-    names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
-    if len(names) != n_hidden:
-        raise ValueError(f"activation names {len(names)} layers, the network has {n_hidden} hidden")
-    return names
+    return per_layer(estimator.activation, n_hidden, "activation")
 
 
 @dataclass(frozen=True)

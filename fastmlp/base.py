@@ -15,22 +15,26 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastmlp import lbfgs
+from fastmlp import lbfgs, schedules
+from fastmlp.architecture import hidden_activations
 from fastmlp.callbacks import FitTasks
+from fastmlp.engine import activations
 from fastmlp.inference import apply_network, rows_in_place
+from fastmlp.layerwise import per_layer
 from fastmlp.network import Network
 from fastmlp.progress import Progress
 from fastmlp.training import Descent, OptimizerState, Settings, descend
 from fastmlp.validation import Examiner, HeldOut
 from fastmlp.version import __version__
 
-STOCHASTIC_SOLVERS = ("sgd", "adam")
+STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
 # Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)), for the logistic function
 # from +-sqrt(2 / (n_in + n_out)); scikit-learn draws biases from the same range.
-GLOROT_FACTOR = {"logistic": 2.0, "identity": 6.0, "tanh": 6.0, "relu": 6.0}
+GLOROT_FACTOR, LOGISTIC_FACTOR = 6.0, 2.0
+RATE = Interval(Real, 0, 1, closed="left")
 
 
 def is_stochastic(estimator) -> bool:
@@ -58,6 +62,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     _parameter_constraints: ClassVar[dict] = {
         **SklearnMLPClassifier._parameter_constraints,
+        "activation": [StrOptions(set(activations.CODES)), "array-like"],
+        "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *schedules.SCHEDULES})],
+        "dropout": [RATE, "array-like"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "warmup": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "n_jobs": [Integral, None],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "restore_best_weights": ["boolean"],
@@ -216,13 +227,35 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if np.any(np.array(sizes) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        self._check_hidden_layers(len(sizes))
         return [operator.index(size) for size in sizes]
+
+    def _check_hidden_layers(self, n_hidden: int) -> None:
+        """Whether every hidden layer has an activation and a rate of dropout that exist."""
+        for name in hidden_activations(self, n_hidden):
+            if name not in activations.CODES:
+                raise InvalidParameterError(
+                    f"The 'activation' parameter of {type(self).__name__} must name "
+                    f"{', '.join(activations.CODES)}; got {name!r}."
+                )
+        rates = per_layer(self.dropout, n_hidden, "dropout")
+        for rate in rates:
+            if not RATE.is_satisfied_by(rate):
+                raise InvalidParameterError(
+                    f"The 'dropout' parameter of {type(self).__name__} must hold rates in "
+                    f"[0, 1); got {rate!r}."
+                )
+        if any(rates) and self.solver == "lbfgs":
+            raise ValueError("dropout needs batches: solver='lbfgs' has none")
 
     def _initial_network(self, layer_sizes, dtype, random_state) -> Network:
         """Weights and biases from Glorot's uniform range, in scikit-learn's order of draws."""
         network = Network(layer_sizes, dtype)
-        for coef, intercept in zip(network.coefs, network.intercepts, strict=True):
-            bound = np.sqrt(GLOROT_FACTOR[self.activation] / sum(coef.shape))
+        names = hidden_activations(self, len(layer_sizes) - 2) or [self.activation]
+        names.append(names[-1])  # the output layer is drawn as the one before it
+        for name, coef, intercept in zip(names, network.coefs, network.intercepts, strict=False):
+            factor = LOGISTIC_FACTOR if name == "logistic" else GLOROT_FACTOR
+            bound = np.sqrt(factor / sum(coef.shape))
             coef[...] = random_state.uniform(-bound, bound, coef.shape)
             intercept[...] = random_state.uniform(-bound, bound, intercept.shape)
         return network

@@ -1,14 +1,14 @@
 """MLPClassifier and MLPRegressor: parameters, labels and targets."""
 
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_class_weight, compute_sample_weight
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
@@ -25,6 +25,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Parameters
     ----------
     {docstrings.PARAMETERS}
+    loss : {{'log_loss', 'squared_error'}}, default='log_loss'
+        The log loss, or half the squared error of the probabilities, summed over the outputs
+        (Brier's score), which bounds what a mislabelled sample can do.
+    label_smoothing : float, default=0.0
+        In [0, 1): the share s of each target that is spread over the classes, (1 - s) y + s / K;
+        of an output of its own (two classes, or multilabel y), (1 - s) y + s / 2.
     class_weight : {{'balanced'}}, dict, list of dicts or None, default=None
         Factors on the samples' weights: a dict of class labels, a list of one dict of 0 and 1 for
         each column of a multilabel y, or 'balanced' for n_samples / (n_classes * count of the
@@ -58,6 +64,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"log_loss", "squared_error"})],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
@@ -87,6 +95,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        dropout=0.0,
+        weight_decay=0.01,
+        warmup=0,
+        max_grad_norm=None,
+        loss="log_loss",
+        label_smoothing=0.0,
         n_jobs=None,
         scoring=None,
         restore_best_weights=True,
@@ -242,10 +256,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {{'squared_error', 'poisson'}}, default='squared_error'
-        Half the squared error, or half the Poisson deviance with exp as output activation, which
-        needs y >= 0.
+    loss : {{'squared_error', 'poisson', 'absolute_error', 'huber'}}, default='squared_error'
+        Half the squared error; half the Poisson deviance with exp as output activation, which
+        needs y >= 0; |e|; or Huber's: e^2 / 2 up to |e| = `huber_delta`, linear beyond.
     {docstrings.PARAMETERS}
+    huber_delta : float, default=1.0
+        Where the loss 'huber' turns from a parabola into a line, in units of y.
 
     Attributes
     ----------
@@ -271,7 +287,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMLP._parameter_constraints,
-        "loss": SklearnMLPRegressor._parameter_constraints["loss"],
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber"})],
+        "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
@@ -301,6 +318,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        dropout=0.0,
+        weight_decay=0.01,
+        warmup=0,
+        max_grad_norm=None,
+        huber_delta=1.0,
         n_jobs=None,
         scoring=None,
         restore_best_weights=True,

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import issparse
 
-from fastmlp.engine import activations, epoch, losses
+from fastmlp.engine import epoch, losses
 from fastmlp.engine.team import run_once
 from fastmlp.network import Network
 from fastmlp.threads import useful_threads
@@ -63,7 +63,7 @@ def _canonical(X, dtype: np.dtype):
 
 
 def apply_network(
-    network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
+    network: Network, X: np.ndarray, activation, output: str, n_jobs: int | None
 ) -> tuple[np.ndarray, bool]:
     """The output activations for every row of X.
 
@@ -72,8 +72,10 @@ def apply_network(
     network : Network
     X : ndarray or CSR of shape (n_samples, n_features)
         As `rows_in_place` gives it.
-    activation, output : str
-        Of the hidden layers and of the last.
+    activation : str or sequence of str
+        Of the hidden layers, or of each.
+    output : str
+        Of the last layer.
     n_jobs : int or None
         Threads at most; None for all.
 
@@ -89,7 +91,7 @@ def apply_network(
     outputs = np.empty((n_samples, n_out), dtype=network.dtype)
     with _workspace(network, threads) as workspace:
         samples = workspace.take_samples(X)
-        workspace.plan["activation"] = activations.CODES[activation]
+        workspace.set_activations(activation)
         workspace.plan["output"] = losses.CODES[output]
         arguments = (
             workspace.plans,

@@ -24,7 +24,8 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
 
     The whole of X is one batch. The gradient is read where it exists: the momentum rule, with
     learning rate 1 and from velocity zero, leaves minus the gradient in its velocity. The loss at
-    shifted parameters comes from the same kernel with learning rate 0.
+    shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
+    units every time.
 
     Parameters
     ----------
@@ -90,6 +91,7 @@ class _Problem:
         weights = model._check_sample_weight(sample_weight, X, y)
         self.sample_weight = None if weights is None else weights.astype(np.float64)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
+        one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
         self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
 
     def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:

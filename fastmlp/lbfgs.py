@@ -23,9 +23,9 @@ class LossAndGradient:
     network : Network
         Takes on every point that is asked for.
     settings : Settings
-        Activation, alpha and n_jobs count.
+        Activation, loss, alpha and n_jobs count.
     output : str
-        Output activation, which brings its canonical loss.
+        Output activation.
     X, targets, sample_weight
         As `training.Descent` takes them.
 
@@ -38,7 +38,7 @@ class LossAndGradient:
         self.network = network
         self.gradient = Network(network.layer_sizes, network.dtype)
         state = OptimizerState(settings, GRADIENT, 0.0, 0, [self.gradient])
-        one_batch = replace(settings, batch_size=X.shape[0], max_time=None)
+        one_batch = replace(settings, batch_size=X.shape[0], max_time=None, max_grad_norm=None)
         self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
 
     def __enter__(self) -> "LossAndGradient":

@@ -1,7 +1,7 @@
 """The fit loop: epochs, shuffling, learning-rate schedules, stopping, interrupts."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from time import monotonic
 
@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp import schedules
 from fastmlp.callbacks import FitTasks
-from fastmlp.engine import activations, epoch, losses, optimizers
+from fastmlp.engine import epoch, losses, optimizers
 from fastmlp.engine.team import Team
 from fastmlp.network import Network
 from fastmlp.progress import Progress
@@ -31,7 +32,7 @@ ADAPTIVE_DIVISOR = 5.0
 class Settings:
     """Parameters of stochastic gradient descent, named and meant as the estimators' own."""
 
-    activation: str
+    activation: str | Sequence[str]
     solver: str
     alpha: float
     batch_size: int | str
@@ -50,16 +51,24 @@ class Settings:
     n_iter_no_change: float
     n_jobs: int | None
     max_time: float | None = None
+    dropout: float | Sequence[float] = 0.0
+    weight_decay: float = 0.01
+    warmup: float = 0.0
+    max_grad_norm: float | None = None
+    loss: str = "log_loss"
+    label_smoothing: float = 0.0
+    huber_delta: float = 1.0
 
     @classmethod
     def of(cls, estimator) -> "Settings":
-        """Read every field from an estimator's parameter of the same name."""
-        return cls(**{each.name: getattr(estimator, each.name) for each in fields(cls)})
+        """Read every field from an estimator's parameter of the same name, if it has that."""
+        names = [each.name for each in fields(cls) if hasattr(estimator, each.name)]
+        return cls(**{name: getattr(estimator, name) for name in names})
 
     @property
     def rule(self) -> int:
         """Code of the update rule."""
-        if self.solver == "adam":
+        if self.solver in ("adam", "adamw"):
             return optimizers.ADAM
         if self.momentum == 0:
             return optimizers.SGD
@@ -96,6 +105,20 @@ class OptimizerState:
         count = optimizers.MOMENTS[rule]
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
         return cls(settings, rule, float(settings.learning_rate_init), 0, moments)
+
+    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
+
+        The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
+        """
+        its = self.settings
+        rates = self.learning_rate * schedules.factors(
+            its.learning_rate, self.step, count, its.max_iter, its.warmup
+        )
+        decays = 1.0 - rates * (its.weight_decay if its.solver == "adamw" else 0.0)
+        if self.rule == optimizers.ADAM:
+            rates = schedules.correct_bias(rates, self.step, its.beta_1, its.beta_2)
+        return rates, decays
 
     def end_epoch(self, samples_seen: int) -> None:
         """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
@@ -155,7 +178,7 @@ class Descent:
         Trained in place.
     settings : Settings
     output : str
-        Output activation, which brings its canonical loss.
+        Output activation.
     X : ndarray or CSR of shape (n_samples, n_features)
         As `inference.rows_in_place` gives it; not copied.
     targets : ndarray of shape (n_samples, n_columns)
@@ -180,15 +203,20 @@ class Descent:
             threads,
             state.rule,
             state.moments,
-            has_gradient=batch_size > block_rows or issparse(X),
+            has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
+            batches=-(-n_samples // batch_size),
         )
+        workspace.set_hidden(settings.activation, settings.dropout)
         _check_targets(targets, output, network.layer_sizes[-1])
         samples = workspace.take_samples(X, targets, sample_weight, self.order)
         plan = workspace.plan
         plan["batch_size"] = batch_size
         plan["blocks"] = max(1, FLOPS_PER_LAUNCH // max(1, network.flops(block_rows)))
-        plan["activation"] = activations.CODES[settings.activation]
         plan["output"] = losses.CODES[output]
+        plan["loss_function"] = losses.LOSSES[settings.loss]
+        plan["label_smoothing"] = settings.label_smoothing
+        plan["huber_delta"] = settings.huber_delta
+        plan["max_grad_norm"] = settings.max_grad_norm or 0.0
         plan["optimizer"] = state.rule
         plan["alpha"] = settings.alpha
         for name in ("momentum", "beta_1", "beta_2", "epsilon"):
@@ -219,6 +247,11 @@ class Descent:
         random_state.shuffle(self._permutation)
         self.order[:] = self.order[self._permutation]
 
+    def draw_seed(self, random_state: np.random.RandomState) -> None:
+        """Seed dropout; where there is none, nothing is drawn."""
+        if self.workspace.layers["dropout"].any():
+            self.workspace.plan["seed"] = random_state.randint(np.iinfo(np.int32).max)
+
     def epoch(self) -> float:
         """Train on every sample once; returns the mean loss, each batch's before its update.
 
@@ -229,7 +262,8 @@ class Descent:
         """
         plan = self.workspace.plan
         plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
-        plan["learning_rate"] = self.state.learning_rate
+        buffers = self.workspace.buffers
+        buffers.rates[:], buffers.decays[:] = self.state.rates(buffers.rates.size)
         try:
             while plan["first"] < plan["samples"]:
                 if monotonic() >= self.deadline:
@@ -299,6 +333,7 @@ def descend(
     """
     settings = descent.settings
     progress.n_iter = 0
+    descent.draw_seed(random_state)
     try:
         with descent:
             for _ in range(settings.max_iter):

@@ -5,9 +5,11 @@ import functools
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp.engine import activations
 from fastmlp.engine.config import target
 from fastmlp.engine.optimizers import MOMENTS
 from fastmlp.engine.records import UNIT, Buffers, Samples, plan_dtype
+from fastmlp.layerwise import per_layer
 from fastmlp.network import Network, aligned_zeros, round_up
 
 
@@ -54,11 +56,15 @@ class Workspace:
             second_moment=empty,
             gradient=empty,
             activations=aligned_zeros(int(ends[-1]), self.dtype),
+            slopes=empty,
             deltas=empty,
             scratch=empty,
             zeros=aligned_zeros(int(strides.max()), self.dtype),
             row_losses=no_elements(np.float64),
             norms=no_elements(np.float64),
+            gradient_norms=no_elements(np.float64),
+            rates=no_elements(np.float64),
+            decays=no_elements(np.float64),
         )
         # The addresses of the rows of X are left to the kernel.
         self.rows = self._addresses(self.buffers.activations)
@@ -112,6 +118,11 @@ class Workspace:
             row_starts=row_starts,
         )
 
+    def set_activations(self, activation) -> None:
+        """Take the hidden layers' activation by its name, or one name for each layer."""
+        names = per_layer(activation, len(self.layers) - 1, "activation")
+        self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+
     def let_go(self) -> None:
         """Forget X, before somebody else uses this."""
         self._inputs = None
@@ -129,7 +140,10 @@ class TrainingWorkspace(Workspace):
     moments : list of Network
         Optimizer state, as many as `rule` needs.
     has_gradient : bool
-        Whether a gradient buffer is needed: for batches of several blocks, and for sparse X.
+        Whether a gradient buffer is needed: for batches of several blocks, for sparse X, and to
+        limit the gradient's norm.
+    batches : int
+        Of an epoch.
 
     Attributes
     ----------
@@ -145,6 +159,7 @@ class TrainingWorkspace(Workspace):
         rule: int,
         moments: list[Network],
         has_gradient: bool = False,
+        batches: int = 1,
     ):
         super().__init__(network, block_rows, threads)
         self.network = network
@@ -167,6 +182,9 @@ class TrainingWorkspace(Workspace):
             scratch=aligned_zeros(scratch * threads, self.dtype),
             row_losses=np.zeros(block_rows),
             norms=np.zeros(len(self.units)),
+            gradient_norms=np.zeros(len(self.units)),
+            rates=np.zeros(batches),
+            decays=np.ones(batches),
         )
         self._one = np.ones(1, dtype=self.dtype)
         ones = np.full(block_rows, self._one.ctypes.data)
@@ -175,6 +193,16 @@ class TrainingWorkspace(Workspace):
         self.plan["ones_rows"] = inputs.size + deltas.size
         self.rows = np.concatenate([inputs, deltas, ones])
         self.follow_parameters()
+
+    def set_hidden(self, activation, dropout) -> None:
+        """Take activation and dropout of the hidden layers, one each or one for each layer."""
+        self.set_activations(activation)
+        hidden = self.layers[:-1]
+        hidden["dropout"] = per_layer(dropout, len(hidden), "dropout")
+        apart = np.isin(hidden["activation"], list(activations.NEEDS_SLOPE))
+        hidden["keeps_slope"] = apart | (hidden["dropout"] > 0)
+        size = self.buffers.activations.size if hidden["keeps_slope"].any() else 0
+        self.buffers = self.buffers._replace(slopes=aligned_zeros(size, self.dtype))
 
     def _check_moments(self, rule: int, moments: list[Network]) -> None:
         if len(moments) != MOMENTS[rule]:

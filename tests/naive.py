@@ -1,6 +1,10 @@
 """What every kernel should compute, in plain NumPy and float64: the oracle of the tests."""
 
+import math
+
 import numpy as np
+
+LEAK = 0.01
 
 
 def assert_close(got, expected, units):
@@ -25,11 +29,37 @@ def softmax(z):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def normal_distribution(z):
+    # Phi(z) = erfc(-z / sqrt(2)) / 2
+    return np.vectorize(math.erfc, otypes=[np.float64])(-np.asarray(z, float) / math.sqrt(2)) / 2
+
+
+def normal_density(z):
+    return np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def softplus(z):
+    # log(1 + exp(z)), of which exp(z) must not overflow
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def mish_derivative(z):
+    # (z tanh s)' = tanh s + z s' / cosh(s)^2 with s = softplus(z), s' = logistic(z)
+    s = softplus(z)
+    return np.tanh(s) + z * logistic(z) / np.cosh(s) ** 2
+
+
 ACTIVATIONS = {
     "identity": lambda z: z,
     "logistic": logistic,
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z: np.where(z > 0, z, LEAK * z),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    "gelu": lambda z: z * normal_distribution(z),
+    "silu": lambda z: z * logistic(z),
+    "softplus": softplus,
+    "mish": lambda z: z * np.tanh(softplus(z)),
 }
 
 DERIVATIVES = {
@@ -37,6 +67,12 @@ DERIVATIVES = {
     "logistic": lambda z: logistic(z) * logistic(-z),
     "tanh": lambda z: 1 / np.cosh(z) ** 2,
     "relu": lambda z: np.where(z > 0, 1.0, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0, 1.0, LEAK),
+    "elu": lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0))),
+    "gelu": lambda z: normal_distribution(z) + z * normal_density(z),
+    "silu": lambda z: logistic(z) * (1 + z * logistic(-z)),
+    "softplus": logistic,
+    "mish": mish_derivative,
 }
 
 OUTPUTS = {"softmax": softmax, "logistic": logistic, "identity": lambda z: z, "exp": np.exp}
@@ -46,8 +82,31 @@ def one_hot(labels, n_classes):
     return np.eye(n_classes)[np.asarray(labels, dtype=int).ravel()]
 
 
-def row_losses(output, a, y, eps):
-    """The output's canonical loss of each row of outputs `a` and targets `y`."""
+CANONICAL = {
+    "softmax": "log_loss",
+    "logistic": "log_loss",
+    "identity": "squared_error",
+    "exp": "poisson",
+}
+
+
+def smoothed(output, y, share):
+    """Targets of which label smoothing has spread a share over all classes."""
+    classes = y.shape[-1] if output == "softmax" else 2
+    return (1 - share) * y + share / classes
+
+
+def row_losses(output, a, y, eps, loss=None, huber_delta=1.0):
+    """The loss of each row of outputs `a` and targets `y`, by default the output's canonical."""
+    loss = loss or CANONICAL[output]
+    e = a - y
+    if loss == "absolute_error":  # L = mean_j |e_j|
+        return np.abs(e).mean(axis=1)
+    if loss == "huber":  # L = mean_j e_j^2 / 2, or h (|e_j| - h / 2) where |e_j| > h
+        h = huber_delta
+        return np.where(np.abs(e) <= h, e**2 / 2, h * (np.abs(e) - h / 2)).mean(axis=1)
+    if loss == "squared_error" and output != "identity":  # L = sum_j e_j^2 / 2
+        return (e**2).sum(axis=1) / 2
     if output == "identity":  # L = mean_j (a_j - y_j)^2 / 2
         return ((a - y) ** 2).mean(axis=1) / 2
     if output == "exp":  # L = sum_j y_j log(y_j / a_j) - y_j + a_j, where 0 log 0 = 0
@@ -57,6 +116,23 @@ def row_losses(output, a, y, eps):
         return -(y * np.log(p)).sum(axis=1)
     # L = -sum_j y_j log p_j + (1 - y_j) log(1 - p_j)
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)
+
+
+def deltas(output, a, y, loss=None, huber_delta=1.0):
+    """dL/dz of each row; of a loss that is a mean over outputs, of their sum."""
+    loss = loss or CANONICAL[output]
+    e = a - y
+    if loss == "absolute_error":
+        return np.sign(e)
+    if loss == "huber":
+        return np.clip(e, -huber_delta, huber_delta)
+    if loss == "squared_error" and output == "softmax":
+        # da_j/dz_i = a_j (1{i = j} - a_i), so dL/dz_i = sum_j e_j da_j/dz_i
+        jacobian = a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
+        return np.einsum("mj,mji->mi", e, jacobian)
+    if loss == "squared_error" and output == "logistic":
+        return e * a * (1 - a)
+    return e
 
 
 class Mlp:

@@ -10,7 +10,7 @@ import pytest
 from naive import assert_close
 from scipy.sparse import csr_array
 
-from fastmlp import MLPClassifier, training
+from fastmlp import MLPClassifier, MLPRegressor, training
 from fastmlp.engine.config import target, tile_shapes
 from fastmlp.inference import predict_outputs
 from fastmlp.lbfgs import LossAndGradient
@@ -101,7 +101,10 @@ class Problem:
 
     def descent(self, batch_size=None, chosen=None, learning_rate=0.1, n_jobs=1, **parameters):
         """(Descent, its state) on the problem's own network."""
-        estimator = MLPClassifier(
+        losses = {"identity": "squared_error", "exp": "poisson"}
+        kind = {"loss": losses[self.output]} if self.output in losses else {}
+        estimator = (MLPRegressor if kind else MLPClassifier)(
+            **kind,
             activation=self.hidden,
             alpha=self.alpha,
             batch_size=batch_size or len(self.X),

@@ -12,9 +12,10 @@ from sklearn.datasets import load_iris
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, inspection
+from fastmlp.engine.activations import CODES
 from fastmlp.inspection import check_gradient
 
-ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
+ACTIVATIONS = list(CODES)
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2] - X.mean(axis=0), Y[::2]
 DERIVATIVES = {
@@ -50,6 +51,37 @@ def test_the_regressors_gradient_is_right(activation, loss):
 def test_a_multilabel_gradient_is_right():
     labels = np.column_stack([Y == 0, Y > 0, X[:, 0] > 0]).astype(int)
     assert check_gradient(MLPClassifier((5,), "tanh", random_state=0), X, labels) < 1e-7
+
+
+MULTILABEL = np.column_stack([Y == 0, Y > 0, X[:, 0] > 0]).astype(int)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
+@pytest.mark.parametrize("y", [Y, np.minimum(Y, 1), MULTILABEL], ids=["3", "2", "multilabel"])
+def test_a_classifiers_gradient_is_right_for_every_loss_and_smoothing(y, loss):
+    weight = np.random.RandomState(0).uniform(0, 2, len(Y))
+    options = {"loss": loss, "alpha": 0.1, "random_state": 0}
+    for smoothing, sample_weight, dropout in itertools.product(
+        [0.0, 0.3], [None, weight], [0.0, (0.5, 0.2)]
+    ):
+        model = MLPClassifier((6, 4), ("tanh", "gelu"), dropout=dropout, **options)
+        model.set_params(label_smoothing=smoothing)
+        assert check_gradient(model, X, y, sample_weight) < 1e-7
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+def test_a_robust_regressors_gradient_is_right_away_from_the_bend(loss):
+    y = np.column_stack([X[:, 0], X[:, 1] ** 2, 5.0 + Y]) + 0.123
+    weight = np.random.RandomState(0).uniform(0, 2, len(Y))
+    for targets, sample_weight in itertools.product((y, y[:, 2]), (None, weight)):
+        model = MLPRegressor(loss, (6, 4), "tanh", alpha=0.1, huber_delta=0.8, random_state=0)
+        assert check_gradient(model, X, targets, sample_weight) < 1e-7
+
+
+def test_what_only_steps_use_does_not_disturb_the_check():
+    model = MLPClassifier((5,), "tanh", solver="adamw", random_state=0)
+    model.set_params(max_grad_norm=1e-3, warmup=3, learning_rate="one_cycle")
+    assert check_gradient(model, X, Y) < 1e-7
 
 
 def test_a_fitted_model_accepts_any_of_its_classes_and_nothing_else():
@@ -133,7 +165,7 @@ KERNEL_ERRORS = {
     "a - 1": (
         "engine/losses.py",
         "a[label] -= a.dtype.type(1)",
-        "for j in range(3):\n            a[j] -= a.dtype.type(1)",
+        "for j in range(3):\n                a[j] -= a.dtype.type(1)",
     ),
     "relu'(z) = 1": (
         "engine/activations.py",

@@ -23,7 +23,13 @@ FLOORS = [
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
     {"fastmlp.progress", "fastmlp.callbacks"},
     {"fastmlp.workspace"},
-    {"fastmlp.network", "fastmlp.threads", "fastmlp.machine"},
+    {
+        "fastmlp.network",
+        "fastmlp.threads",
+        "fastmlp.machine",
+        "fastmlp.schedules",
+        "fastmlp.layerwise",
+    },
     {"fastmlp.engine"},
 ]
 

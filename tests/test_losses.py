@@ -1,12 +1,15 @@
 """Output activations, row losses and deltas."""
 
+import itertools
+
 import naive
 import numpy as np
 import pytest
 from naive import assert_close
 
 from fastmlp.engine.config import target
-from fastmlp.engine.losses import CODES, apply_output, row_loss_and_delta
+from fastmlp.engine.losses import CODES, LOSSES, apply_output, row_loss_and_delta
+from fastmlp.engine.records import plan_dtype
 from fastmlp.network import round_up
 
 DTYPES = [np.float32, np.float64]
@@ -33,13 +36,25 @@ def outputs_of(output, z):
     return values[:, :n_out]
 
 
-def loss_and_delta(output, outputs, y, weight=1.0):
+def make_plan(dtype, output, loss=None, **numbers):
+    """The plan's record, for the output's canonical loss by default."""
+    plan = np.zeros(1, plan_dtype(dtype))[0]
+    plan["output"] = CODES[output]
+    plan["loss_function"] = LOSSES[loss or naive.CANONICAL[output]]
+    for name, number in numbers.items():
+        plan[name] = number
+    return plan
+
+
+def loss_and_delta(output, outputs, y, weight=1.0, **plan):
     """Loss and delta of one row of outputs; y is a class number or a row of targets."""
     n_out = outputs.size
     a = np.zeros(round_up(n_out, target().lanes(outputs.dtype)), outputs.dtype)
     a[:n_out] = outputs
     y = np.atleast_1d(np.asarray(y, dtype=outputs.dtype))
-    loss = row_loss_and_delta(CODES[output], a, y, outputs.dtype.type(weight))
+    loss = row_loss_and_delta(
+        make_plan(outputs.dtype.type, output, **plan), n_out, a, y, outputs.dtype.type(weight)
+    )
     assert (a[n_out:] == 0).all()
     return loss, a[:n_out]
 
@@ -195,3 +210,52 @@ def test_rows_have_the_same_bits_alone_and_together(output, dtype):
         together = outputs_of(output, z)
         for row in range(9):
             np.testing.assert_array_equal(outputs_of(output, z[row : row + 1])[0], together[row])
+
+
+OPTIONS = [
+    *itertools.product(["softmax", "logistic"], ["log_loss", "squared_error"], [0.0, 0.2]),
+    ("identity", "absolute_error", 0.0),
+    ("identity", "huber", 0.0),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output, loss, smoothing", OPTIONS)
+def test_every_loss_equals_the_oracle(output, loss, smoothing, dtype):
+    for n_out, weight in itertools.product((2, 3, 17), (1.0, 0.3)):
+        rng = np.random.default_rng(n_out)
+        a = outputs_of(output, (3 * rng.standard_normal((1, n_out))).astype(dtype))
+        y, row = some_targets(output, n_out, rng)
+        plan = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 0.7}
+        got, delta = loss_and_delta(output, a[0], y, weight, **plan)
+        exact, eps = a.astype(np.float64), np.finfo(dtype).eps
+        row = naive.smoothed(output, row, smoothing)[None] if smoothing else row[None]
+        expected = weight * naive.row_losses(output, exact, row, eps, loss, 0.7)
+        np.testing.assert_allclose(got, expected[0], rtol=20 * eps, atol=eps)
+        expected = weight * naive.deltas(output, exact, row, loss, 0.7)[0]
+        # Delta is a difference: its roundings are those of what it lies between.
+        assert np.abs(delta - expected).max() <= 8 * eps * max(1, np.abs(row).max())
+        assert np.abs(expected).max() > 1000 * eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output, loss, smoothing", OPTIONS)
+def test_a_nan_output_shows_in_every_loss(output, loss, smoothing, dtype):
+    a = np.array([0.25, np.nan, 0.5], dtype)
+    y = 1 if output == "softmax" else np.array([0, 1, 0])
+    plan = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 1.0}
+    got, delta = loss_and_delta(output, a, y, **plan)
+    assert np.isnan(got)
+    assert np.isnan(delta[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_perfect_prediction_costs_nothing_without_logarithms(dtype):
+    for output, loss in [("identity", "absolute_error"), ("identity", "huber")]:
+        a = np.array([0.25, -3.0, 0.5], dtype)
+        assert loss_and_delta(output, a, a, loss=loss, huber_delta=1.0)[0] == 0
+    for output, y in [("softmax", 1), ("logistic", [0, 1, 0])]:
+        a = np.array([0, 1, 0], dtype)
+        got, delta = loss_and_delta(output, a, y, loss="squared_error")
+        assert got == 0
+        assert (delta == 0).all()

@@ -12,10 +12,10 @@ from fastmlp.engine.optimizers import (
     MOMENTUM,
     NESTEROV,
     SGD,
-    step_size,
     update,
 )
 from fastmlp.engine.records import plan_dtype
+from fastmlp.schedules import correct_bias
 
 DTYPES = [np.float32, np.float64]
 RULES = {SGD: naive.Sgd, MOMENTUM: naive.Momentum, NESTEROV: naive.Nesterov, ADAM: naive.Adam}
@@ -39,13 +39,18 @@ class Weights:
         self.first, self.second = np.zeros_like(weights), np.zeros_like(weights)
         self.plan = make_plan(weights.dtype.type, **rates)
 
-    def step(self, sums, penalty, scale):
-        real = self.values.dtype.type
-        self.steps += 1
-        beta_1, beta_2 = self.plan["beta_1"], self.plan["beta_2"]
-        eta = step_size(self.rule, self.learning_rate, beta_1, beta_2, self.steps)
+    def step(self, sums, penalty, scale, decay=1.0):
+        numbers = penalty, scale, self._rate(), decay
         arrays = self.values, self.first, self.second, sums
-        update(self.rule, *arrays, real(penalty), real(scale), real(eta), self.plan)
+        update(self.rule, *arrays, *map(self.values.dtype.type, numbers), self.plan)
+        self.steps += 1
+
+    def _rate(self):
+        rate = np.array([self.learning_rate])
+        if self.rule == ADAM:
+            betas = float(self.plan["beta_1"]), float(self.plan["beta_2"])
+            rate = correct_bias(rate, self.steps, *betas)
+        return rate[0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -139,11 +144,23 @@ def test_adams_first_step_has_the_length_of_the_learning_rate():
     np.testing.assert_allclose(kernel.values, [-0.1, 0.1, -0.1, 0.1], rtol=1e-12)
 
 
-def test_step_size_corrects_adams_bias_and_leaves_the_others():
+def test_correct_bias_is_adams_over_many_steps():
     for step in (1, 2, 10, 1000, 1_000_000):
-        eta = step_size(ADAM, 0.01, 0.9, 0.999, step)
-        expected = 0.01 * np.sqrt(-np.expm1(step * np.log(0.999))) / -np.expm1(step * np.log(0.9))
-        np.testing.assert_allclose(eta, expected, rtol=1e-11)
-        for rule in (SGD, MOMENTUM, NESTEROV):
-            assert step_size(rule, 0.01, 0.9, 0.999, step) == 0.01
-    np.testing.assert_allclose(step_size(ADAM, 0.01, 0.9, 0.999, 10**6), 0.01, rtol=1e-12)
+        rates = correct_bias(np.full(3, 0.01), step - 1, 0.9, 0.999)
+        t = np.arange(step, step + 3)
+        expected = 0.01 * np.sqrt(-np.expm1(t * np.log(0.999))) / -np.expm1(t * np.log(0.9))
+        np.testing.assert_allclose(rates, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adamw_equals_the_oracle_over_many_steps(dtype):
+    rng, decay = np.random.default_rng(0), 0.97
+    start = rng.standard_normal(35).astype(dtype)
+    kernel, oracle = Weights(ADAM, start, learning_rate=0.05), naive.Adam(0.05, **RATES)
+    expected = [start.astype(np.float64)]
+    for _ in range(STEPS):
+        sums = (1 + rng.standard_normal(35)).astype(dtype)
+        kernel.step(sums, penalty=0, scale=0.2, decay=decay)
+        expected[0] *= decay
+        oracle.step(expected, [sums / 5])
+    assert_close(kernel.values, expected[0], units=STEPS)

@@ -72,9 +72,8 @@ class ActivationDisplay:
         z = np.linspace(-half_range, half_range, POINTS)
         values, derivatives = {}, {}
         for name in names:
-            code, f, df = activations.CODES[name], z.copy(), np.ones_like(z)
-            activations.activate(code, f)
-            activations.multiply_by_derivative(code, df, f)
+            f, df = z.copy(), np.empty_like(z)
+            activations.activate_with_slope(activations.CODES[name], f, df)
             values[name], derivatives[name] = f, df
         return cls(z=z, values=values, derivatives=derivatives).plot(ax)
 

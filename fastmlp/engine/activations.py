@@ -1,119 +1,103 @@
-"""Hidden activations f(z) and their derivatives, written in terms of a = f(z).
+"""Hidden activations f(z) and their derivatives.
 
-The exponential is a polynomial of explicit multiply-adds on plain floats: it vectorises, and
-gives an element the same bits wherever it stands.
+Most derivatives are written in terms of a = f(z). Where a does not determine f'(z), as gelu, silu
+and mish take some values twice, it is computed together with a.
 """
 
 import math
-from decimal import Decimal
 
-import numpy as np
-from numba import types
-from numba.extending import overload
+from fastmlp.engine.elementary import (
+    expm1_of_negative,
+    exponential,
+    hyperbolic_tangent,
+    log1p_of_fraction,
+    normal_tail,
+)
+from fastmlp.engine.part import inlined_part, part
 
-from fastmlp.engine.part import part
-from fastmlp.engine.tile import multiply_add, power_of_two
+(
+    IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, MISH,
+) = range(10)  # fmt: skip
+CODES = {
+    "identity": IDENTITY,
+    "logistic": LOGISTIC,
+    "tanh": TANH,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SILU,
+    "softplus": SOFTPLUS,
+    "mish": MISH,
+}
+NEEDS_SLOPE = {GELU, SILU, MISH}  # their f'(z) does not follow from a = f(z)
 
-IDENTITY, LOGISTIC, TANH, RELU = range(4)
-CODES = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
-
-# Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
-# last place, and arguments beyond which exp is exactly 0 or infinite.
-EXP_TERMS = {np.float32: 7, np.float64: 13}
-EXP_LOWEST = {np.float32: -104.0, np.float64: -746.0}
-EXP_HIGHEST = {np.float32: 89.0, np.float64: 710.0}
-TANH_SATURATED = {np.float32: 10.0, np.float64: 20.0}  # |z| from which tanh(z) rounds to +-1
-
-
-def _real(numba_type):
-    return np.float32 if numba_type == types.float32 else np.float64
-
-
-def _expm1_parts(x):
-    """Split exp(x) = 2**k (1 + p) and return (p, k), with p = expm1(x - k ln 2)."""
-    k = round(x / math.log(2))
-    return math.expm1(x - k * math.log(2)), k
-
-
-@overload(_expm1_parts)
-def _expm1_parts_overload(x):
-    real = _real(x)
-    mantissa = np.finfo(real).nmant
-    rounder = real(1.5 * 2.0**mantissa)  # adding and taking it away rounds to an integer
-    per_ln2 = real(1 / math.log(2))
-    # The high part has trailing zeros enough for k * high to be exact (Cody and Waite); the low
-    # part needs more digits of ln 2 than a float has.
-    bits = mantissa - 11
-    high = real(math.floor(math.log(2) * 2**bits) / 2**bits)
-    low = real(Decimal(2).ln() - Decimal(float(high)))
-    coefficients = tuple(real(1 / math.factorial(n)) for n in range(EXP_TERMS[real], 1, -1))
-
-    def parts(x):
-        k = (x * per_ln2 + rounder) - rounder
-        r = multiply_add(k, -low, multiply_add(k, -high, x))
-        q = coefficients[0]
-        for c in coefficients[1:]:
-            q = multiply_add(q, r, c)
-        return multiply_add(r * r, q, r), k
-
-    return parts
+LEAK = 0.01  # slope of leaky_relu below zero, as Maas et al. (2013) have it
+DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
+MISH_HIGHEST = 20.0  # from where mish(z) = z to rounding; exp(4 z) is still a float32
 
 
-def exponential(x):
-    """exp(x) to about one unit in the last place; 0 and infinity beyond the type's range."""
-    return math.exp(x)
-
-
-@overload(exponential)
-def _exponential_overload(x):
-    real = _real(x)
-    lowest, highest = real(EXP_LOWEST[real]), real(EXP_HIGHEST[real])
-    rounder = real(1.5 * 2.0 ** np.finfo(real).nmant)
-    one, half = real(1), real(0.5)
-
-    def implementation(x):
-        x = lowest if x < lowest else x
-        x = highest if x > highest else x
-        p, k = _expm1_parts(x)
-        k_half = (k * half + rounder) - rounder  # two factors: 2**k itself may not be a float
-        return (one + p) * power_of_two(k_half) * power_of_two(k - k_half)
-
-    return implementation
-
-
-def hyperbolic_tangent(x):
-    """tanh(x), precise near zero as well: m / (m + 2) with m = expm1(2x)."""
-    return math.tanh(x)
-
-
-@overload(hyperbolic_tangent)
-def _hyperbolic_tangent_overload(x):
-    real = _real(x)
-    saturated, one, two = real(TANH_SATURATED[real]), real(1), real(2)
-
-    def implementation(x):
-        x = -saturated if x < -saturated else x
-        x = saturated if x > saturated else x
-        p, k = _expm1_parts(two * x)
-        scale = power_of_two(k)
-        m = multiply_add(scale, p, scale - one)
-        return m / (m + two)
-
-    return implementation
-
-
-@part
+@inlined_part
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
     one = type(z)(1)
     return one / (one + exponential(-z))
 
 
+@inlined_part
+def _elu(z):
+    """z where z > 0, else exp(z) - 1."""
+    zero = type(z)(0)
+    return z if z > zero else expm1_of_negative(zero if z > zero else z)
+
+
+@inlined_part
+def _softplus(z):
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))."""
+    zero = type(z)(0)
+    rest = log1p_of_fraction(exponential(z if z < zero else -z))
+    return rest if z < zero else z + rest
+
+
+@inlined_part
+def _gelu(z):
+    """z Phi(z) and its derivative Phi(z) + z phi(z), of the standard normal distribution."""
+    real = type(z)
+    zero, one = real(0), real(1)
+    tail, power = normal_tail(-z if z < zero else z)
+    below = tail if z < zero else one - tail
+    return z * below, below + z * (real(DENSITY_AT_ZERO) * power)
+
+
+@inlined_part
+def _silu(z):
+    """a = z s with s = 1 / (1 + exp(-z)), and its derivative s + a (1 - s)."""
+    s = logistic_function(z)
+    a = z * s
+    return a, s + a * (type(z)(1) - s)
+
+
+@inlined_part
+def _mish(z):
+    """a = z t with t = tanh(softplus(z)), and its derivative t + z dt/dz.
+
+    With w = exp(z): t = n / (n + 2) where n = w (w + 2), and dt/dz = 4 w (w + 1) / (n + 2)^2.
+    """
+    real = type(z)
+    one, two, four, highest = real(1), real(2), real(4), real(MISH_HIGHEST)
+    x = highest if z > highest else z
+    w = exponential(x)
+    n = w * (w + two)
+    d = n + two
+    t = n / d
+    return z * t, t + x * (four * w * (w + one) / (d * d))
+
+
 @part
 def activate(activation, values):
     """Replace each z of a contiguous `values` by a = f(z)."""
+    zero = values.dtype.type(0)
     if activation == RELU:
-        zero = values.dtype.type(0)
         for i in range(values.size):
             values[i] = zero if values[i] < zero else values[i]
     elif activation == TANH:
@@ -122,20 +106,77 @@ def activate(activation, values):
     elif activation == LOGISTIC:
         for i in range(values.size):
             values[i] = logistic_function(values[i])
+    elif activation == LEAKY_RELU:
+        leak = values.dtype.type(LEAK)
+        for i in range(values.size):
+            values[i] = leak * values[i] if values[i] < zero else values[i]
+    elif activation == ELU:
+        for i in range(values.size):
+            values[i] = _elu(values[i])
+    elif activation == SOFTPLUS:
+        for i in range(values.size):
+            values[i] = _softplus(values[i])
+    elif activation == GELU:
+        for i in range(values.size):
+            values[i] = _gelu(values[i])[0]
+    elif activation == SILU:
+        for i in range(values.size):
+            values[i] = _silu(values[i])[0]
+    elif activation == MISH:
+        for i in range(values.size):
+            values[i] = _mish(values[i])[0]
+
+
+@part
+def activate_with_slope(activation, values, slopes):
+    """Replace each z of `values` by a = f(z), and write f'(z) into `slopes`, of the same size."""
+    if activation == GELU:
+        for i in range(values.size):
+            values[i], slopes[i] = _gelu(values[i])
+    elif activation == SILU:
+        for i in range(values.size):
+            values[i], slopes[i] = _silu(values[i])
+    elif activation == MISH:
+        for i in range(values.size):
+            values[i], slopes[i] = _mish(values[i])
+    else:
+        activate(activation, values)
+        one = values.dtype.type(1)
+        for i in range(values.size):
+            slopes[i] = one
+        multiply_by_derivative(activation, slopes, values)
+
+
+@part
+def multiply_by(deltas, slopes):
+    """delta <- delta * f'(z), with the f'(z) that `activate_with_slope` wrote."""
+    for i in range(deltas.size):
+        deltas[i] *= slopes[i]
 
 
 @part
 def multiply_by_derivative(activation, deltas, outputs):
-    """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer."""
+    """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer.
+
+    Not for the activations of `NEEDS_SLOPE`.
+    """
+    zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0
-        zero = deltas.dtype.type(0)
         for i in range(deltas.size):
             deltas[i] = zero if outputs[i] == zero else deltas[i]
     elif activation == TANH:  # f'(z) = 1 - a^2
-        one = deltas.dtype.type(1)
         for i in range(deltas.size):
             deltas[i] = deltas[i] * (one - outputs[i] * outputs[i])
     elif activation == LOGISTIC:  # f'(z) = a (1 - a)
-        one = deltas.dtype.type(1)
         for i in range(deltas.size):
             deltas[i] = deltas[i] * outputs[i] * (one - outputs[i])
+    elif activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else the leak
+        leak = deltas.dtype.type(LEAK)
+        for i in range(deltas.size):
+            deltas[i] = deltas[i] if outputs[i] > zero else leak * deltas[i]
+    elif activation == ELU:  # f'(z) = 1 where z > 0, else exp(z) = a + 1
+        for i in range(deltas.size):
+            deltas[i] = deltas[i] if outputs[i] > zero else deltas[i] * (outputs[i] + one)
+    elif activation == SOFTPLUS:  # f'(z) = 1 / (1 + exp(-z)) = 1 - exp(-a)
+        for i in range(deltas.size):
+            deltas[i] = -deltas[i] * expm1_of_negative(-outputs[i])

@@ -6,23 +6,33 @@ goes from registers straight into its update. A phase is over when all of its wo
 that is through with its share helps out (see `team`).
 """
 
-from fastmlp.engine.activations import activate, multiply_by_derivative
+import math
+
+from fastmlp.engine.activations import (
+    activate,
+    activate_with_slope,
+    multiply_by,
+    multiply_by_derivative,
+)
 from fastmlp.engine.cache import kernel
+from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
     forward_rows,
+    keep_gradient,
     prefetch_unit,
     unit_span,
     update_unit,
     weight_gradient,
 )
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
 from fastmlp.engine.tile import any_sum, tallest_single, window
+
+CLIP_EPSILON = 1e-6  # keeps a gradient of zero from a division by zero
 
 
 @part
@@ -46,8 +56,24 @@ def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
 
 
 @part
-def _forward(plan, layers, rows, samples, buffers, start, first, last):
-    """Take rows `first` to `last` of the block that begins at `start` through all layers."""
+def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step):
+    """a = f(z) of a hidden layer in training, its f'(z) for the way back, and dropout of both."""
+    slopes = window(buffers.slopes, layer.outputs + first * layer.stride, z.size)
+    activate_with_slope(layer.activation, z, slopes)
+    if layer.dropout > 0:
+        for m in range(first, last):
+            key = row_key(plan.seed, step, index, (start + m) % plan.batch_size)
+            at = (m - first) * layer.stride
+            row, slope = window(z, at, layer.stride), window(slopes, at, layer.stride)
+            drop_units(key, layer.dropout, row, slope)
+
+
+@part
+def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
+    """Take rows `first` to `last` of the block that begins at `start` through all layers.
+
+    `step` numbers the updates in training; None stands for prediction, whose code is shorter then.
+    """
     for index in range(layers.size):
         layer = layers[index]
         if index == 0:
@@ -59,15 +85,17 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last):
             layer.outputs + first * layer.stride,
             (last - first) * layer.stride,
         )
-        if index < layers.size - 1:  # a = f(z)
-            activate(plan.activation, z)
-        else:
+        if index == layers.size - 1:
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
+        elif step is not None and layer.keeps_slope:
+            _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step)
+        else:  # a = f(z)
+            activate(layer.activation, z)
 
 
 @part
 def _output_delta(plan, layer, samples, buffers, start, first, last):
-    """delta (rows, n_out) = (a - y) * weight, and the loss of each row, for the last layer."""
+    """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
     for m in range(first, last):
         sample = _sample(samples, start + m)
@@ -78,7 +106,7 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
             delta[j] = outputs[j]
         weight = samples.weights[sample] if samples.weights.size else one
         y = window(samples.targets, sample * plan.target_columns, plan.target_columns)
-        buffers.row_losses[m] = row_loss_and_delta(plan.output, delta, y, weight)
+        buffers.row_losses[m] = row_loss_and_delta(plan, layer.n_out, delta, y, weight)
 
 
 @part
@@ -91,11 +119,12 @@ def _backward(plan, layers, rows, buffers, first, last):
         )
         at, count = below.outputs + first * below.stride, (last - first) * below.stride
         # delta_below = (delta W^T) * f'(z_below)
-        multiply_by_derivative(
-            plan.activation,
-            window(buffers.deltas, at, count),
-            window(buffers.activations, at, count),
-        )
+        deltas = window(buffers.deltas, at, count)
+        if below.keeps_slope:
+            multiply_by(deltas, window(buffers.slopes, at, count))
+        else:
+            outputs = window(buffers.activations, at, count)
+            multiply_by_derivative(below.activation, deltas, outputs)
 
 
 @part
@@ -135,9 +164,12 @@ def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit
 
 @part
 def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scratch):
-    """Gradient sums of one unit into the thread's scratch and, after the batch's last block, its
-    step."""
-    real = buffers.parameters.dtype.type
+    """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
+
+    The sums come to the thread's `scratch`. Where the gradient's norm is limited, the step waits
+    for `_clip_and_update`.
+    """
+    scale = buffers.parameters.dtype.type(block.scale)
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if block.is_last:
@@ -147,8 +179,10 @@ def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scratch
         sums = window(buffers.scratch, scratch, count)
     else:
         sums = window(buffers.gradient, at, count)
-    if block.is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, real(block.scale), real(block.eta))
+    if block.is_last and plan.max_grad_norm > 0:
+        keep_gradient(plan, layer, unit, index, buffers, sums, scale)
+    elif block.is_last:
+        update_unit(plan, layer, unit, index, buffers, sums, plan.alpha, scale, block)
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
@@ -158,7 +192,7 @@ def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scratch
 
 
 @part
-def _block(plan, samples, start, step):
+def _block(plan, samples, buffers, start, step):
     """The row block that begins at sample `start`, after `step` updates."""
     batch = start // plan.batch_size * plan.batch_size
     batch_stop = min(batch + plan.batch_size, plan.samples)
@@ -166,15 +200,16 @@ def _block(plan, samples, start, step):
     is_last = stop == batch_stop
     weight_sum = _weight_sum(samples, batch, batch_stop)
     scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
-    eta = step_size(plan.optimizer, plan.learning_rate, plan.beta_1, plan.beta_2, step + is_last)
+    number = batch // plan.batch_size
+    eta, decay = buffers.rates[number], buffers.decays[number]
     rows, batch_rows = stop - start, batch_stop - batch
-    return Block(start, stop, rows, start == batch, is_last, batch_rows, scale, eta)
+    return Block(start, stop, rows, start == batch, is_last, batch_rows, step, scale, eta, decay)
 
 
 @part
 def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
     """First phase, for rows `first` to `last` of the block."""
-    _forward(plan, layers, rows, samples, buffers, block.start, first, last)
+    _forward(plan, layers, rows, samples, buffers, block.start, first, last, block.step)
     _output_delta(plan, layers[layers.size - 1], samples, buffers, block.start, first, last)
     _backward(plan, layers, rows, buffers, first, last)
     if first == 0 and block.is_first:  # of the weights that the losses are those of
@@ -194,6 +229,27 @@ def _gradients_and_updates(plan, layers, units, rows, samples, buffers, block, t
     for u in range(first, end):
         layer = layers[units[u].layer]
         _gradient_and_update(plan, layer, units[u], u, rows, buffers, block, scratch)
+
+
+@part
+def _clip_and_update(plan, layers, units, buffers, block, first, end):
+    """Third phase, where max_grad_norm limits |g|: step by g * min(1, max_grad_norm / |g|).
+
+    |g| is summed over all units in their order, whoever does it.
+    """
+    real = buffers.parameters.dtype.type
+    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
+    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
+    factor = 1.0 if factor > 1 else factor
+    for u in range(first, end):
+        unit = units[u]
+        layer = layers[unit.layer]
+        at, count = unit_span(layer, unit)
+        gradient = window(buffers.gradient, at, count)
+        update_unit(plan, layer, unit, u, buffers, gradient, real(0), real(factor), block)
+        if plan.is_sparse:  # sums of the next batch begin at zero
+            for i in range(count):
+                gradient[i] = 0
 
 
 @part
@@ -249,7 +305,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     for _ in range(plan.blocks):
         if start >= plan.samples:
             break
-        block = _block(plan, samples, start, step)
+        block = _block(plan, samples, buffers, start, step)
         while True:
             first, end = claim(sync, thread, plan.threads, phase, even, block.rows, least)
             if first == end:
@@ -270,7 +326,19 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         goal += units.size
         if not await_done(sync, goal):
             return True
-        phase, start, step = phase + 2, block.stop, step + block.is_last
+        phase += 2
+        if block.is_last and plan.max_grad_norm > 0:
+            while True:
+                first, end = claim(sync, thread, plan.threads, phase, shares, units.size, 1)
+                if first == end:
+                    break
+                _clip_and_update(plan, layers, units, buffers, block, first, end)
+                complete(sync, end - first)
+            goal += units.size
+            if not await_done(sync, goal):
+                return True
+            phase += 1
+        start, step = block.stop, step + block.is_last
     leave(sync, thread, phase)
     if thread == 0:
         plan.first, plan.step = start, step
@@ -296,7 +364,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
             break
         for sample in range(item * own_rows, min(end * own_rows, plan.samples), own_rows):
             last = first + min(own_rows, plan.samples - sample)
-            _forward(plan, layers, rows, samples, buffers, sample - first, first, last)
+            _forward(plan, layers, rows, samples, buffers, sample - first, first, last, None)
             if not plan.is_sparse:
                 like = buffers.parameters.dtype.type(0)
                 _look_for_bad_rows(plan, layers[0], rows, like, first, last)

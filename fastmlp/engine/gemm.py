@@ -5,7 +5,7 @@ before it and computes the same bits again.
 """
 
 from fastmlp.engine.config import CACHE_LINE
-from fastmlp.engine.optimizers import ADAM, SGD, update
+from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import part
 from fastmlp.engine.tile import (
     address_of,
@@ -201,7 +201,20 @@ def _transpose_unit(layer, unit, parameters, transposed):
 
 
 @part
-def update_unit(plan, layer, unit, index, buffers, sums, scale, eta):
+def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
+    """Write the unit's gradient of the mean loss, and its squared norm, for a later update."""
+    at, count = unit_span(layer, unit)
+    real = buffers.parameters.dtype.type
+    gradient, weights = window(buffers.gradient, at, count), window(buffers.parameters, at, count)
+    penalty = real(0) if unit.is_bias else plan.alpha
+    mean_gradient(gradient, weights, sums, penalty, scale)
+    vectors = count // lanes_of(real(0))
+    squares = sum_of_squares(real(0), address_of(gradient, 0), vectors)
+    buffers.gradient_norms[index] = squares
+
+
+@part
+def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
     """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
     parameters = buffers.parameters
     real = parameters.dtype.type
@@ -213,9 +226,10 @@ def update_unit(plan, layer, unit, index, buffers, sums, scale, eta):
         window(buffers.first_moment, at, count),
         window(buffers.second_moment, at, count),
         sums,
-        real(0) if unit.is_bias else plan.alpha,
+        real(0) if unit.is_bias else penalty,
         scale,
-        eta,
+        real(block.eta),
+        real(1) if unit.is_bias else real(block.decay),
         plan,
     )
     if not unit.is_bias:

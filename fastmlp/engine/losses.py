@@ -1,18 +1,27 @@
 """The output layer: activation, loss value and delta.
 
-For each canonical pair of output activation and loss, delta = dloss/dz = a - y.
+For each canonical pair of output activation and loss, delta = dloss/dz = a - y: softmax and
+logistic with the log loss, identity with the squared error, exp with the Poisson deviance.
 """
 
 import math
 
-import numpy as np
-
-from fastmlp.engine.activations import exponential, logistic_function
+from fastmlp.engine.activations import logistic_function
+from fastmlp.engine.elementary import exponential, machine_epsilon
 from fastmlp.engine.part import part
 from fastmlp.engine.tile import address_of, lanes_of, row_sum, subtract_maximum, window
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
+
+LOG_LOSS, SQUARED_ERROR, POISSON, ABSOLUTE_ERROR, HUBER = range(5)
+LOSSES = {
+    "log_loss": LOG_LOSS,
+    "squared_error": SQUARED_ERROR,
+    "poisson": POISSON,
+    "absolute_error": ABSOLUTE_ERROR,
+    "huber": HUBER,
+}
 
 
 @part
@@ -60,63 +69,139 @@ def apply_output(output, values, rows, n_out, stride):
 
 
 @part
-def _cross_entropy(a, label):
-    """-log a[label]"""
-    low, high = _probability_bounds(a)
-    return -math.log(min(max(a[label], low), high))
+def _probability_bounds(a):
+    """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
+    one = a.dtype.type(1)
+    epsilon = machine_epsilon(one)
+    return epsilon, one - epsilon
 
 
 @part
-def _binary_cross_entropy(a, y):
-    """-y log a - (1 - y) log(1 - a), summed over the outputs."""
+def _target(plan, n_out, y, j):
+    """What output j should be: y or, of a class's number, whether it is j.
+
+    Label smoothing s moves y towards equal shares: (1 - s) y + s / n_out for softmax's outputs,
+    (1 - s) y + s / 2 for the logistic function's.
+    """
+    smoothing = plan.label_smoothing
+    if plan.output == SOFTMAX:
+        return y.dtype.type((1 - smoothing) * (j == int(y[0])) + smoothing / n_out)
+    if plan.output == LOGISTIC:
+        return y.dtype.type((1 - smoothing) * y[j] + 0.5 * smoothing)
+    return y[j]
+
+
+@part
+def _cross_entropy(plan, n_out, a, y):
+    """-sum_j y_j log a_j, of which without label smoothing one term remains; delta = a - y."""
     low, high = _probability_bounds(a)
+    label = int(y[0])
     loss = 0.0
-    for j in range(y.size):
-        p = min(max(a[j], low), high)
-        if y[j] > 0:
-            loss -= y[j] * math.log(p)
-        if y[j] < 1:
-            loss -= (1 - y[j]) * math.log(1 - p)
+    if plan.label_smoothing == 0:
+        loss = -math.log(min(max(a[label], low), high))
+        a[label] -= a.dtype.type(1)
+    else:
+        for j in range(n_out):
+            target = _target(plan, n_out, y, j)
+            loss -= target * math.log(min(max(a[j], low), high))
+            a[j] -= target
     return loss
 
 
 @part
-def _half_squared_error(a, y):
-    """(a - y)^2 / 2, averaged over the outputs."""
+def _binary_cross_entropy(plan, n_out, a, y):
+    """-y log a - (1 - y) log(1 - a), summed over the outputs; delta = a - y."""
+    low, high = _probability_bounds(a)
     loss = 0.0
-    for j in range(y.size):
-        error = float(a[j]) - y[j]
+    for j in range(n_out):
+        p, target = min(max(a[j], low), high), _target(plan, n_out, y, j)
+        if target > 0:
+            loss -= target * math.log(p)
+        if target < 1:
+            loss -= (1 - target) * math.log(1 - p)
+        a[j] -= target
+    return loss
+
+
+@part
+def _squared_error(plan, n_out, a, y):
+    """(a - y)^2 / 2, averaged over the outputs, but summed over a classifier's.
+
+    delta = a - y; of a classifier it passes the Jacobian of softmax, a (e - sum_j e_j a_j) with
+    e = a - y, or the slope of the logistic function, e a (1 - a).
+    """
+    one, shared = a.dtype.type(1), a.dtype.type(0)
+    loss = 0.0
+    for j in range(n_out):
+        error = float(a[j]) - _target(plan, n_out, y, j)
         loss += error * error
-    return 0.5 * loss / y.size
+    if plan.output == SOFTMAX:
+        for j in range(n_out):
+            shared += (a[j] - _target(plan, n_out, y, j)) * a[j]
+    for j in range(n_out):
+        error = a[j] - _target(plan, n_out, y, j)
+        if plan.output == SOFTMAX:
+            error = a[j] * (error - shared)
+        elif plan.output == LOGISTIC:
+            error *= a[j] * (one - a[j])
+        a[j] = error
+    return 0.5 * loss / n_out if plan.output == IDENTITY else 0.5 * loss
 
 
 @part
 def _half_poisson_deviance(a, y):
-    """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0."""
+    """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0; delta = a - y."""
     loss = 0.0
     for j in range(y.size):
         loss += a[j] - y[j]
         if y[j] != 0:
             loss += y[j] * math.log(y[j] / a[j])
+        a[j] -= y[j]
     return loss
 
 
 @part
-def _probability_bounds(a):
-    """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
-    eps = np.finfo(a.dtype).eps
-    return a.dtype.type(eps), a.dtype.type(1 - eps)
+def _absolute_error(a, y):
+    """|a - y|, averaged over the outputs; delta = sign(a - y)."""
+    one = a.dtype.type(1)
+    loss = 0.0
+    for j in range(y.size):
+        error = a[j] - y[j]
+        loss += abs(error)
+        a[j] = one if error > 0 else (-one if error < 0 else error)  # 0 and NaN stay
+    return loss / y.size
 
 
 @part
-def row_loss_and_delta(output, a, y, weight):
-    """Loss of one row; its outputs `a` become delta = (a - y) * weight.
+def _huber_loss(plan, a, y):
+    """e^2 / 2 up to |e| = h = huber_delta, then h (|e| - h / 2), averaged over the outputs.
+
+    delta = e, kept within -h and h.
+    """
+    bound = a.dtype.type(plan.huber_delta)
+    loss = 0.0
+    for j in range(y.size):
+        error = a[j] - y[j]
+        if abs(error) > bound:
+            loss += bound * (abs(float(error)) - 0.5 * bound)
+            error = bound if error > 0 else -bound
+        else:
+            loss += 0.5 * float(error) * error
+        a[j] = error
+    return loss / y.size
+
+
+@part
+def row_loss_and_delta(plan, n_out, a, y, weight):
+    """Loss of one row; its outputs `a` become delta = dloss/dz * weight.
 
     Parameters
     ----------
-    output : int
-        One of `CODES`; it brings its canonical loss: cross-entropy, binary cross-entropy, half
-        the squared error, half the Poisson deviance.
+    plan : record
+        For output, loss_function, label_smoothing and huber_delta. The log loss is that of
+        softmax or of the logistic function, the Poisson deviance belongs to exp, the other losses
+        to the identity; the squared error to all but exp.
+    n_out : int
     a : array of stride elements
         Outputs of `apply_output`.
     y : array
@@ -129,19 +214,19 @@ def row_loss_and_delta(output, a, y, weight):
     float
         The loss times the weight; finite for any logits of a classifier.
     """
-    if output == SOFTMAX:
-        label = int(y[0])
-        loss = _cross_entropy(a, label)
-        a[label] -= a.dtype.type(1)
-    else:
-        if output == LOGISTIC:
-            loss = _binary_cross_entropy(a, y)
-        elif output == IDENTITY:
-            loss = _half_squared_error(a, y)
+    if plan.loss_function == LOG_LOSS:
+        if plan.output == SOFTMAX:
+            loss = _cross_entropy(plan, n_out, a, y)
         else:
-            loss = _half_poisson_deviance(a, y)
-        for j in range(y.size):
-            a[j] -= y[j]
+            loss = _binary_cross_entropy(plan, n_out, a, y)
+    elif plan.loss_function == SQUARED_ERROR:
+        loss = _squared_error(plan, n_out, a, y)
+    elif plan.loss_function == POISSON:
+        loss = _half_poisson_deviance(a, y)
+    elif plan.loss_function == ABSOLUTE_ERROR:
+        loss = _absolute_error(a, y)
+    else:
+        loss = _huber_loss(plan, a, y)
     for j in range(a.size):
         a[j] *= weight
     return loss * weight

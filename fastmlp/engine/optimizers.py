@@ -15,15 +15,14 @@ MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @part
-def step_size(optimizer, learning_rate, beta_1, beta_2, step):
-    """Learning rate of step number `step` (from 1), with Adam's bias correction folded in."""
-    if optimizer == ADAM:  # eta sqrt(1 - beta_2^t) / (1 - beta_1^t)
-        return learning_rate * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
-    return learning_rate
+def mean_gradient(gradient, weights, sums, penalty, scale):
+    """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
+    for i in range(weights.size):
+        gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
 
 
 @part
-def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
+def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 
     Parameters
@@ -36,7 +35,9 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
     scale : float
         One over the batch's weight sum: g = (sums + penalty * weights) * scale.
     eta : float
-        From `step_size`.
+        Learning rate; for Adam, with its bias correction folded in.
+    decay : float
+        Factor by which Adam's weights shrink before their step: 1, or less for AdamW.
     plan : record
         For momentum, beta_1, beta_2 and epsilon.
     """
@@ -50,14 +51,13 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, plan):
             v = multiply_add(b2, second[i], c2 * (g * g))
             first[i] = m
             second[i] = v
-            weights[i] -= eta * m / (math.sqrt(v) + eps)
+            weights[i] = multiply_add(decay, weights[i], -(eta * m / (math.sqrt(v) + eps)))
     elif optimizer == SGD:
         for i in range(weights.size):
             g = multiply_add(penalty, weights[i], sums[i]) * scale
             weights[i] = multiply_add(-eta, g, weights[i])
     elif optimizer == GRADIENT:
-        for i in range(weights.size):
-            first[i] = multiply_add(penalty, weights[i], sums[i]) * scale
+        mean_gradient(first, weights, sums, penalty, scale)
     else:
         mu = real(plan.momentum)
         ahead = optimizer == NESTEROV

@@ -17,6 +17,9 @@ LAYER = np.dtype(
         ("outputs", np.int64),  # in activations and in deltas: (block_rows, stride)
         ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
+        ("activation", np.int64),  # code of a hidden layer's f
+        ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
+        ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],
     align=True,
 )
@@ -41,23 +44,26 @@ def plan_dtype(real: type) -> np.dtype:
         "inputs",  # address of X, unless sparse
         "input_stride",  # bytes
         "target_columns",
-        "activation",
-        "output",
+        "output",  # code of the last layer's activation
+        "loss_function",
         "optimizer",
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
         "is_suspect",  # a prediction has met a row of X whose sum is not finite
+        "seed",  # of dropout
     )
     doubles = (
-        "learning_rate",
         "loss",  # summed over the epoch's rows so far
         "squared_norm",  # of the weights at the beginning of the batch
         "momentum",
         "beta_1",
         "beta_2",
         "epsilon",
+        "max_grad_norm",  # 0 for no limit
+        "label_smoothing",
+        "huber_delta",
     )
     reals = ("alpha",)
     fields = [(name, np.int64) for name in integers]
@@ -71,7 +77,7 @@ def plan_dtype(real: type) -> np.dtype:
 # values, columns (int32) and row_starts (int64) are those of a sparse X, and empty for a dense one.
 Samples = namedtuple("Samples", "targets weights order values columns row_starts")
 
-# Flat arrays of the working type; row_losses and norms are float64.
+# Flat arrays of the working type; those from row_losses on are float64.
 Buffers = namedtuple(
     "Buffers",
     [
@@ -79,16 +85,21 @@ Buffers = namedtuple(
         "transposed",
         "first_moment",
         "second_moment",
-        "gradient",  # like parameters; only for batches of several row blocks and sparse X
+        "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping
         "activations",
+        "slopes",  # like activations: f'(z) of the layers that keep it; else empty
         "deltas",
         "scratch",
         "zeros",
         "row_losses",  # of the block's rows
         "norms",  # squared norm of the weights of each unit
+        "gradient_norms",  # and of its gradient, where that is limited
+        "rates",  # learning rate of each batch of the epoch, Adam's bias correction folded in
+        "decays",  # factor by which weight decay shrinks the weights in each batch of the epoch
     ],
 )
 
 # A row block of a batch, as all threads work it out for themselves: samples `start` to `stop` of
-# the epoch, of a batch of batch_rows; scale is one over the batch's weight sum, eta its step size.
-Block = namedtuple("Block", "start stop rows is_first is_last batch_rows scale eta")
+# the epoch, of a batch of batch_rows, after `step` updates; scale is one over the batch's weight
+# sum, eta its learning rate, decay the factor by which weights shrink.
+Block = namedtuple("Block", "start stop rows is_first is_last batch_rows step scale eta decay")

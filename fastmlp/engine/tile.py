@@ -329,17 +329,39 @@ def transpose_block(typingctx, like, source, source_stride, destination, destina
     return types.void(like, *([types.intp] * 4)), codegen
 
 
+def _scalar_multiply_add(context, builder, kind, a, b, c):
+    name = f"llvm.{_fma_name()}.f{32 if kind == types.float32 else 64}"
+    scalar = context.get_value_type(kind)
+    function = ir.FunctionType(scalar, [scalar] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [a, b, c])
+
+
 @intrinsic
 def multiply_add(typingctx, a, b, c):
     """a * b + c for scalars, rounded once where the target has FMA; vectorises as it stands."""
 
     def codegen(context, builder, signature, arguments):
-        name = f"llvm.{_fma_name()}.f{32 if a == types.float32 else 64}"
-        scalar = context.get_value_type(a)
-        kind = ir.FunctionType(scalar, [scalar] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+        return _scalar_multiply_add(context, builder, a, *arguments)
 
     return a(a, a, a), codegen
+
+
+@intrinsic
+def polynomial(typingctx, x, coefficients):
+    """A polynomial in x by Horner's rule, highest power first; one chain of multiply-adds.
+
+    A loop over the coefficients would not be unrolled where they are many, nor vectorise then.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        point, table = arguments
+        value = builder.extract_value(table, 0)
+        for place in range(1, coefficients.count):
+            c = builder.extract_value(table, place)
+            value = _scalar_multiply_add(context, builder, x, value, point, c)
+        return value
+
+    return x(x, coefficients), codegen
 
 
 @intrinsic

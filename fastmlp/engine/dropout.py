@@ -1,0 +1,61 @@
+"""Dropout: a hash of where a unit stands in the fit decides whether it takes part.
+
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+A random number is a function of (seed, step, layer, row of the batch, unit) and of nothing else,
+so it is the same for any number of threads, as Salmon et al. do ("Parallel random numbers: as easy
+as 1, 2, 3", SC 2011).
+"""
+
+import numpy as np
+
+from fastmlp.engine.part import inlined_part, part
+
+RANGE = 2.0**32  # of the random number of a unit
+
+
+@part
+def _mix_64(x):
+    """A bijection of 64 bits in which every bit depends on all: the last step of splitmix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@part
+def row_key(seed, step, layer, row):
+    """The 64 bits from which the random numbers of a layer's row are made."""
+    key = _mix_64(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
+    key = _mix_64(key ^ np.uint64(step))
+    return _mix_64(key ^ (np.uint64(layer) << np.uint64(32)) ^ np.uint64(row))
+
+
+@inlined_part
+def _random_number(unit, low, high):
+    """32 random bits for a unit, from the halves of its row's key."""
+    x = np.uint32(low + np.uint32(unit) * np.uint32(0x9E3779B9))
+    x = np.uint32((x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ high
+    x = np.uint32((x ^ np.uint32(x >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+
+
+@part
+def drop_units(key, rate, outputs, slopes):
+    """Silence each unit of a row with probability `rate`; the others grow by 1 / (1 - rate).
+
+    Parameters
+    ----------
+    key : uint64
+        From `row_key`.
+    rate : float
+        At least 0, less than 1.
+    outputs, slopes : arrays of one length
+        a = f(z) and f'(z) of the row; both are multiplied.
+    """
+    real = outputs.dtype.type
+    low, high = np.uint32(key), np.uint32(key >> np.uint64(32))
+    threshold = np.uint32(rate * RANGE)
+    silent, grown = real(0), real(1.0 / (1.0 - rate))
+    for j in range(outputs.size):
+        factor = silent if _random_number(j, low, high) < threshold else grown
+        outputs[j] *= factor
+        slopes[j] *= factor

@@ -1,0 +1,81 @@
+"""Learning-rate schedules that are known beforehand, as factors of the learning rate by step."""
+
+import numpy as np
+
+# one_cycle's constants, the defaults of PyTorch's OneCycleLR.
+RISING_SHARE = 0.3  # of all steps
+FIRST_DIVISOR = 25.0  # of the highest rate: the first
+LAST_DIVISOR = 1e4  # of the first rate: the last
+
+
+def constant(steps: np.ndarray, total: int) -> np.ndarray:
+    """1 at every step."""
+    return np.ones(len(steps))
+
+
+def cosine(steps: np.ndarray, total: int) -> np.ndarray:
+    """(1 + cos(pi t / T)) / 2 at step t of T, from 1 to 0 (Loshchilov and Hutter, 2017)."""
+    return _along_cosine(1.0, 0.0, np.minimum(steps, total) / total)
+
+
+def one_cycle(steps: np.ndarray, total: int) -> np.ndarray:
+    """Up to 1 in the first part of the steps, and far down (Smith and Topin, 2018).
+
+    Along half a cosine each: from 1 / 25 to 1 until step 0.3 T - 1, then to 1 / 250000 at step
+    T - 1, as PyTorch's OneCycleLR goes by default.
+    """
+    peak, last = RISING_SHARE * total - 1.0, total - 1.0
+    steps = np.minimum(steps, last)
+    first, lowest = 1 / FIRST_DIVISOR, 1 / FIRST_DIVISOR / LAST_DIVISOR
+    rising = _along_cosine(first, 1.0, steps / peak)
+    falling = _along_cosine(1.0, lowest, (steps - peak) / (last - peak))
+    return np.where(steps <= peak, rising, falling)
+
+
+def _along_cosine(start: float, end: float, share: np.ndarray) -> np.ndarray:
+    return end + (start - end) / 2 * (1 + np.cos(np.pi * share))
+
+
+SCHEDULES = {"cosine": cosine, "one_cycle": one_cycle}
+
+
+def factors(name: str, first: int, count: int, epochs: int, warmup: float) -> np.ndarray:
+    """Factors of the learning rate for the steps of one epoch.
+
+    Parameters
+    ----------
+    name : str
+        A value of the estimators' parameter `learning_rate`; those that look at how the fit goes
+        are constant here.
+    first : int
+        Steps done before this epoch.
+    count : int
+        Steps of an epoch.
+    epochs : int
+        After which the schedule is at its end, and stays there.
+    warmup : float
+        Epochs of linear warm-up: step t of the first T is taken at a rate (t + 1) / T as large.
+
+    Returns
+    -------
+    ndarray of shape (count,)
+
+    Examples
+    --------
+    >>> from fastmlp.schedules import factors
+    >>> factors("cosine", first=0, count=2, epochs=2, warmup=0).round(3)
+    array([1.   , 0.854])
+    >>> factors("constant", first=0, count=4, epochs=2, warmup=1)
+    array([0.25, 0.5 , 0.75, 1.  ])
+    """
+    steps = np.arange(first, first + count)
+    rates = SCHEDULES.get(name, constant)(steps, epochs * count)
+    if warmup > 0:
+        rates = rates * np.minimum(1.0, (steps + 1) / (warmup * count))
+    return rates
+
+
+def correct_bias(rates: np.ndarray, first: int, beta_1: float, beta_2: float) -> np.ndarray:
+    """Adam's learning rates of steps t from `first` + 1: eta sqrt(1 - b2^t) / (1 - b1^t)."""
+    t = np.arange(first + 1, first + 1 + len(rates), dtype=np.float64)
+    return rates * np.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
