@@ -102,6 +102,8 @@ class Epoch:
     output : str
     learning_rate : float
     replicas_per_worker : int
+    dropout_seed : int
+        The replicas drop the same units: those of the row's place in its batch.
     """
 
     layer_sizes: tuple[int, ...]
@@ -110,6 +112,7 @@ class Epoch:
     output: str
     learning_rate: float
     replicas_per_worker: int
+    dropout_seed: int
 
 
 def train_shard(
@@ -144,6 +147,7 @@ def train_shard(
     data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
     with Descent(network, settings, epoch.output, *data, state, chosen=order) as descent:
+        descent.draw_seed(np.random.RandomState(epoch.dropout_seed))
         loss = descent.epoch()
     result = Snapshot.of(network, state, loss * shares[1])
     result.vectors *= dtype.type(shares[0])
@@ -189,12 +193,18 @@ class ClusterDescent:
         self.client, self.network, self.settings, self.state = client, network, settings, state
         self.output, self.shards, self.shares, self.n_samples = output, shards, shares, n_samples
         self._seeds = [None] * len(shards)
+        self._dropout_seed = 0
 
     def __enter__(self) -> "ClusterDescent":
         return self
 
     def __exit__(self, *exception) -> None:
         """Nothing is held open between rounds."""
+
+    def draw_seed(self, random_state: np.random.RandomState) -> None:
+        """Seed dropout; where there is none, nothing is drawn."""
+        if np.any(self.settings.dropout):
+            self._dropout_seed = int(random_state.randint(LARGEST_SEED))
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
         """Draw a seed for each replica's order of rows in the next round."""
@@ -224,6 +234,7 @@ class ClusterDescent:
             self.output,
             self.state.learning_rate,
             -(-len(self.shards) // n_workers),
+            self._dropout_seed,
         )
         beginning = Snapshot.of(self.network, self.state, 0.0)
         [snapshot] = self.client.scatter([beginning], broadcast=True, hash=False)

@@ -117,6 +117,7 @@ def test_the_loss_of_a_regressor_has_its_units(parameters, label):
 @pytest.mark.parametrize("estimator, label", [(MLPClassifier, "accuracy"), (MLPRegressor, "R²")])
 def test_validation_scores_have_an_axis_of_their_own(estimator, label):
     model = fitted(estimator, early_stopping=True, max_iter=20)
+    model.validation_loss_curve_ = None  # as scikit-learn's own estimators are
     display = LossCurveDisplay.from_estimator(model)
     assert display.score_ax_.get_ylabel() == f"Validation {label}"
     np.testing.assert_array_equal(display.validation_line_.get_ydata(), model.validation_scores_)
@@ -143,6 +144,8 @@ def test_a_validation_loss_stands_beside_the_training_loss_and_decides():
 
 def test_estimators_on_one_axes_differ_without_their_colours():
     models = [fitted(early_stopping=True, random_state=seed) for seed in range(3)]
+    for model in models:
+        model.validation_loss_curve_ = None  # as scikit-learn's own estimators are
     ax = None
     for number, model in enumerate([*models, fitted()]):
         display = LossCurveDisplay.from_estimator(model, ax=ax, name=f"number {number}")

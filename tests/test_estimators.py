@@ -54,11 +54,8 @@ def test_signatures_begin_with_scikit_learns():
 @pytest.mark.parametrize(
     "parameter, value",
     [
-        ("activation", "softplus"),
-        ("solver", "newton"),
         ("alpha", -1.0),
         ("batch_size", 0),
-        ("learning_rate", "fast"),
         ("learning_rate_init", 0.0),
         ("max_iter", 0),
         ("shuffle", "yes"),

@@ -32,7 +32,7 @@ def test_the_kernels_gradient_is_right(activation, n_classes):
     y = np.minimum(Y, n_classes - 1)
     weight = np.random.RandomState(0).uniform(0, 2, len(y))
     for hidden, alpha, sample_weight in itertools.product(
-        [(), (5,), (6, 6, 4)], [0.0, 1e-4, 10.0], [None, weight]
+        [(), (6, 6, 4)], [0.0, 10.0], [None, weight]
     ):
         model = MLPClassifier(hidden, activation, alpha=alpha, random_state=0)
         assert check_gradient(model, X, y, sample_weight) < 1e-7

@@ -61,7 +61,7 @@ class LossCurveDisplay:
     >>> model = MLPClassifier(early_stopping=True, tol=0.01, random_state=0).fit(X, y)
     >>> display = LossCurveDisplay.from_estimator(model, name="digits")
     >>> display.ax_.get_xlabel(), display.ax_.get_ylabel()
-    ('Epoch', 'Loss per sample')
+    ('Epoch', 'Loss per sample (log loss, nats)')
     """
 
     def __init__(
