@@ -86,20 +86,28 @@ class _DaskMLP(BaseMLP):
             If X, y or sample_weight is no Dask collection.
         ValueError
             If partitions don't fit each other; for what `fit` on one machine refuses; and for
-            solver 'lbfgs' and early_stopping, which local SGD has no notion of.
+            solver 'lbfgs', early_stopping and class_weight, which need all rows in one place.
         RuntimeError
             If data were lost with a worker that Dask cannot compute again. What it can is
             computed again, the round repeated, and the model the same.
         """
-        if self.solver == "lbfgs" or self.early_stopping:
-            what = "solver='lbfgs'" if self.solver == "lbfgs" else "early_stopping=True"
-            raise ValueError(f"{type(self).__name__} does not support {what}")
+        self._refuse_what_needs_all_rows()
         if n_replicas is not None:
             check_scalar(n_replicas, "n_replicas", int, min_val=1)
         twin = self._twin()
         twin._gather(matching_partitions(X, y, sample_weight), n_replicas)
         X, y = representative([each for _, each in twin._rows], is_classifier(self))
         return self._become(twin._fit(X, y, None, incremental=False))
+
+    def _refuse_what_needs_all_rows(self) -> None:
+        refused = {
+            "solver='lbfgs'": self.solver == "lbfgs",
+            "early_stopping=True": self.early_stopping,
+            "class_weight": getattr(self, "class_weight", None) is not None,
+        }
+        for what, is_asked in refused.items():
+            if is_asked:
+                raise ValueError(f"{type(self).__name__} does not support {what}")
 
     def _gather(self, blocks: list[tuple], n_replicas: int | None) -> None:
         """Let the workers gather and validate the replicas' rows, and keep their summaries."""
@@ -115,8 +123,8 @@ class _DaskMLP(BaseMLP):
         if not self._rows:
             raise ValueError("X has no rows")
 
-    def _descend(self, network, progress, X, y, sample_weight, random_state, incremental):
-        """Train by local SGD on the rows gathered; X and y only stand for them."""
+    def _descend(self, network, progress, samples, held_out, random_state, incremental, tasks):
+        """Train by local SGD on the rows gathered; `samples` only stand for them."""
         rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
         n_samples = sum(each.n_samples for each in summaries)
         weight_sum = sum(each.weight_sum for each in summaries)

@@ -24,6 +24,7 @@ time with log R but for the scheduler's.
 
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import numpy as np
 from distributed import Client, Future, get_worker
@@ -31,7 +32,7 @@ from distributed import Client, Future, get_worker
 from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 from fastmlp.threads import available_threads
-from fastmlp.training import Descent, OptimizerState, Settings
+from fastmlp.training import Descent, OptimizerState, OutOfTime, Settings, deadline
 
 FAN_IN = 8  # snapshots added by one task
 MOST_ATTEMPTS = 5  # at one round, before lost data are taken to be lost for good
@@ -140,7 +141,8 @@ def train_shard(
     network = Network(epoch.layer_sizes, dtype)
     moments = [Network(epoch.layer_sizes, dtype) for _ in snapshot.vectors[1:]]
     cpus = max(1, get_worker().state.nthreads // epoch.replicas_per_worker)
-    settings = replace(epoch.settings, n_jobs=available_threads(epoch.settings.n_jobs, cpus))
+    threads = available_threads(epoch.settings.n_jobs, cpus)
+    settings = replace(epoch.settings, n_jobs=threads, max_time=None)
     state = OptimizerState(epoch.begun, epoch.begun.rule, epoch.learning_rate, 0, moments)
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address
@@ -196,6 +198,7 @@ class ClusterDescent:
         self._dropout_seed = 0
 
     def __enter__(self) -> "ClusterDescent":
+        self.deadline = deadline(self.settings)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -212,6 +215,8 @@ class ClusterDescent:
 
     def epoch(self) -> float:
         """One round; returns the mean loss over all samples, each batch's before its update."""
+        if monotonic() >= self.deadline:
+            raise OutOfTime
         for attempt in range(MOST_ATTEMPTS):
             try:
                 result = self._round()

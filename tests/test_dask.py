@@ -276,6 +276,7 @@ def test_what_cannot_be_trained_on_is_a_clear_error(client):
     refused("y must be a dask array", X, None, error=TypeError)
     refused("lbfgs", X, y, solver="lbfgs")
     refused("early_stopping", X, y, early_stopping=True)
+    refused("class_weight", X, y, class_weight="balanced")
     refused("1797 rows and y 1700", X, y[:1700])
     refused("compute_chunk_sizes", X[y > 0], y.rechunk(500)[y.rechunk(500) > 0])
     refused("a partition of X has", X[y > 0], y[y > 1])
@@ -306,3 +307,15 @@ def test_dask_is_imported_only_where_it_is_asked_for():
     assert in_a_process(code).returncode == 0
     missing = in_a_process("import sys; sys.modules['distributed'] = None; import fastmlp.dask")
     assert "fastmlp[dask]" in missing.stderr
+
+
+def test_dropout_and_schedules_work_on_a_cluster(client):
+    parameters = dict(PARAMETERS, dropout=0.2, learning_rate="cosine", solver="adamw", warmup=1)
+    X, y = blocks(DIGITS_X, DIGITS_Y)
+    first, second = (
+        DaskMLPClassifier(**parameters).fit(X, y, n_replicas=2).to_local() for _ in range(2)
+    )
+    assert_same_bytes(first, second)
+    plain = DaskMLPClassifier(**PARAMETERS).fit(X, y, n_replicas=2).to_local()
+    assert not np.array_equal(first.coefs_[0], plain.coefs_[0])
+    assert first.loss_curve_[-1] < first.loss_curve_[0]
