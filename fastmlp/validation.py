@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from inspect import signature
 
 import numpy as np
+from scipy.special import huber
 from sklearn.metrics import check_scoring
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import train_test_split
@@ -14,12 +15,21 @@ from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 
 LEAST_ROWS = 2  # of data split off; R2 has no meaning for fewer
-# The loss that an output activation brings, of targets and outputs (n_samples, n_outputs).
+# Each loss of each output activation, as a function of the estimator, targets and outputs
+# (n_samples, n_outputs) and weights. A classifier's squared error is summed over its outputs.
 LOSSES = {
-    "softmax": log_loss,
-    "logistic": binary_log_loss,
-    "identity": squared_loss,
-    "exp": poisson_loss,
+    ("log_loss", "softmax"): lambda _, *arrays: log_loss(*arrays),
+    ("log_loss", "logistic"): lambda _, *arrays: binary_log_loss(*arrays),
+    ("squared_error", "softmax"): lambda _, *arrays: arrays[1].shape[1] * squared_loss(*arrays),
+    ("squared_error", "logistic"): lambda _, *arrays: arrays[1].shape[1] * squared_loss(*arrays),
+    ("squared_error", "identity"): lambda _, *arrays: squared_loss(*arrays),
+    ("poisson", "exp"): lambda _, *arrays: poisson_loss(*arrays),
+    ("absolute_error", "identity"): lambda _, targets, outputs, weights: np.average(
+        np.abs(targets - outputs), axis=0, weights=weights
+    ).mean(),
+    ("huber", "identity"): lambda estimator, targets, outputs, weights: np.average(
+        huber(estimator.huber_delta, targets - outputs), axis=0, weights=weights
+    ).mean(),
 }
 
 
@@ -100,6 +110,10 @@ class Examiner:
         if estimator.out_activation_ == "softmax":
             identity = np.eye(network.layer_sizes[-1], dtype=network.dtype)
             self.targets = identity[self.targets.ravel().astype(int)]
+        smoothing = getattr(estimator, "label_smoothing", 0.0)
+        if smoothing:  # (1 - s) y + s / K, and K = 2 for an output of its own
+            shares = self.targets.shape[1] if estimator.out_activation_ == "softmax" else 2
+            self.targets = (1 - smoothing) * self.targets + smoothing / shares
         self.judged = estimator._with_network(network)
         # The scorer is given plain arrays, whatever the user's X was.
         vars(self.judged).pop("feature_names_in_", None)
@@ -120,7 +134,8 @@ class Examiner:
         if weights is not None and not weights.any():
             return np.nan
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss = LOSSES[self.estimator.out_activation_](self.targets, outputs, weights)
+            function = LOSSES[self.estimator.loss, self.estimator.out_activation_]
+            loss = function(self.estimator, self.targets, outputs, weights)
         return float(loss)
 
     def _score(self, outputs: np.ndarray, loss: float) -> float:

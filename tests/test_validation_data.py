@@ -57,6 +57,12 @@ PROBLEMS = {
     "values": (MLPRegressor, {}, *DIABETES),
     "outputs": (MLPRegressor, {}, DIABETES[0], np.c_[DIABETES[1], X[:, 0]]),
     "counts": (MLPRegressor, {"loss": "poisson"}, *DIABETES),
+    "smoothed classes": (MLPClassifier, {"label_smoothing": 0.2}, X, Y),
+    "smoothed columns": (MLPClassifier, {"label_smoothing": 0.2}, *MULTILABEL),
+    "squared classes": (MLPClassifier, {"loss": "squared_error"}, X, Y),
+    "squared columns": (MLPClassifier, {"loss": "squared_error"}, *MULTILABEL),
+    "absolute": (MLPRegressor, {"loss": "absolute_error"}, DIABETES[0], np.c_[DIABETES[1], X]),
+    "huber": (MLPRegressor, {"loss": "huber", "huber_delta": 0.5}, *DIABETES),
 }
 
 
