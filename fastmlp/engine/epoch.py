@@ -28,7 +28,7 @@ from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.part import part
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_launch, barrier
-from fastmlp.engine.tile import window
+from fastmlp.engine.tile import inline, window
 
 CLIP_EPSILON = 1e-6  # keeps a gradient of zero from a division by zero
 
@@ -161,57 +161,50 @@ def _sparse_gradient(layer, units, samples, buffers, start, depth, first_unit, e
 
 
 @part
-def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, rates):
+def _clipped(plan, units, buffers, rates):
+    """The rates by which gradients that `keep_gradient` left are stepped, where |g| is limited.
+
+    g * min(1, max_grad_norm / |g|); |g| is summed over all units in their order, by every thread
+    for itself.
+    """
+    real = buffers.parameters.dtype.type
+    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
+    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
+    return real(1.0 if factor > 1 else factor), rates[1], rates[2]
+
+
+@part
+def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, rates, is_clipping):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 
     `block` holds (index of this thread's scratch, rows, is first of the batch, is last), `rates`
     (one over the batch's weight sum, learning rate, factor of weight decay). Where the gradient's
-    norm is limited, the step waits for `_clip_and_update`.
+    norm is limited, the step waits for a third phase, `is_clipping`. One call of this serves both:
+    it is inlined, as each call with `buffers` would copy the places of all of them.
     """
+    inline()
     scale, eta, decay = rates
     scratch, depth, is_first, is_last = block
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if is_last:
         prefetch_unit(plan.optimizer, buffers, at, count)
-    if not gathered:
+    sums, penalty = window(buffers.gradient, at, count), plan.alpha
+    if is_clipping:
+        penalty = type(penalty)(0)
+    elif not gathered:
         weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first)
         sums = window(buffers.scratch, scratch, count)
-    else:
-        sums = window(buffers.gradient, at, count)
-    if is_last and plan.max_grad_norm > 0:
+    if is_last and plan.max_grad_norm > 0 and not is_clipping:
         keep_gradient(plan, layer, unit, index, buffers, sums, scale)
     elif is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, plan.alpha, scale, eta, decay)
+        update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, eta, decay)
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
     elif not gathered:
         for i in range(count):
             buffers.gradient[at + i] = sums[i]
-
-
-@part
-def _clip_and_update(plan, layers, units, buffers, first_unit, end_unit, rates):
-    """Third phase, where max_grad_norm limits |g|: step by g * min(1, max_grad_norm / |g|).
-
-    |g| is summed over all units in their order, by every thread for itself.
-    """
-    real = buffers.parameters.dtype.type
-    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
-    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
-    factor = 1.0 if factor > 1 else factor
-    for u in range(first_unit, end_unit):
-        unit = units[u]
-        layer = layers[unit.layer]
-        at, count = unit_span(layer, unit)
-        gradient = window(buffers.gradient, at, count)
-        update_unit(
-            plan, layer, unit, u, buffers, gradient, real(0), real(factor), rates[1], rates[2]
-        )
-        if plan.is_sparse:  # sums of the next batch begin at zero
-            for i in range(count):
-                gradient[i] = 0
 
 
 @kernel
@@ -276,13 +269,14 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         first_unit, end_unit = shares[thread], shares[thread + 1]
         if plan.is_sparse:
             _sparse_gradient(layers[0], units, samples, buffers, start, depth, first_unit, end_unit)
-        for u in range(first_unit, end_unit):
-            layer = layers[units[u].layer]
-            _gradient_and_update(plan, layer, units[u], u, rows, buffers, block, rates)
-        if not barrier(sync, plan.threads):
-            return True
-        if is_last and plan.max_grad_norm > 0:
-            _clip_and_update(plan, layers, units, buffers, first_unit, end_unit, rates)
+        for phase in range(2 if is_last and plan.max_grad_norm > 0 else 1):
+            if phase == 1:
+                rates = _clipped(plan, units, buffers, rates)
+            for u in range(first_unit, end_unit):
+                layer = layers[units[u].layer]
+                _gradient_and_update(
+                    plan, layer, units[u], u, rows, buffers, block, rates, phase == 1
+                )
             if not barrier(sync, plan.threads):
                 return True
         start = stop
