@@ -46,6 +46,8 @@ TAIL_COEFFICIENTS = {
     ),
 }  # fmt: skip
 
+INLINED = {"forceinline": True}  # a call within it keeps a loop from vectorising
+
 
 def _real(numba_type):
     return np.float32 if numba_type == types.float32 else np.float64
@@ -72,7 +74,7 @@ def _expm1_parts(x):
     return math.expm1(x - k * math.log(2)), k
 
 
-@overload(_expm1_parts)
+@overload(_expm1_parts, jit_options=INLINED)
 def _expm1_parts_overload(x):
     real = _real(x)
     mantissa = np.finfo(real).nmant
@@ -99,7 +101,7 @@ def exponential(x):
     return math.exp(x)
 
 
-@overload(exponential)
+@overload(exponential, jit_options=INLINED)
 def _exponential_overload(x):
     real = _real(x)
     lowest, highest = real(EXP_LOWEST[real]), real(EXP_HIGHEST[real])
@@ -121,7 +123,7 @@ def hyperbolic_tangent(x):
     return math.tanh(x)
 
 
-@overload(hyperbolic_tangent)
+@overload(hyperbolic_tangent, jit_options=INLINED)
 def _hyperbolic_tangent_overload(x):
     real = _real(x)
     saturated, one, two = real(TANH_SATURATED[real]), real(1), real(2)
@@ -149,7 +151,7 @@ def expm1_of_negative(x):
     return math.expm1(x)
 
 
-@overload(expm1_of_negative)
+@overload(expm1_of_negative, jit_options=INLINED)
 def _expm1_of_negative_overload(x):
     real = _real(x)
     lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below, exp(x) - 1 rounds to -1
@@ -168,7 +170,7 @@ def log1p_of_fraction(x):
     return math.log1p(x)
 
 
-@overload(log1p_of_fraction)
+@overload(log1p_of_fraction, jit_options=INLINED)
 def _log1p_of_fraction_overload(x):
     real = _real(x)
     two = real(2)
@@ -188,7 +190,7 @@ def normal_tail(x):
     return math.erfc(x / math.sqrt(2)) / 2, math.exp(-x * x / 2)
 
 
-@overload(normal_tail)
+@overload(normal_tail, jit_options=INLINED)
 def _normal_tail_overload(x):
     real = _real(x)
     last, centre, one, half = real(TAIL_LAST[real]), real(TAIL_CENTRE), real(1), real(0.5)

@@ -30,7 +30,7 @@ from fastmlp.engine.part import part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
-from fastmlp.engine.tile import any_sum, tallest_single, window
+from fastmlp.engine.tile import any_sum, inline, tallest_single, window
 
 CLIP_EPSILON = 1e-6  # keeps a gradient of zero from a division by zero
 
@@ -163,32 +163,44 @@ def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit
 
 
 @part
-def _gradient_and_update(plan, layer, unit, index, rows, buffers, block, scratch):
+def _gradient_and_update(
+    plan, layer, unit, index, rows, buffers, block, scratch, scale, is_clipping
+):
     """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
 
-    The sums come to the thread's `scratch`. Where the gradient's norm is limited, the step waits
-    for `_clip_and_update`.
+    The sums come to the thread's `scratch` and are multiplied by `scale`. Where the gradient's norm
+    is limited, the step waits for a third phase, `is_clipping`. One call of this serves both: it is
+    inlined, as each call with `buffers` would copy the places of all of them.
     """
-    scale = buffers.parameters.dtype.type(block.scale)
+    inline()
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if block.is_last:
         prefetch_unit(plan.optimizer, buffers, at, count)
-    if not gathered:
+    sums, penalty = window(buffers.gradient, at, count), plan.alpha
+    if is_clipping:
+        penalty = type(penalty)(0)
+    elif not gathered:
         weight_gradient(plan, layer, unit, rows, buffers, scratch, block.rows, block.is_first)
         sums = window(buffers.scratch, scratch, count)
-    else:
-        sums = window(buffers.gradient, at, count)
-    if block.is_last and plan.max_grad_norm > 0:
+    if block.is_last and plan.max_grad_norm > 0 and not is_clipping:
         keep_gradient(plan, layer, unit, index, buffers, sums, scale)
     elif block.is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, plan.alpha, scale, block)
+        update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block)
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
     elif not gathered:
         for i in range(count):
             buffers.gradient[at + i] = sums[i]
+
+
+@part
+def _clipping(plan, units, buffers):
+    """min(1, max_grad_norm / |g|), where |g| is summed over all units in their order."""
+    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
+    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
+    return 1.0 if factor > 1 else factor
 
 
 @part
@@ -217,39 +229,11 @@ def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, l
 
 
 @part
-def _gradients_and_updates(plan, layers, units, rows, samples, buffers, block, thread, first, end):
-    """Second phase, for the units `first` to `end`."""
-    scratch = thread * plan.scratch + plan.headroom
-    if first == 0:  # loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum
-        penalty = 0.5 * plan.alpha * plan.squared_norm if block.is_first else 0.0
-        loss = _sum(buffers.row_losses, block.rows) + penalty
-        plan.loss += loss * block.scale * block.batch_rows
-    if plan.is_sparse:
-        _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
-    for u in range(first, end):
-        layer = layers[units[u].layer]
-        _gradient_and_update(plan, layer, units[u], u, rows, buffers, block, scratch)
-
-
-@part
-def _clip_and_update(plan, layers, units, buffers, block, first, end):
-    """Third phase, where max_grad_norm limits |g|: step by g * min(1, max_grad_norm / |g|).
-
-    |g| is summed over all units in their order, whoever does it.
-    """
-    real = buffers.parameters.dtype.type
-    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
-    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
-    factor = 1.0 if factor > 1 else factor
-    for u in range(first, end):
-        unit = units[u]
-        layer = layers[unit.layer]
-        at, count = unit_span(layer, unit)
-        gradient = window(buffers.gradient, at, count)
-        update_unit(plan, layer, unit, u, buffers, gradient, real(0), real(factor), block)
-        if plan.is_sparse:  # sums of the next batch begin at zero
-            for i in range(count):
-                gradient[i] = 0
+def _add_loss(plan, buffers, block):
+    """loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum"""
+    penalty = 0.5 * plan.alpha * plan.squared_norm if block.is_first else 0.0
+    loss = _sum(buffers.row_losses, block.rows) + penalty
+    plan.loss += loss * block.scale * block.batch_rows
 
 
 @part
@@ -302,6 +286,8 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     phase, goal = first_phase(sync)
     start, step = plan.first, plan.step
     even, least = window(shares, 0, 0), tallest_single()
+    scratch = thread * plan.scratch + plan.headroom
+    real = buffers.parameters.dtype.type
     for _ in range(plan.blocks):
         if start >= plan.samples:
             break
@@ -315,24 +301,22 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         goal += block.rows
         if not await_done(sync, goal):
             return True
-        while True:
-            first, end = claim(sync, thread, plan.threads, phase + 1, shares, units.size, 1)
-            if first == end:
-                break
-            _gradients_and_updates(
-                plan, layers, units, rows, samples, buffers, block, thread, first, end
-            )
-            complete(sync, end - first)
-        goal += units.size
-        if not await_done(sync, goal):
-            return True
-        phase += 2
-        if block.is_last and plan.max_grad_norm > 0:
+        phase += 1
+        for stage in range(2 if block.is_last and plan.max_grad_norm > 0 else 1):
+            scale = _clipping(plan, units, buffers) if stage else block.scale
             while True:
                 first, end = claim(sync, thread, plan.threads, phase, shares, units.size, 1)
                 if first == end:
                     break
-                _clip_and_update(plan, layers, units, buffers, block, first, end)
+                if first == 0 and not stage:
+                    _add_loss(plan, buffers, block)
+                if plan.is_sparse and not stage:
+                    _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
+                for u in range(first, end):
+                    _gradient_and_update(
+                        plan, layers[units[u].layer], units[u], u, rows, buffers, block, scratch,
+                        real(scale), stage == 1,
+                    )  # fmt: skip
                 complete(sync, end - first)
             goal += units.size
             if not await_done(sync, goal):

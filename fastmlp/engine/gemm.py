@@ -9,6 +9,7 @@ from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import part
 from fastmlp.engine.tile import (
     address_of,
+    inline,
     lanes_of,
     prefetch,
     sum_of_squares,
@@ -129,6 +130,7 @@ def unit_span(layer, unit):
 @part
 def prefetch_unit(optimizer, buffers, at, count):
     """Ask for the parameters and moments of a unit while its products are still being computed."""
+    inline()
     item = buffers.parameters.itemsize
     for line in range(0, count * item, CACHE_LINE):
         prefetch(address_of(buffers.parameters, at) + line)
@@ -154,6 +156,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     is_first : bool
         Whether sums begin at zero, or at buffers.gradient, from the batch's earlier blocks.
     """
+    inline()
     like = buffers.parameters.dtype.type(0)
     item = buffers.parameters.itemsize
     stride = layer.stride * item
@@ -216,6 +219,7 @@ def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
 @part
 def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
     """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
+    inline()
     parameters = buffers.parameters
     real = parameters.dtype.type
     at, count = unit_span(layer, unit)

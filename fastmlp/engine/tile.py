@@ -425,6 +425,17 @@ tallest_single = _target_constant("tallest_single")
 
 
 @intrinsic
+def inline(typingctx):
+    """Let the function that says this be inlined wherever it is called."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("alwaysinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def window(typingctx, array, start, count):
     """array[start : start + count] of a flat array, as a view that keeps nothing alive."""
 
