@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.datasets import load_digits, load_iris, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -207,3 +208,33 @@ def test_a_fit_that_is_done_in_time_is_as_without_a_limit(solver):
 def test_a_max_time_that_is_no_time_is_an_invalid_parameter(value):
     with pytest.raises(InvalidParameterError, match="max_time"):
         quick(max_time=value).fit(X, Y)
+
+
+def test_options_against_overfitting_find_a_rare_class_better_on_real_data():
+    """Is it an eight? One digit in ten is; half of the set trains, the other half judges."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X / 16, y == 8
+    asked = {
+        "defaults": {},
+        "dropout": {"dropout": 0.5, "class_weight": "balanced"},
+        "adamw": {
+            "solver": "adamw",
+            "weight_decay": 0.1,
+            "class_weight": "balanced",
+            "early_stopping": True,
+            "scoring": "balanced_accuracy",
+            "n_iter_no_change": 20,
+        },
+    }
+    scores = {name: [] for name in asked}
+    for seed in range(6):
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, test_size=0.5, stratify=y, random_state=seed
+        )
+        for name, parameters in asked.items():
+            model = MLPClassifier((100,), max_iter=100, random_state=seed, **parameters)
+            predictions = model.fit(X_train, y_train).predict(X_test)
+            scores[name].append(balanced_accuracy_score(y_test, predictions))
+    defaults = np.mean(scores["defaults"])
+    assert np.mean(scores["dropout"]) > defaults + 0.005, scores
+    assert np.mean(scores["adamw"]) > defaults + 0.005, scores
