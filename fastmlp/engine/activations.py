@@ -13,7 +13,8 @@ from fastmlp.engine.elementary import (
     log1p_of_fraction,
     normal_tail,
 )
-from fastmlp.engine.part import inlined_part, part
+from fastmlp.engine.part import part
+from fastmlp.engine.tile import inline
 
 (
     IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, MISH,
@@ -37,31 +38,35 @@ DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribut
 MISH_HIGHEST = 20.0  # from where mish(z) = z to rounding; exp(4 z) is still a float32
 
 
-@inlined_part
+@part
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
+    inline()
     one = type(z)(1)
     return one / (one + exponential(-z))
 
 
-@inlined_part
+@part
 def _elu(z):
     """z where z > 0, else exp(z) - 1."""
+    inline()
     zero = type(z)(0)
     return z if z > zero else expm1_of_negative(zero if z > zero else z)
 
 
-@inlined_part
+@part
 def _softplus(z):
     """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))."""
+    inline()
     zero = type(z)(0)
     rest = log1p_of_fraction(exponential(z if z < zero else -z))
     return rest if z < zero else z + rest
 
 
-@inlined_part
+@part
 def _gelu(z):
     """z Phi(z) and its derivative Phi(z) + z phi(z), of the standard normal distribution."""
+    inline()
     real = type(z)
     zero, one = real(0), real(1)
     tail, power = normal_tail(-z if z < zero else z)
@@ -69,20 +74,22 @@ def _gelu(z):
     return z * below, below + z * (real(DENSITY_AT_ZERO) * power)
 
 
-@inlined_part
+@part
 def _silu(z):
     """a = z s with s = 1 / (1 + exp(-z)), and its derivative s + a (1 - s)."""
+    inline()
     s = logistic_function(z)
     a = z * s
     return a, s + a * (type(z)(1) - s)
 
 
-@inlined_part
+@part
 def _mish(z):
     """a = z t with t = tanh(softplus(z)), and its derivative t + z dt/dz.
 
     With w = exp(z): t = n / (n + 2) where n = w (w + 2), and dt/dz = 4 w (w + 1) / (n + 2)^2.
     """
+    inline()
     real = type(z)
     one, two, four, highest = real(1), real(2), real(4), real(MISH_HIGHEST)
     x = highest if z > highest else z

@@ -8,7 +8,8 @@ as 1, 2, 3", SC 2011).
 
 import numpy as np
 
-from fastmlp.engine.part import inlined_part, part
+from fastmlp.engine.part import part
+from fastmlp.engine.tile import inline
 
 RANGE = 2.0**32  # of the random number of a unit
 
@@ -29,9 +30,10 @@ def row_key(seed, step, layer, row):
     return _mix_64(key ^ (np.uint64(layer) << np.uint64(32)) ^ np.uint64(row))
 
 
-@inlined_part
+@part
 def _random_number(unit, low, high):
     """32 random bits for a unit, from the halves of its row's key."""
+    inline()
     x = np.uint32(low + np.uint32(unit) * np.uint32(0x9E3779B9))
     x = np.uint32((x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ high
     x = np.uint32((x ^ np.uint32(x >> np.uint32(15))) * np.uint32(0x846CA68B))

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp.engine.part import part
-from fastmlp.engine.tile import multiply_add, polynomial, power_of_two
+from fastmlp.engine.tile import inline, multiply_add, polynomial, power_of_two
 
 # Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
 # last place, and arguments beyond which exp is exactly 0 or infinite.
@@ -46,8 +46,6 @@ TAIL_COEFFICIENTS = {
     ),
 }  # fmt: skip
 
-INLINED = {"forceinline": True}  # a call within it keeps a loop from vectorising
-
 
 def _real(numba_type):
     return np.float32 if numba_type == types.float32 else np.float64
@@ -74,7 +72,7 @@ def _expm1_parts(x):
     return math.expm1(x - k * math.log(2)), k
 
 
-@overload(_expm1_parts, jit_options=INLINED)
+@overload(_expm1_parts)
 def _expm1_parts_overload(x):
     real = _real(x)
     mantissa = np.finfo(real).nmant
@@ -88,6 +86,7 @@ def _expm1_parts_overload(x):
     coefficients = tuple(real(1 / math.factorial(n)) for n in range(EXP_TERMS[real], 1, -1))
 
     def parts(x):
+        inline()
         k = (x * per_ln2 + rounder) - rounder
         r = multiply_add(k, -low, multiply_add(k, -high, x))
         q = polynomial(r, coefficients)
@@ -101,7 +100,7 @@ def exponential(x):
     return math.exp(x)
 
 
-@overload(exponential, jit_options=INLINED)
+@overload(exponential)
 def _exponential_overload(x):
     real = _real(x)
     lowest, highest = real(EXP_LOWEST[real]), real(EXP_HIGHEST[real])
@@ -109,6 +108,7 @@ def _exponential_overload(x):
     one, half = real(1), real(0.5)
 
     def implementation(x):
+        inline()
         x = lowest if x < lowest else x
         x = highest if x > highest else x
         p, k = _expm1_parts(x)
@@ -123,12 +123,13 @@ def hyperbolic_tangent(x):
     return math.tanh(x)
 
 
-@overload(hyperbolic_tangent, jit_options=INLINED)
+@overload(hyperbolic_tangent)
 def _hyperbolic_tangent_overload(x):
     real = _real(x)
     saturated, one, two = real(TANH_SATURATED[real]), real(1), real(2)
 
     def implementation(x):
+        inline()
         x = -saturated if x < -saturated else x
         x = saturated if x > saturated else x
         p, k = _expm1_parts(two * x)
@@ -151,12 +152,13 @@ def expm1_of_negative(x):
     return math.expm1(x)
 
 
-@overload(expm1_of_negative, jit_options=INLINED)
+@overload(expm1_of_negative)
 def _expm1_of_negative_overload(x):
     real = _real(x)
     lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below, exp(x) - 1 rounds to -1
 
     def implementation(x):
+        inline()
         x = lowest if x < lowest else x
         p, k = _expm1_parts(x)
         scale = power_of_two(k)
@@ -170,13 +172,14 @@ def log1p_of_fraction(x):
     return math.log1p(x)
 
 
-@overload(log1p_of_fraction, jit_options=INLINED)
+@overload(log1p_of_fraction)
 def _log1p_of_fraction_overload(x):
     real = _real(x)
     two = real(2)
     coefficients = tuple(real(2 / (2 * n + 1)) for n in range(ATANH_TERMS[real], 0, -1))
 
     def implementation(x):
+        inline()
         s = x / (two + x)
         square = s * s
         q = polynomial(square, coefficients)
@@ -190,7 +193,7 @@ def normal_tail(x):
     return math.erfc(x / math.sqrt(2)) / 2, math.exp(-x * x / 2)
 
 
-@overload(normal_tail, jit_options=INLINED)
+@overload(normal_tail)
 def _normal_tail_overload(x):
     real = _real(x)
     last, centre, one, half = real(TAIL_LAST[real]), real(TAIL_CENTRE), real(1), real(0.5)
@@ -198,6 +201,7 @@ def _normal_tail_overload(x):
     coefficients = tuple(real(c) for c in TAIL_COEFFICIENTS[real])
 
     def implementation(x):
+        inline()
         x = last if x > last else x
         square = x * x
         lost = multiply_add(x, x, -square)  # what the product's rounding left out

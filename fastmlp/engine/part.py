@@ -57,8 +57,8 @@ class PartCompiler(Compiler):
 class Part(CPUDispatcher):
     """A function for kernels. Called from Python, it compiles a kernel of itself."""
 
-    def __init__(self, function, **options):
-        super().__init__(function, targetoptions={**JIT, "nopython": True, **options})
+    def __init__(self, function):
+        super().__init__(function, targetoptions={**JIT, "nopython": True})
         self._compiler.pipeline_class = PartCompiler
         self._alone = None
 
@@ -80,8 +80,3 @@ def part(function) -> Part:
     use nothing: that doubled the time of the first fit.
     """
     return Part(function)
-
-
-def inlined_part(function) -> Part:
-    """Declare a part for the inside of loops: a call there would keep them from vectorising."""
-    return Part(function, forceinline=True)

@@ -426,7 +426,10 @@ tallest_single = _target_constant("tallest_single")
 
 @intrinsic
 def inline(typingctx):
-    """Let the function that says this be inlined wherever it is called."""
+    """Let the function that says this be inlined: a call keeps the loop around from vectorising.
+
+    numba's own option would pass on to all that the function calls, and compile that once more.
+    """
 
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("alwaysinline")
