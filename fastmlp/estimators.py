@@ -58,8 +58,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> model = MLPClassifier(max_iter=100, tol=0.01, random_state=0).fit(X[:1500], y[:1500])
-    >>> model.predict(X[1500:1504])
-    array([1, 7, 4, 6])
+    >>> bool(model.score(X, y) > 0.9)
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {

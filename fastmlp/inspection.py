@@ -11,6 +11,8 @@ from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
+__all__ = ["check_gradient"]
+
 # Steps of the central differences, relative to max(1, |w|). The first is best on smooth ground;
 # the smaller ones are for a parameter whose step crosses a kink of relu in some row.
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)

@@ -1,7 +1,5 @@
 """Pictures drawn headless: what is in them, that nothing overlaps, what can't be drawn."""
 
-import doctest
-import importlib
 import sys
 from itertools import pairwise
 
@@ -37,21 +35,6 @@ def headless():
 def fitted(estimator=MLPClassifier, inputs=X, **parameters):
     defaults = {"hidden_layer_sizes": (6,), "max_iter": 5, "random_state": 0}
     return estimator(**defaults | parameters).fit(inputs, Y)
-
-
-MODULES = [
-    "architecture",
-    "displays.activations",
-    "displays.diagram",
-    "displays.loss_curve",
-    "displays.weights",
-]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_run(module):
-    failures, tried = doctest.testmod(importlib.import_module(f"fastmlp.{module}"))
-    assert tried and not failures
 
 
 @pytest.mark.parametrize("display", OF_ESTIMATORS)
