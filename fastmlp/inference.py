@@ -15,8 +15,9 @@ from fastmlp.workspace import Workspace
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
 # enough that activations stay there as well.
 ROWS_PER_THREAD = 128
-# A thread is started for each call, at some 50 us: give it a multiple of that, at 100 GFLOP/s.
-FLOPS_PER_THREAD = 20_000_000
+# Threads are started and joined in each call, which takes some 200 us: as long as this at 250
+# GFLOP/s. With less to do for each, one is sooner through.
+FLOPS_PER_THREAD = 50_000_000
 
 
 MOST_IDLE = 4  # workspaces kept of a network for later predictions
@@ -87,7 +88,8 @@ def apply_network(
         Whether a dense X may hold NaN or infinity: the sum of some row is not finite.
     """
     n_samples, n_out = X.shape[0], network.layer_sizes[-1]
-    threads = useful_threads(n_jobs, network.flops(n_samples), FLOPS_PER_THREAD)
+    flops = 2 * n_samples * network.parameters.size
+    threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
     outputs = np.empty((n_samples, n_out), dtype=network.dtype)
     with _workspace(network, threads) as workspace:
         samples = workspace.take_samples(X)
