@@ -182,6 +182,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             network = self._initial_network(layer_sizes, X.dtype, random_state)
             self.n_iter_ = self.t_ = 0
+            self.__dict__.pop("_optimizer", None)
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation
         held_out = HeldOut.given(self, *validation)
@@ -275,7 +276,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         settings = Settings.of(self)
-        if incremental and hasattr(self, "_optimizer"):
+        if incremental and hasattr(self, "_optimizer") and self._optimizer.fits(network):
             state = self._optimizer.copy()
         else:
             state = OptimizerState.begin(network, settings)
@@ -395,7 +396,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._decode(self._predict_outputs(X))
+        fitted = self._twin()  # one model throughout, whoever refits meanwhile
+        return fitted._decode(fitted._predict_outputs(X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

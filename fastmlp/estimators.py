@@ -4,6 +4,7 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
@@ -150,8 +151,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             # Among all classes: a batch of partial_fit may lack some.
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             by_class = weights[np.searchsorted(self.classes_, y)]
+        elif isinstance(self.class_weight, list):
+            columns = (y.toarray() if issparse(y) else y).T
+            if len(self.class_weight) != len(columns):
+                raise ValueError(
+                    f"the number of elements of class_weight must be y's columns, {len(columns)}"
+                )
+            by_class = np.ones(y.shape[0])
+            for column, weights in zip(columns, self.class_weight, strict=True):
+                of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
+                by_class *= np.where(column == 0, of_no, of_yes)
         else:
             by_class = compute_sample_weight(self.class_weight, y)
+        if (by_class < 0).any():
+            raise ValueError(f"class_weight must not be negative, got {self.class_weight}")
         product = by_class if sample_weight is None else by_class * sample_weight
         return super()._check_sample_weight(product, X, y)
 
@@ -232,8 +245,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`. A row's bytes don't depend on its neighbours.
         """
-        outputs = self._predict_outputs(X)
-        if self.n_outputs_ > 1:
+        fitted = self._twin()  # one model throughout, whoever refits meanwhile
+        outputs = fitted._predict_outputs(X)
+        if outputs.shape[1] > 1:
             return outputs
         return np.hstack([1 - outputs, outputs])
 

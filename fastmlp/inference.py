@@ -44,6 +44,8 @@ def rows_in_place(X, dtype: np.dtype):
     """
     if issparse(X):
         return _canonical(X, dtype)
+    if X.dtype.kind in "mM":
+        raise ValueError("X holds dates or times, not numbers")
     rows = np.asarray(X, dtype=dtype)
     if rows.itemsize < X.itemsize and not np.isfinite(rows).all():
         raise ValueError(f"X holds values beyond the range of {dtype}, the type of the weights")

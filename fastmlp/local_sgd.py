@@ -103,6 +103,8 @@ class Epoch:
     output : str
     learning_rate : float
     replicas_per_worker : int
+    number : int
+        Epochs done before.
     dropout_seed : int
         The replicas drop the same units: those of the row's place in its batch.
     """
@@ -113,6 +115,7 @@ class Epoch:
     output: str
     learning_rate: float
     replicas_per_worker: int
+    number: int
     dropout_seed: int
 
 
@@ -143,7 +146,9 @@ def train_shard(
     cpus = max(1, get_worker().state.nthreads // epoch.replicas_per_worker)
     threads = available_threads(epoch.settings.n_jobs, cpus)
     settings = replace(epoch.settings, n_jobs=threads, max_time=None)
-    state = OptimizerState(epoch.begun, epoch.begun.rule, epoch.learning_rate, 0, moments)
+    state = OptimizerState(
+        epoch.begun, epoch.begun.rule, epoch.learning_rate, 0, moments, epoch.number
+    )
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address
     data = X, shard.targets, shard.sample_weight
@@ -239,6 +244,7 @@ class ClusterDescent:
             self.output,
             self.state.learning_rate,
             -(-len(self.shards) // n_workers),
+            self.state.epochs,
             self._dropout_seed,
         )
         beginning = Snapshot.of(self.network, self.state, 0.0)

@@ -77,7 +77,9 @@ class Progress:
         """What the attributes of a fitted estimator tell of the fit so far."""
         progress = cls.begin(estimator)
         fitted = vars(estimator)
-        same = fitted.get("_criterion", progress.criterion) == progress.criterion
+        # A fit by scikit-learn, or by an older version, has left only the scores to tell.
+        told = TRAINING_LOSS if fitted.get("validation_scores_") is None else None
+        same = fitted.get("_criterion", told) == progress.criterion
         for name, attribute in (cls._KEPT | cls._JUDGED if same else cls._KEPT).items():
             if attribute in fitted:
                 setattr(progress, name, copy(fitted[attribute]))
@@ -98,6 +100,8 @@ class Progress:
         self.loss_curve.append(loss)
         if self.validation_loss_curve is not None:
             self.validation_loss_curve.append(np.nan)
+        if self.validation_scores is not None:
+            self.validation_scores.append(np.nan)
 
     def record_validation(self, loss: float, score: float | None) -> None:
         """Take note of the validation loss after that epoch and, with early stopping, the score."""
@@ -105,7 +109,7 @@ class Progress:
             self.validation_loss_curve = [np.nan] * len(self.loss_curve)
         self.validation_loss_curve[-1] = loss
         if score is not None:
-            self.validation_scores.append(score)
+            self.validation_scores[-1] = score
 
     def judge(self, tol: float, network: Network) -> None:
         """Count epochs without improvement by tol, and remember the best so far."""

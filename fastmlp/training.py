@@ -90,6 +90,8 @@ class OptimizerState:
         Updates done.
     moments : list of Network
         Arrays shaped like the parameters, as many as the rule needs.
+    epochs : int
+        Done; where the schedules stand. A call of partial_fit is one, however few its steps.
     """
 
     settings: Settings
@@ -97,6 +99,7 @@ class OptimizerState:
     learning_rate: float
     step: int
     moments: list[Network]
+    epochs: int = 0
 
     @classmethod
     def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
@@ -113,7 +116,7 @@ class OptimizerState:
         """
         its = self.settings
         rates = self.learning_rate * schedules.factors(
-            its.learning_rate, self.step, count, its.max_iter, its.warmup
+            its.learning_rate, self.epochs * count, count, its.max_iter, its.warmup
         )
         decays = 1.0 - rates * (its.weight_decay if its.solver == "adamw" else 0.0)
         if self.rule == optimizers.ADAM:
@@ -122,10 +125,16 @@ class OptimizerState:
 
     def end_epoch(self, samples_seen: int) -> None:
         """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
+        self.epochs += 1
         settings = self.settings
         if settings.solver == "sgd" and settings.learning_rate == "invscaling":
             decay = float(samples_seen + 1) ** settings.power_t
             self.learning_rate = settings.learning_rate_init / decay
+
+    def fits(self, network: Network) -> bool:
+        """Whether it is of a network of these layers and type."""
+        expected = list(network.layer_sizes), network.dtype
+        return all((list(each.layer_sizes), each.dtype) == expected for each in self.moments)
 
     def copy(self) -> "OptimizerState":
         """A state of its own."""

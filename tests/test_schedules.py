@@ -71,7 +71,7 @@ def trained_oracle(rule, rate, alpha, decay=0.0, limit=np.inf):
         rows = slice(t * BATCH % len(X), t * BATCH % len(X) + BATCH)
         coefs, intercepts = mlp.gradients(X[rows], targets[rows])
         norm = np.sqrt(sum((g**2).sum() for g in coefs + intercepts))
-        gradients = [g * min(1, limit / (norm + 1e-6)) for g in coefs + intercepts]
+        gradients = [g * min(1, limit / norm) for g in coefs + intercepts]
         rule.eta = rate(t)
         for W in mlp.coefs:
             W *= 1 - rate(t) * decay

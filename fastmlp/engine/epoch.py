@@ -32,8 +32,6 @@ from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
 from fastmlp.engine.tile import any_sum, inline, tallest_single, window
 
-CLIP_EPSILON = 1e-6  # keeps a gradient of zero from a division by zero
-
 
 @part
 def _sample(samples, position):
@@ -199,8 +197,7 @@ def _gradient_and_update(
 def _clipping(plan, units, buffers):
     """min(1, max_grad_norm / |g|), where |g| is summed over all units in their order."""
     norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
-    factor = plan.max_grad_norm / (norm + CLIP_EPSILON)
-    return 1.0 if factor > 1 else factor
+    return plan.max_grad_norm / norm if norm > plan.max_grad_norm else 1.0
 
 
 @part

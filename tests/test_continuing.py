@@ -1,0 +1,128 @@
+"""What one call leaves to the next: other solvers, other sizes, other libraries, interruptions."""
+
+import threading
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+
+from fastmlp import MLPClassifier
+from fastmlp.interop import from_sklearn
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RANDOM = np.random.RandomState(0)
+X = RANDOM.rand(300, 6)
+Y, Y3 = np.arange(300) % 2, np.arange(300) % 3
+MULTILABEL = RANDOM.randint(0, 2, (300, 3))
+
+
+def quick(**parameters):
+    defaults = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
+    return MLPClassifier(**defaults | parameters)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hidden", [(5,), (7, 4)])
+def test_partial_fit_after_lbfgs_knows_nothing_of_earlier_fits(hidden, dtype):
+    used = quick().fit(X.astype(dtype), Y)
+    fresh = quick()
+    for model in (used, fresh):
+        model.set_params(hidden_layer_sizes=hidden, solver="lbfgs").fit(X.astype(dtype), Y)
+        model.set_params(solver="adam").partial_fit(X, Y)
+    for mine, other in zip(used.coefs_, fresh.coefs_, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_partial_fit_goes_on_from_weights_put_in_their_place():
+    model = quick().fit(X.astype(np.float32), Y)
+    model.coefs_ = [coef.astype(np.float64) for coef in model.coefs_]
+    model.intercepts_ = [each.astype(np.float64) for each in model.intercepts_]
+    before = model.coefs_[0].copy()
+    assert 0 < np.abs(model.partial_fit(X, Y).coefs_[0] - before).max() < 0.1
+
+
+@pytest.mark.parametrize("scoring", [None, "loss"])
+def test_a_network_of_scikit_learn_goes_on_with_early_stopping(scoring):
+    trained = SklearnMLPClassifier((5,), max_iter=3, random_state=0).fit(X, Y)
+    model = from_sklearn(trained).set_params(early_stopping=True, warm_start=True, scoring=scoring)
+    assert len(model.fit(X, Y).validation_scores_) == model.n_iter_
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_parts_of_different_sizes_are_at_the_same_place_of_a_schedule(schedule):
+    model = quick(learning_rate=schedule, max_iter=100, batch_size=20)
+    for _ in range(30):
+        model.partial_fit(X, Y, classes=[0, 1])
+    small, large = clone(model), clone(model)
+    changes = []
+    for part, rows in ((small, 20), (large, 300)):
+        part.__dict__.update(model.__dict__)
+        before = part.coefs_[0].copy()
+        changes.append(np.abs(part.partial_fit(X[:rows], Y[:rows]).coefs_[0] - before).max())
+    assert changes[0] > changes[1] / 100  # one step beside fifteen
+
+
+def test_an_interrupted_score_leaves_the_curves_of_one_length():
+    calls = []
+
+    def scoring(estimator, X, y):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return 0.5
+
+    model = quick(early_stopping=True, scoring=scoring, warm_start=True)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, Y)
+    model.fit(X, Y)
+    lengths = {len(model.loss_curve_), len(model.validation_loss_curve_)}
+    assert lengths == {len(model.validation_scores_)} == {6}
+    assert np.isnan(model.validation_scores_).tolist() == [False, False, True] + [False] * 3
+
+
+def test_a_batch_may_lack_a_class_that_has_a_weight():
+    weights = [{1: 5}, {1: 2}, {1: 3}]
+    model = quick(class_weight=weights).partial_fit(X, MULTILABEL, classes=[0, 1, 2])
+    lacking = MULTILABEL.copy()
+    lacking[:, 0] = 0
+    factors = np.where(lacking == 1, [5, 2, 3], 1).prod(axis=1)
+    other = quick().partial_fit(
+        X, MULTILABEL, np.where(MULTILABEL == 1, [5, 2, 3], 1).prod(axis=1), classes=[0, 1, 2]
+    )
+    model.partial_fit(X, lacking)
+    other.partial_fit(X, lacking, factors)
+    np.testing.assert_array_equal(model.coefs_[0], other.coefs_[0])
+
+
+@pytest.mark.parametrize("weights", [{0: -1, 1: 1}, {1: -0.5}])
+def test_negative_class_weights_are_refused(weights):
+    with pytest.raises(ValueError, match="class_weight must not be negative"):
+        quick(class_weight=weights).fit(X, Y)
+
+
+def test_dates_are_no_features():
+    model = quick().fit(X, Y)
+    with pytest.raises(ValueError, match="dates"):
+        model.predict(np.full((2, 6), "2020-01-01", "M8[D]"))
+
+
+def test_a_prediction_is_of_one_model_while_another_thread_refits():
+    model, wrong, stop = quick(max_iter=1).fit(X, Y), [], threading.Event()
+
+    def predict():
+        while not stop.is_set():
+            probabilities, labels = model.predict_proba(X[:4]), model.predict(X[:4])
+            if probabilities.shape not in ((4, 2), (4, 3)) or labels.shape != (4,):
+                wrong.append((probabilities.shape, labels.shape))
+
+    threads = [threading.Thread(target=predict) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for refit in range(60):
+        model.fit(X, Y3 if refit % 2 else Y)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
