@@ -19,7 +19,7 @@ from fastmlp.engine.losses import SOFTMAX, apply_output, row_loss_and_delta
 from fastmlp.engine.optimizers import ADAM, update
 from fastmlp.engine.part import part
 from fastmlp.engine.records import plan_dtype
-from fastmlp.engine.team import Team, await_done, complete, first_phase, join, leave
+from fastmlp.engine.team import Team, await_done, complete, done_before, join, leave
 from fastmlp.engine.tile import window
 from fastmlp.network import aligned_zeros
 from fastmlp.threads import available_threads
@@ -101,10 +101,10 @@ def cross(thread, sync, count, threads):
     """Cross the barrier again and again."""
     if not join(sync, thread):
         return False
-    phase, goal = first_phase(sync)
+    goal = done_before(sync)
     for _ in range(count):
         goal = _meet(sync, goal + threads)
-    leave(sync, thread, phase)
+    leave(sync, thread)
     return True
 
 
@@ -122,12 +122,12 @@ def read(thread, sync, data, sums, count, threads):
     """Every thread reads its part `count` times."""
     if not join(sync, thread):
         return False
-    phase, goal = first_phase(sync)
+    goal = done_before(sync)
     first, last = data.size * thread // threads, data.size * (thread + 1) // threads
     for _ in range(count):
         sums[thread] += _sum(window(data, first, last - first))
         goal = _meet(sync, goal + threads)
-    leave(sync, thread, phase)
+    leave(sync, thread)
     return True
 
 
@@ -136,7 +136,7 @@ def hand_over(thread, sync, data, sums, count, threads, reader):
     """Thread 0 writes, thread `reader` reads, by turns."""
     if not join(sync, thread):
         return False
-    phase, goal = first_phase(sync)
+    goal = done_before(sync)
     for _ in range(count):
         if thread == 0:
             for i in range(data.size):
@@ -145,7 +145,7 @@ def hand_over(thread, sync, data, sums, count, threads, reader):
         if thread == reader:
             sums[thread] += _sum(data)
         goal = _meet(sync, goal + threads)
-    leave(sync, thread, phase)
+    leave(sync, thread)
     return True
 
 

@@ -24,6 +24,7 @@ FLOPS_PER_THREAD = 1_000_000
 # The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
 # under 200 ms on a single slow one.
 FLOPS_PER_LAUNCH = 8_000_000_000
+BLOCKS_PER_LAUNCH = 20_000  # and after so many: a tiny block takes a microsecond, whatever its work
 LEAST_LEARNING_RATE = 1e-6  # below it, the adaptive schedule stops instead of dividing further
 ADAPTIVE_DIVISOR = 5.0
 
@@ -201,7 +202,8 @@ class Descent:
 
     def __init__(self, network, settings, output, X, targets, sample_weight, state, chosen=None):
         self.network, self.settings, self.state = network, settings, state
-        self.order = np.arange(X.shape[0], dtype=np.int64) if chosen is None else chosen.copy()
+        chosen = np.arange(X.shape[0]) if chosen is None else chosen
+        self.order = np.array(chosen, dtype=np.int64)
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
@@ -220,7 +222,8 @@ class Descent:
         samples = workspace.take_samples(X, targets, sample_weight, self.order)
         plan = workspace.plan
         plan["batch_size"] = batch_size
-        plan["blocks"] = max(1, FLOPS_PER_LAUNCH // max(1, network.flops(block_rows)))
+        blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
+        plan["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
         plan["output"] = losses.CODES[output]
         plan["loss_function"] = losses.LOSSES[settings.loss]
         plan["label_smoothing"] = settings.label_smoothing
@@ -230,6 +233,8 @@ class Descent:
         plan["alpha"] = settings.alpha
         for name in ("momentum", "beta_1", "beta_2", "epsilon"):
             plan[name] = getattr(state.settings, name)
+        # Padding has moments of zero, which no epsilon of zero may divide.
+        plan["epsilon"] = max(plan["epsilon"], np.finfo(network.dtype).tiny)
         self._permutation = np.empty_like(self.order)
         arguments = (
             workspace.plans,

@@ -11,6 +11,8 @@ from numpy.lib.stride_tricks import as_strided
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.network import Network
+from fastmlp.training import Descent, OptimizerState, Settings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -156,3 +158,28 @@ def test_a_memory_map_is_not_loaded_and_fits_do_not_leak(tmp_path):
     assert run.returncode == 0, run.stderr
     mapped, leaked = map(float, run.stdout.split())
     assert mapped < 60 and leaked < 5
+
+
+def test_launches_of_a_tiny_network_are_short():
+    X, y = np.zeros((50_000, 2)), np.zeros((50_000, 1))
+    network = Network([2, 1, 1], np.float64)
+    model = MLPRegressor(hidden_layer_sizes=(1,), batch_size=1)
+    settings = Settings.of(model)
+    state = OptimizerState.begin(network, settings)
+    descent = Descent(network, settings, "identity", X, y, None, state)
+    assert descent.workspace.plan["blocks"] <= 20_000
+
+
+def test_an_order_of_any_integers_and_an_epsilon_of_zero_are_taken():
+    X, y = np.random.RandomState(0).rand(50, 3).astype(np.float32), np.zeros((50, 1), np.float32)
+    results = []
+    for kind in (np.int64, np.int32):
+        network = Network([3, 5, 1], np.float32)
+        settings = Settings.of(MLPRegressor(hidden_layer_sizes=(5,), epsilon=1e-46))
+        state = OptimizerState.begin(network, settings)
+        order = np.arange(50, dtype=kind)
+        with Descent(network, settings, "identity", X, y, None, state, order) as descent:
+            descent.epoch()
+        assert np.isfinite(network.parameters).all()
+        results.append(network.parameters.copy())
+    np.testing.assert_array_equal(*results)

@@ -154,3 +154,12 @@ def test_one_cycle_of_the_shortest_fits_is_finite():
         rates = factors("one_cycle", 0, total, 1, 0)
         assert np.isfinite(rates).all()
         np.testing.assert_allclose(rates[-1], 1 / 250_000)
+
+
+def test_clipping_holds_where_squares_exceed_float32():
+    X, y = np.full((8, 1), 1e10, np.float32), np.full(8, 1e12, np.float32)
+    parameters = dict(hidden_layer_sizes=(), solver="sgd", momentum=0, max_iter=1, random_state=0)
+    model = MLPRegressor(learning_rate_init=1.0, max_grad_norm=1.0, **parameters).fit(X, y)
+    begun = MLPRegressor(learning_rate_init=1e-40, **parameters).fit(X * 0, y * 0)
+    step = np.abs(model.coefs_[0] - begun.coefs_[0])
+    np.testing.assert_allclose(step, 1.0, rtol=1e-5)

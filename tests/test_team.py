@@ -17,7 +17,7 @@ from fastmlp.engine.team import (
     await_done,
     claim,
     complete,
-    first_phase,
+    done_before,
     join,
     leave,
     new_sync,
@@ -40,15 +40,16 @@ def count(thread, sync, threads, counts, faults, phases, shares, least):
     """Count every item up once a phase; whoever takes one looks whether the last phase is whole."""
     if not join(sync, thread):
         return False
-    phase, goal = first_phase(sync)
-    for _ in range(phases):
+    goal = done_before(sync)
+    before = goal // counts.size
+    for phase in range(phases):
         while True:
             first, end = claim(sync, thread, threads, phase, shares, counts.size, least)
             if first == end:
                 break
             total = 0
             for item in range(counts.size):
-                total += counts[item] >= phase
+                total += counts[item] >= before + phase
             faults[thread] += total != counts.size
             for item in range(first, end):
                 counts[item] += 1
@@ -56,8 +57,7 @@ def count(thread, sync, threads, counts, faults, phases, shares, least):
         goal += counts.size
         if not await_done(sync, goal):
             return True
-        phase += 1
-    leave(sync, thread, phase)
+    leave(sync, thread)
     return True
 
 
@@ -73,8 +73,8 @@ def arrive(sync, goal):
 
 
 @njit(**JIT, nogil=True)
-def exit_launch(sync, thread, phase):
-    leave(sync, thread, phase)
+def exit_launch(sync, thread):
+    leave(sync, thread)
 
 
 def counting_team(threads, items, phases, shares=EVEN, least=1):
@@ -155,9 +155,8 @@ def failing_kernel(thread, sync, threads, failing):
         return False
     if thread in failing:
         raise BrokenError(thread)
-    phase, done = first_phase(sync)
-    if arrive(sync, done + threads):
-        exit_launch(sync, thread, phase + 1)
+    if arrive(sync, done_before(sync) + threads):
+        exit_launch(sync, thread)
     return True
 
 
@@ -243,7 +242,7 @@ def test_a_stopped_team_lets_go_of_those_who_wait():
     assert enter(sync, 0) and enter(sync, 1)
     sync[STOP] = 1
     assert not await_done(sync, 1)
-    leave(sync, 0, 1)  # thread 1 is still inside
+    leave(sync, 0)  # thread 1 is still inside
     assert not enter(sync, 1)
 
 
@@ -256,12 +255,45 @@ def test_await_done_returns_when_the_items_are_done():
 def test_a_launch_is_joined_once_while_it_is_open():
     sync = new_sync(2)
     assert not enter(sync, 1)
-    for phase in range(1, 4):
+    for launch in range(1, 4):
         assert enter(sync, 0)
         assert enter(sync, 1)
         assert not enter(sync, 1)
-        leave(sync, 1, phase)
+        leave(sync, 1)
+        assert claim(sync, 0, 2, 0, EVEN, 7, 7) == (0, 3)
         complete(sync, 7)
-        leave(sync, 0, phase)
+        leave(sync, 0)
         assert not enter(sync, 1)
-        assert first_phase(sync) == (phase, 7 * phase)
+        assert done_before(sync) == 7 * launch
+
+
+def test_queues_are_empty_at_the_next_launch():
+    sync, counts, faults = new_sync(2), np.zeros(10, np.int64), np.zeros(2, np.int64)
+    for launch in range(1, 4):
+        assert count(0, sync, 2, counts, faults, 20, EVEN, 1)
+        assert claim(sync, 0, 2, 0, EVEN, 10, 5) == (0, 5)
+        sync[DONE] = 200 * launch
+        assert enter(sync, 0)
+        leave(sync, 0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), KeyboardInterrupt()])
+def test_a_team_does_without_threads_that_cannot_be_started(monkeypatch, error):
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(started) == 1:
+            raise error
+        started.append(thread)
+        start(thread)
+
+    counts, _, team = counting_team(3, 30, 5)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    if isinstance(error, RuntimeError):
+        with team:
+            team.launch()
+        assert (counts == 5).all()
+    else:
+        with pytest.raises(KeyboardInterrupt), team:
+            pass
+    assert running() == []

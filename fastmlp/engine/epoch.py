@@ -8,6 +8,8 @@ that is through with its share helps out (see `team`).
 
 import math
 
+import numpy as np
+
 from fastmlp.engine.activations import (
     activate,
     activate_with_slope,
@@ -29,8 +31,10 @@ from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.part import part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.team import await_done, claim, complete, first_phase, join, leave
+from fastmlp.engine.team import await_done, claim, complete, done_before, join, leave
 from fastmlp.engine.tile import any_sum, inline, tallest_single, window
+
+UNKNOWN = np.nan  # scale of a batch whose first block another launch had
 
 
 @part
@@ -201,14 +205,18 @@ def _clipping(plan, units, buffers):
 
 
 @part
-def _block(plan, samples, buffers, start, step):
-    """The row block that begins at sample `start`, after `step` updates."""
+def _block(plan, samples, buffers, start, step, scale):
+    """The row block that begins at sample `start`, after `step` updates.
+
+    `scale` is that of the block before, which is this one's too if they are of one batch.
+    """
     batch = start // plan.batch_size * plan.batch_size
     batch_stop = min(batch + plan.batch_size, plan.samples)
     stop = min(start + plan.block_rows, batch_stop)
     is_last = stop == batch_stop
-    weight_sum = _weight_sum(samples, batch, batch_stop)
-    scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
+    if start == batch or math.isnan(scale):
+        weight_sum = _weight_sum(samples, batch, batch_stop)
+        scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
     number = batch // plan.batch_size
     eta, decay = buffers.rates[number], buffers.decays[number]
     rows, batch_rows = stop - start, batch_stop - batch
@@ -280,15 +288,16 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     if not join(sync, thread):
         return False
     plan = plans[0]
-    phase, goal = first_phase(sync)
-    start, step = plan.first, plan.step
+    phase, goal = 0, done_before(sync)
+    start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
     even, least = window(shares, 0, 0), tallest_single()
     scratch = thread * plan.scratch + plan.headroom
     real = buffers.parameters.dtype.type
     for _ in range(plan.blocks):
         if start >= plan.samples:
             break
-        block = _block(plan, samples, buffers, start, step)
+        block = _block(plan, samples, buffers, start, step, scale_of_batch)
+        scale_of_batch = block.scale
         while True:
             first, end = claim(sync, thread, plan.threads, phase, even, block.rows, least)
             if first == end:
@@ -320,7 +329,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
                 return True
             phase += 1
         start, step = block.stop, step + block.is_last
-    leave(sync, thread, phase)
+    leave(sync, thread)
     if thread == 0:
         plan.first, plan.step = start, step
     return True
@@ -332,7 +341,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     if not join(sync, thread):
         return False
     plan = plans[0]
-    phase, goal = first_phase(sync)
+    goal = done_before(sync)
     layer = layers[layers.size - 1]
     # Each thread keeps to its own rows of the workspace, which are one item of work.
     own_rows = plan.block_rows // plan.threads
@@ -340,7 +349,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     items = (plan.samples + own_rows - 1) // own_rows
     even = window(samples.order, 0, 0)
     while True:
-        item, end = claim(sync, thread, plan.threads, phase, even, items, 1)
+        item, end = claim(sync, thread, plan.threads, 0, even, items, 1)
         if item == end:
             break
         for sample in range(item * own_rows, min(end * own_rows, plan.samples), own_rows):
@@ -353,5 +362,5 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
         complete(sync, end - item)
     if not await_done(sync, goal + items):
         return True
-    leave(sync, thread, phase + 1)
+    leave(sync, thread)
     return True

@@ -4,6 +4,10 @@ Edges belong to the tile: the last column group is narrower, the last row tile l
 before it and computes the same bits again.
 """
 
+import math
+
+import numpy as np
+
 from fastmlp.engine.config import CACHE_LINE
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import part
@@ -212,7 +216,11 @@ def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
     penalty = real(0) if unit.is_bias else plan.alpha
     mean_gradient(gradient, weights, sums, penalty, scale)
     vectors = count // lanes_of(real(0))
-    squares = sum_of_squares(real(0), address_of(gradient, 0), vectors)
+    squares = np.float64(sum_of_squares(real(0), address_of(gradient, 0), vectors))
+    if math.isinf(squares):  # beyond float32, but not beyond float64
+        squares = 0.0
+        for i in range(count):
+            squares += np.float64(gradient[i]) * gradient[i]
     buffers.gradient_norms[index] = squares
 
 

@@ -133,7 +133,7 @@ def _squared_error(plan, n_out, a, y):
     one, shared = a.dtype.type(1), a.dtype.type(0)
     loss = 0.0
     for j in range(n_out):
-        error = float(a[j]) - _target(plan, n_out, y, j)
+        error = np.float64(a[j]) - _target(plan, n_out, y, j)
         loss += error * error
     if plan.output == SOFTMAX:
         for j in range(n_out):
@@ -183,10 +183,10 @@ def _huber_loss(plan, a, y):
     for j in range(y.size):
         error = a[j] - y[j]
         if abs(error) > bound:
-            loss += bound * (abs(float(error)) - 0.5 * bound)
+            loss += bound * (abs(np.float64(error)) - 0.5 * bound)
             error = bound if error > 0 else -bound
         else:
-            loss += 0.5 * float(error) * error
+            loss += 0.5 * np.float64(error) * error
         a[j] = error
     return loss / y.size
 

@@ -2,9 +2,10 @@
 
 The work of a launch is a sequence of phases, and a phase is a number of items, each thread's own
 share of which is fixed. A thread takes items from its own share and, when that is empty, from
-another's; a phase is over when all of its items are done, whoever did them. So no thread is ever
-waited for unless it holds items: one that the system keeps from running, or that wakes late, costs
-the others its work and no more.
+another's; a phase is over when all of its items are done, whoever did them. So within a launch no
+thread is waited for unless it holds items: one that the system keeps from running, or that wakes
+late, costs the others its work and no more. At the end of a launch thread 0 waits for those who
+joined it.
 
 The calling thread is number 0 and works too. The others live as long as the team: between two
 launches each waits inside the kernel, without the GIL, for some microseconds, and after that in
@@ -30,7 +31,7 @@ from fastmlp.engine.part import part
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
 SLOT = 2 * CACHE_LINE // 8
 # GATE: number of the launch, whether it is open, how many threads are inside beside thread 0.
-# DONE: items done, counted upward for ever. BEGIN: phase and items done before this launch.
+# DONE: items done, counted upward for ever. BEGIN: how many they were before this launch.
 # From THREADS on, two slots a thread: its queue, and the last launch it joined.
 GATE, DONE, BEGIN, STOP, THREADS = 0, SLOT, 2 * SLOT, 3 * SLOT, 4 * SLOT
 QUEUE, SERVED, THREAD_SLOTS = 0, SLOT, 2 * SLOT
@@ -163,8 +164,8 @@ def join(sync, thread):
 
 
 @part
-def leave(sync, thread, phase):
-    """End the launch whose phases came up to `phase`: thread 0 stays until all others have left."""
+def leave(sync, thread):
+    """End a launch: thread 0 stays until all others have left, and makes ready for the next."""
     if thread != 0:
         _atomic_add(sync, GATE, -1)
         return
@@ -173,13 +174,15 @@ def leave(sync, thread, phase):
     while _atomic_load(sync, GATE) & LOW and not _atomic_load(sync, STOP):
         _wait(turn)
         turn += 1
-    sync[BEGIN], sync[BEGIN + 1] = phase, _atomic_load(sync, DONE)
+    sync[BEGIN] = _atomic_load(sync, DONE)
+    for queue in range(THREADS + QUEUE, sync.size, THREAD_SLOTS):
+        sync[queue] = 0
 
 
 @part
-def first_phase(sync):
-    """Number of the launch's first phase, and the count of items done before it."""
-    return sync[BEGIN], sync[BEGIN + 1]
+def done_before(sync):
+    """How many items were done before this launch, whose phases count from 0."""
+    return sync[BEGIN]
 
 
 @part
@@ -258,18 +261,18 @@ def _current_cpu() -> int | None:
     """The CPU this thread runs on, where the system tells."""
     if not hasattr(os, "sched_setaffinity"):
         return None
-    return ctypes.CDLL(None).sched_getcpu()
+    ask = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return None if ask is None else ask()
 
 
 def _move_from(cpu: int | None) -> None:
     """Leave a CPU at once. A new thread may otherwise share its creator's for many milliseconds."""
     if cpu is None:
         return
-    allowed = os.sched_getaffinity(0)
-    others = allowed - {cpu}
-    if others:
-        with contextlib.suppress(OSError):  # the process's CPUs have just been changed
-            os.sched_setaffinity(0, others)
+    with contextlib.suppress(OSError):  # a sandbox may forbid it: then the system decides
+        allowed = os.sched_getaffinity(0)
+        if allowed - {cpu}:
+            os.sched_setaffinity(0, allowed - {cpu})
             os.sched_setaffinity(0, allowed)
 
 
@@ -311,9 +314,18 @@ class Team:
 
     def __enter__(self) -> "Team":
         self._cpu = _current_cpu() if self._threads else None
-        for thread in self._threads:
-            thread.daemon = True  # an interpreter that exits in the middle of a fit must not hang
-            thread.start()
+        started = []
+        try:
+            for thread in self._threads:
+                thread.daemon = True  # an interpreter that exits amid a fit must not hang
+                thread.start()
+                started.append(thread)
+        except RuntimeError:  # no more threads to be had: those that are will do
+            self._threads = started
+        except BaseException:
+            self._threads = started
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception) -> None:
@@ -335,8 +347,8 @@ class Team:
             raise self._failure
 
     def _stop(self) -> None:
+        self._sync[STOP] = 1
         with self._condition:
-            self._sync[STOP] = 1
             self._condition.notify_all()
 
     def _is_asked(self, thread: int) -> bool:
