@@ -6,6 +6,8 @@ logistic with the log loss, identity with the squared error, exp with the Poisso
 
 import math
 
+import numpy as np
+
 from fastmlp.engine.activations import logistic_function
 from fastmlp.engine.elementary import exponential, machine_epsilon
 from fastmlp.engine.part import part
