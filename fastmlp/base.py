@@ -234,7 +234,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _check_hidden_layers(self, n_hidden: int) -> None:
         """Whether every hidden layer has an activation and a rate of dropout that exist."""
         for name in hidden_activations(self, n_hidden):
-            if name not in activations.CODES:
+            if not isinstance(name, str) or name not in activations.CODES:
                 raise InvalidParameterError(
                     f"The 'activation' parameter of {type(self).__name__} must name "
                     f"{', '.join(activations.CODES)}; got {name!r}."

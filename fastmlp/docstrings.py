@@ -23,7 +23,8 @@ hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(100,)
         or divided by 5 whenever the loss ceases to improve. Of every solver but 'lbfgs': along
         half a cosine to 0 in max_iter epochs, step by step; or in one cycle of max_iter epochs,
         from learning_rate_init / 25 up to it in the first 30 % of the steps and down to
-        learning_rate_init / 250000, both along half a cosine.
+        learning_rate_init / 250000, both along half a cosine. A call of partial_fit is one of
+        the max_iter epochs.
     learning_rate_init : float, default=0.001
         First learning rate; of 'one_cycle', the highest.
     power_t : float, default=0.5

@@ -27,7 +27,8 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
     The whole of X is one batch. The gradient is read where it exists: the momentum rule, with
     learning rate 1 and from velocity zero, leaves minus the gradient in its velocity. The loss at
     shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
-    units every time.
+    units every time. What acts on the gradient afterwards (the solver, schedules, weight decay,
+    max_grad_norm) has no part in it.
 
     Parameters
     ----------

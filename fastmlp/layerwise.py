@@ -27,6 +27,8 @@ def per_layer(values, n_hidden: int, name: str) -> list:
     """
     if isinstance(values, str | Real):
         return [values] * n_hidden
+    if isinstance(values, set | frozenset | dict):
+        raise ValueError(f"{name} must be a sequence, in the order of the layers; got {values!r}")
     values = list(values)
     if len(values) != n_hidden:
         raise ValueError(f"{name} names {len(values)} layers, the network has {n_hidden} hidden")

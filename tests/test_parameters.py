@@ -68,6 +68,19 @@ def test_as_many_values_as_hidden_layers_are_asked_for(name, value):
         MLPClassifier((4, 3)).set_params(**{name: value}).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("activation", {"tanh", "relu"}), ("dropout", {0: 0.1, 1: 0.2})]
+)
+def test_values_without_an_order_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"'?{name}'? "):
+        MLPClassifier((4, 3)).set_params(**{name: value}).fit(X, Y)
+
+
+def test_a_nested_activation_is_a_clear_error():
+    with pytest.raises(InvalidParameterError, match="'activation' parameter"):
+        MLPClassifier((4,), [["tanh"]]).fit(X, Y)
+
+
 @pytest.mark.parametrize("model", MODELS, ids=["classifier", "regressor"])
 def test_options_survive_clone_and_pickle(model):
     fitted = clone(model).fit(X, Y)
