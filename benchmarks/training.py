@@ -53,6 +53,39 @@ class Epoch(Benchmark):
     track_share_of_peak.pretty_name = "Training: share of the peak"
 
 
+# Each option beside the defaults of the same workload.
+OPTIONS = {
+    "gelu": {"activation": "gelu"},
+    "dropout": {"dropout": 0.5},
+    "adamw, one_cycle, warmup": {"solver": "adamw", "learning_rate": "one_cycle", "warmup": 1},
+    "max_grad_norm": {"max_grad_norm": 1.0},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "squared_error": {"loss": "squared_error"},
+    "class_weight": {"class_weight": "balanced"},
+}
+
+
+class Option(Benchmark):
+    """What an option adds to an epoch's time."""
+
+    params = (["mnist", "wide"], list(OPTIONS))
+    param_names = ("workload", "option")
+
+    def setup(self, workload, option):
+        workload = WORKLOADS[workload]
+        self.clocks = (
+            epoch_clock(workload, "float32"),
+            epoch_clock(workload, "float32", **OPTIONS[option]),
+        )
+
+    def track_cost(self, workload, option):
+        defaults, asked = medians(*self.clocks)
+        return round(100 * (asked / defaults - 1), 1)
+
+    track_cost.unit = "% of an epoch"
+    track_cost.pretty_name = "Training: what an option adds"
+
+
 class Activation(Benchmark):
     """What the hidden layers' function costs."""
 
