@@ -182,7 +182,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             network = self._initial_network(layer_sizes, X.dtype, random_state)
             self.n_iter_ = self.t_ = 0
-            self.__dict__.pop("_optimizer", None)
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation
         held_out = HeldOut.given(self, *validation)
@@ -195,6 +194,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             progress.write_to(self)
         else:
             network = self._minimize(network, X, y, sample_weight, tasks)
+            self.__dict__.pop("_optimizer", None)  # of another fit: partial_fit begins anew
         if not np.isfinite(network.parameters).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
@@ -276,7 +276,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         settings = Settings.of(self)
-        if incremental and hasattr(self, "_optimizer") and self._optimizer.fits(network):
+        if incremental and hasattr(self, "_optimizer"):
             state = self._optimizer.copy()
         else:
             state = OptimizerState.begin(network, settings)

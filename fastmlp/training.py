@@ -132,11 +132,6 @@ class OptimizerState:
             decay = float(samples_seen + 1) ** settings.power_t
             self.learning_rate = settings.learning_rate_init / decay
 
-    def fits(self, network: Network) -> bool:
-        """Whether it is of a network of these layers and type."""
-        expected = list(network.layer_sizes), network.dtype
-        return all((list(each.layer_sizes), each.dtype) == expected for each in self.moments)
-
     def copy(self) -> "OptimizerState":
         """A state of its own."""
         moments = [moment.copy() for moment in self.moments]
