@@ -9,15 +9,17 @@ import pytest
 import fastmlp
 
 PUBLIC = ["fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"]
-MODULES = [module.name for module in pkgutil.walk_packages(fastmlp.__path__, "fastmlp.")]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(fastmlp.__path__, "fastmlp.")
+    if module.name != "fastmlp.__main__"  # runs the demonstration
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def imported(name):
     """The module, where what it needs is installed."""
-    if name == "fastmlp.__main__":
-        pytest.skip("runs the demonstration")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
