@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import njit
@@ -242,8 +243,7 @@ def output_seconds() -> float:
     """Per row of ten classes."""
     values, losses = aligned_zeros(ROWS * STRIDE, DTYPE), np.zeros(ROWS)
     targets = np.zeros(ROWS, DTYPE)
-    run = lambda: output(values, targets, losses, ROWS, CLASSES, STRIDE)  # noqa: E731
-    return best_seconds(run) / ROWS
+    return best_seconds(partial(output, values, targets, losses, ROWS, CLASSES, STRIDE)) / ROWS
 
 
 def private_bytes() -> int:

@@ -18,8 +18,6 @@ ROWS_PER_THREAD = 128
 # Threads are started and joined in each call, which takes some 200 us: as long as this at 250
 # GFLOP/s. With less to do for each, one is sooner through.
 FLOPS_PER_THREAD = 50_000_000
-
-
 MOST_IDLE = 4  # workspaces kept of a network for later predictions
 
 
@@ -108,13 +106,6 @@ def apply_network(
         workspace.plan["is_suspect"] = 0
         run_once(epoch.predict, arguments, threads, network.dtype.type)
         return outputs, bool(workspace.plan["is_suspect"])
-
-
-def predict_outputs(
-    network: Network, X: np.ndarray, activation: str, output: str, n_jobs: int | None
-) -> np.ndarray:
-    """The output activations for every row of X: the first that `apply_network` returns."""
-    return apply_network(network, X, activation, output, n_jobs)[0]
 
 
 # Workspaces of earlier predictions, by network and number of threads, for the next ones.

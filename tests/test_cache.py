@@ -190,10 +190,10 @@ def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, monk
 PREDICT = """
 import numpy as np
 from fastmlp.engine import epoch
-from fastmlp.inference import predict_outputs
+from fastmlp.inference import apply_network
 from fastmlp.network import Network
 
-outputs = predict_outputs(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)
+outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]
 print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))
 """
 

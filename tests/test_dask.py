@@ -1,5 +1,6 @@
 """Local SGD on a Dask cluster, and lazy predictions."""
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -15,16 +16,17 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.network import Network
+from fastmlp.training import OptimizerState, Settings
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 dask = pytest.importorskip("dask", reason="needs the extra dask")
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs Dask's data frames")
 
-from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor  # noqa: E402  (needs the above)
-from fastmlp.local_sgd import Snapshot  # noqa: E402
-from fastmlp.network import Network  # noqa: E402
-from fastmlp.training import OptimizerState, Settings  # noqa: E402
+estimators = importlib.import_module("fastmlp.dask")
+DaskMLPClassifier, DaskMLPRegressor = estimators.DaskMLPClassifier, estimators.DaskMLPRegressor
+Snapshot = importlib.import_module("fastmlp.local_sgd").Snapshot
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

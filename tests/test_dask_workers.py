@@ -1,5 +1,6 @@
 """Workers that die in the middle of a fit, and threads inside of workers."""
 
+import importlib
 import os
 from concurrent.futures import CancelledError
 
@@ -15,8 +16,8 @@ from fastmlp.threads import available_threads
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 
-from fastmlp import local_sgd  # noqa: E402  (needs the above)
-from fastmlp.dask import DaskMLPClassifier  # noqa: E402
+local_sgd = importlib.import_module("fastmlp.local_sgd")
+DaskMLPClassifier = importlib.import_module("fastmlp.dask").DaskMLPClassifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.inference import predict_outputs
+from fastmlp.inference import apply_network
 from fastmlp.network import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -137,7 +137,7 @@ def test_every_weighted_input_and_activation_is_the_formulas(system):
         coefs, intercepts = model.coefs_[: layer + 1], model.intercepts_[: layer + 1]
         z = Network.from_arrays(coefs, intercepts, np.float64)
         assert_equal(
-            predict_outputs(z, system.X, model.activation, "identity", 1),
+            apply_network(z, system.X, model.activation, "identity", 1)[0],
             [zs[layer] for zs, _ in expected],
         )
         if layer < model.n_layers_ - 2:  # seen through a layer that changes nothing
@@ -146,7 +146,7 @@ def test_every_weighted_input_and_activation_is_the_formulas(system):
                 [*coefs, np.eye(width)], [*intercepts, np.zeros(width)], np.float64
             )
             assert_equal(
-                predict_outputs(a, system.X, model.activation, "identity", 1),
+                apply_network(a, system.X, model.activation, "identity", 1)[0],
                 [activations[layer + 1] for _, activations in expected],
             )
     probabilities = system.model.predict_proba(system.X)

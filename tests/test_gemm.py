@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier, MLPRegressor, training
 from fastmlp.engine.config import target, tile_shapes
-from fastmlp.inference import predict_outputs
+from fastmlp.inference import apply_network
 from fastmlp.lbfgs import LossAndGradient
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
@@ -133,7 +133,7 @@ class Problem:
     def predict(self, X=None, n_jobs=1):
         """Outputs for X, by default for the problem's own samples."""
         X = self.inputs if X is None else X
-        return predict_outputs(self.network, X, self.hidden, self.output, n_jobs)
+        return apply_network(self.network, X, self.hidden, self.output, n_jobs)[0]
 
 
 def assert_all_close(got, expected, units):

@@ -8,8 +8,6 @@ that is through with its share helps out (see `team`).
 
 import math
 
-import numpy as np
-
 from fastmlp.engine.activations import (
     activate,
     activate_with_slope,
@@ -34,7 +32,7 @@ from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.team import await_done, claim, complete, done_before, join, leave
 from fastmlp.engine.tile import any_sum, inline, tallest_single, window
 
-UNKNOWN = np.nan  # scale of a batch whose first block another launch had
+UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 
 
 @part
@@ -274,7 +272,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     layers, units : record arrays
         See `records`.
     shares : int64 array of threads + 1 elements
-        Thread t updates units shares[t] to shares[t + 1].
+        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
     rows : int64 array
         Row addresses, see `records.LAYER`.
     samples : Samples
