@@ -15,9 +15,9 @@ from fastmlp.workspace import Workspace
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
 # enough that activations stay there as well.
 ROWS_PER_THREAD = 128
-# Threads are started and joined in each call, which takes some 200 us: as long as this at 250
-# GFLOP/s. With less to do for each, one is sooner through.
-FLOPS_PER_THREAD = 50_000_000
+# A helping thread comes some 60 us after it is called, when one core has done a third of this.
+# With less to do for each, one is sooner through (measured at 40 to 50 MFLOP for two).
+FLOPS_PER_THREAD = 25_000_000
 MOST_IDLE = 4  # workspaces kept of a network for later predictions
 
 

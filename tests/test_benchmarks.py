@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-from benchmarks import charts, libraries, peers, scaling
+from benchmarks import charts, libraries, peers, primitives, scaling
 from benchmarks.common import WORKLOADS, Network, aligned_table, in_units
 from benchmarks.primitives import STEPPED, Machine
 from fastmlp.engine.config import tile_shapes
@@ -153,6 +153,24 @@ def test_memory_bounds_an_epoch_from_below():
     workload = WORKLOADS["mnist"]
     model = scaling.Model(a_machine(), workload, 1e6)
     assert model.epoch(128) == pytest.approx(workload.rows * 784 * 4 / 1e6)
+
+
+def test_each_piece_of_the_model_can_be_measured(monkeypatch):
+    for name, value in {
+        "ROUNDS": 1,
+        "CROSSINGS": 10,
+        "HAND_OVERS": 2,
+        "STEPPED": (64, 256),
+    }.items():
+        monkeypatch.setattr(primitives, name, value)
+    for name in ("HANDED_BYTES", "SHARED_BYTES", "MEMORY_BYTES"):
+        monkeypatch.setattr(primitives, name, 1 << 14)
+    machine = primitives.measure_machine()
+    assert all(begin >= 0 and each > 0 for begin, each in machine.tiles.values())
+    for name in ("together", "shared", "memory", "memory_of_all", "element", "output"):
+        assert 0 < getattr(machine, name) < 1e-3 or name == "together"
+    assert machine.barrier >= 0 and machine.hand_over >= 0
+    assert set(machine.updates) == {64, 256} and min(machine.updates.values()) > 0
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,13 @@ def test_eight_threads_fit_at_once():
     assert together == alone and len(set(alone)) == len(alone)
 
 
-def test_sixteen_threads_predict_with_one_model():
+@pytest.fixture
+def helped(monkeypatch):
+    """Predictions of any size ask for helping threads."""
+    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
+
+
+def test_sixteen_threads_predict_with_one_model(helped):
     model = fitted()
     expected = model.predict_proba(X)
 
@@ -82,7 +88,7 @@ def test_sixteen_threads_predict_with_one_model():
         assert all(pool.map(serve, range(16)))
 
 
-def test_fit_and_predict_after_fork():
+def test_fit_and_predict_after_fork(helped):
     model, expected = fitted(2), fingerprint(2)
     proba = model.predict_proba(X).tobytes()
 
@@ -116,7 +122,30 @@ def test_fork_while_another_thread_is_in_a_fit():
         thread.join()
 
 
-def test_four_workers_forked_from_a_warm_parent_serve_together():
+def test_fork_while_another_thread_predicts(helped):
+    model, stop = fitted(2), threading.Event()
+    expected = model.predict_proba(X).tobytes()
+
+    def keep_predicting():
+        while not stop.is_set():
+            model.predict_proba(X)
+
+    threads = [threading.Thread(target=keep_predicting) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+
+        def child():
+            assert model.predict_proba(X).tobytes() == expected
+
+        assert all(in_forked_child(child) for _ in range(20))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_four_workers_forked_from_a_warm_parent_serve_together(helped):
     model = fitted(2)
     proba = model.predict_proba(X).tobytes()
     context = multiprocessing.get_context("fork")
@@ -198,8 +227,8 @@ with warnings.catch_warnings(record=True) as caught:
     model.fit(X, y)
 late = time.perf_counter() - sent[0]
 assert any("interrupted" in str(w.message) for w in caught), [str(w.message) for w in caught]
-assert np.isfinite(model.predict_proba(X[:100])).all()
 assert threading.active_count() == 1, threading.enumerate()
+assert np.isfinite(model.predict_proba(X[:100])).all()
 model.set_params(max_iter=1).fit(X[:5000], y[:5000])
 print(late)
 """
@@ -216,10 +245,18 @@ def test_ctrl_c_ends_a_large_epoch_soon():
     assert float(run.stdout) < CHILD_SECONDS / 4  # the exact delay is a benchmark's matter
 
 
-def test_no_thread_is_left_after_fit_and_predict():
-    before = threading.active_count()
-    fitted(4).predict(X)
+def test_no_thread_is_left_after_a_fit_and_few_after_predictions(helped):
+    helpers, before = 0, threading.active_count()
+    for each in threading.enumerate():
+        helpers += each.name.startswith("fastmlp_helper")
+    model = fitted(4)
     assert threading.active_count() == before
+    callers = [threading.Thread(target=model.predict, args=(X,)) for _ in range(20)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert threading.active_count() <= before - helpers + os.cpu_count()
 
 
 class FromOutside(Exception):

@@ -4,28 +4,34 @@ import faulthandler
 import itertools
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from numba import njit
 
+from fastmlp.engine import team
+from fastmlp.engine.cache import kernel
 from fastmlp.engine.config import JIT
-from fastmlp.engine.team import (
+from fastmlp.engine.launch import (
     DONE,
     STOP,
-    Team,
     await_done,
-    claim,
     complete,
     done_before,
+    is_done,
     join,
     leave,
     new_sync,
+    next_items,
 )
+from fastmlp.engine.team import Team, run_once
+from fastmlp.engine.tile import window
 
 SIZES = [1, 2, 3, 7]
 HANGS_AFTER = 120  # seconds, after which the run is ended with a traceback of every thread
 EVEN = np.zeros(0, np.int64)
+NEVER = 1 << 40  # a goal that no team reaches
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +49,11 @@ def count(thread, sync, threads, counts, faults, phases, shares, least):
     goal = done_before(sync)
     before = goal // counts.size
     for phase in range(phases):
+        goal, held = goal + counts.size, 0
         while True:
-            first, end = claim(sync, thread, threads, phase, shares, counts.size, least)
+            first, end, held = next_items(
+                sync, thread, threads, phase, goal, shares, counts.size, least, held
+            )
             if first == end:
                 break
             total = 0
@@ -53,9 +62,7 @@ def count(thread, sync, threads, counts, faults, phases, shares, least):
             faults[thread] += total != counts.size
             for item in range(first, end):
                 counts[item] += 1
-            complete(sync, end - first)
-        goal += counts.size
-        if not await_done(sync, goal):
+        if not is_done(sync, goal):
             return True
     leave(sync, thread)
     return True
@@ -199,24 +206,32 @@ def test_teams_of_several_callers_do_not_disturb_each_other():
     assert results == {number: ([1000] * 30, [0] * 3) for number in range(4)}
 
 
+def claim(sync, thread, threads, phase, items, least):
+    """The next items for a thread that waits for none: the team is stopped."""
+    sync[STOP] = 1
+    first, end, held = next_items(sync, thread, threads, phase, NEVER, EVEN, items, least, 0)
+    assert held == end - first
+    return first, end
+
+
 def test_claims_halve_the_own_share_in_multiples_of_the_least():
     sync = new_sync(2)
-    own = [claim(sync, 0, 2, 0, EVEN, 200, 16) for _ in range(3)]
+    own = [claim(sync, 0, 2, 0, 200, 16) for _ in range(3)]
     assert own == [(0, 64), (64, 100), (100, 164)]  # the last is from the other thread's share
-    assert claim(sync, 1, 2, 0, EVEN, 200, 16) == (164, 200)
-    assert claim(sync, 0, 2, 0, EVEN, 200, 16) == (0, 0)
+    assert claim(sync, 1, 2, 0, 200, 16) == (164, 200)
+    assert claim(sync, 0, 2, 0, 200, 16) == (0, 0)
 
 
 def test_one_thread_takes_a_phase_at_once():
-    assert claim(new_sync(1), 0, 1, 0, EVEN, 200, 16) == (0, 200)
+    assert claim(new_sync(1), 0, 1, 0, 200, 16) == (0, 200)
 
 
 def test_a_thread_left_behind_in_an_old_phase_finds_nothing_there():
     sync = new_sync(2)
-    assert claim(sync, 0, 2, 5, EVEN, 2, 1) == (0, 1)
-    assert claim(sync, 0, 2, 5, EVEN, 2, 1) == (1, 2)
+    assert claim(sync, 0, 2, 5, 2, 1) == (0, 1)
+    assert claim(sync, 0, 2, 5, 2, 1) == (1, 2)
     for phase in range(6):
-        assert claim(sync, 1, 2, phase, EVEN, 2, 1) == (0, 0)
+        assert claim(sync, 1, 2, phase, 2, 1) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -228,13 +243,31 @@ def test_claims_in_any_order_are_a_partition_of_the_items(threads, items, least)
     for phase in range(5):
         taken = []
         while True:
-            first, end = claim(
-                sync, random_state.randint(threads), threads, phase, EVEN, items, least
-            )
+            first, end = claim(sync, random_state.randint(threads), threads, phase, items, least)
             if first == end:
                 break
             taken += range(first, end)
         assert sorted(taken) == list(range(items))
+
+
+def test_items_count_as_done_when_the_own_share_is():
+    sync, held = new_sync(2), 0
+    for expected in [(0, 64), (64, 100)]:
+        *taken, held = next_items(sync, 0, 2, 0, 200, EVEN, 200, 16, held)
+        assert tuple(taken) == expected and sync[DONE] == 0
+    *taken, held = next_items(sync, 0, 2, 0, 200, EVEN, 200, 16, held)
+    assert tuple(taken) == (100, 164) and sync[DONE] == 100 and held == 64
+
+
+def test_who_finishes_last_looks_no_further():
+    sync = new_sync(2)
+    complete(sync, 100)  # the other thread's share
+    first, end, held = next_items(sync, 0, 2, 0, 200, EVEN, 200, 1000, 0)
+    assert (first, end, held) == (0, 100, 100)
+    other = sync.copy()
+    assert next_items(sync, 0, 2, 0, 200, EVEN, 200, 1000, held) == (0, 0, 0)
+    other[DONE] = 200
+    np.testing.assert_array_equal(sync, other)
 
 
 def test_a_stopped_team_lets_go_of_those_who_wait():
@@ -260,7 +293,7 @@ def test_a_launch_is_joined_once_while_it_is_open():
         assert enter(sync, 1)
         assert not enter(sync, 1)
         leave(sync, 1)
-        assert claim(sync, 0, 2, 0, EVEN, 7, 7) == (0, 3)
+        assert next_items(sync, 0, 2, 0, NEVER, EVEN, 7, 7, 0) == (0, 3, 3)
         complete(sync, 7)
         leave(sync, 0)
         assert not enter(sync, 1)
@@ -271,7 +304,7 @@ def test_queues_are_empty_at_the_next_launch():
     sync, counts, faults = new_sync(2), np.zeros(10, np.int64), np.zeros(2, np.int64)
     for launch in range(1, 4):
         assert count(0, sync, 2, counts, faults, 20, EVEN, 1)
-        assert claim(sync, 0, 2, 0, EVEN, 10, 5) == (0, 5)
+        assert next_items(sync, 0, 2, 0, NEVER, EVEN, 10, 5, 0) == (0, 5, 5)
         sync[DONE] = 200 * launch
         assert enter(sync, 0)
         leave(sync, 0)
@@ -297,3 +330,62 @@ def test_a_team_does_without_threads_that_cannot_be_started(monkeypatch, error):
         with pytest.raises(KeyboardInterrupt), team:
             pass
     assert running() == []
+
+
+@njit(**JIT, nogil=True)
+def count_once(thread, sync, threads, counts):
+    if not join(sync, thread):
+        return False
+    goal, held = done_before(sync) + counts.size, 0
+    while True:
+        first, end, held = next_items(
+            sync, thread, threads, 0, goal, window(counts, 0, 0), counts.size, 1, held
+        )
+        if first == end:
+            break
+        for item in range(first, end):
+            counts[item] += 1
+    leave(sync, thread)
+    return True
+
+
+@pytest.mark.parametrize("threads", SIZES)
+def test_single_launches_from_many_threads_are_each_done_whole(threads):
+    def call(results):
+        for _ in range(50):
+            counts = np.zeros(100, np.int64)
+            run_once(counting, (threads, counts), threads, np.float32)
+            results.append((counts == 1).all())
+
+    counting = kernel(count_once.py_func)
+    all_results = [[] for _ in range(4)]
+    callers = [threading.Thread(target=call, args=(results,)) for results in all_results]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert all(len(results) == 50 and all(results) for results in all_results)
+
+
+def test_a_single_launch_does_without_helpers_that_cannot_be_had(monkeypatch):
+    def refuse(*arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(team.ThreadPoolExecutor, "submit", refuse)
+    counts = np.zeros(100, np.int64)
+    run_once(kernel(count_once.py_func), (3, counts), 3, np.float32)
+    assert (counts == 1).all()
+
+
+def test_helpers_that_come_too_late_go_away(monkeypatch):
+    late = []
+    monkeypatch.setattr(
+        team.ThreadPoolExecutor,
+        "submit",
+        lambda _, run, *rest: late.append((run, rest)) or Future(),
+    )
+    counts = np.zeros(100, np.int64)
+    run_once(kernel(count_once.py_func), (3, counts), 3, np.float32)
+    for run, arguments in late:
+        assert run(*arguments) is False
+    assert len(late) == 2 and (counts == 1).all()

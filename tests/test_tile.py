@@ -12,10 +12,10 @@ from fastmlp.engine.config import JIT, target, tile_shapes
 from fastmlp.engine.tile import (
     address_of,
     any_sum,
+    divide_by_sum,
     lanes_of,
     multiply_add,
     power_of_two,
-    row_sum,
     subtract_maximum,
     sum_of_squares,
     tile_nn,
@@ -30,15 +30,18 @@ BORDER = 5  # poisoned elements around every operand
 
 
 @njit(**JIT)
-def reduce_row(values, start, vectors, results):
-    like, at = values.dtype.type(0), address_of(values, start)
-    results[0] = row_sum(like, at, vectors)
-    results[1] = sum_of_squares(like, at, vectors)
+def square_sum(values, start, vectors):
+    return sum_of_squares(values.dtype.type(0), address_of(values, start), vectors)
 
 
 @njit(**JIT)
 def shift(values, start, vectors, size):
     subtract_maximum(values.dtype.type(0), address_of(values, start), vectors, size)
+
+
+@njit(**JIT)
+def divide(values, start, vectors, size):
+    divide_by_sum(values.dtype.type(0), address_of(values, start), vectors, size)
 
 
 @njit(**JIT)
@@ -215,16 +218,13 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, 2, 3, 7])
-def test_row_reductions_stay_within_their_vectors(dtype, vectors):
+def test_sum_of_squares_stays_within_its_vectors(dtype, vectors):
     count = vectors * target().lanes(dtype)
     for seed in range(20):
         whole, inner = poisoned((count,), dtype)
         inner[...] = np.random.default_rng(seed).random(count)
-        results = np.zeros(2, dtype)
-        reduce_row(whole, BORDER, vectors, results)
-        exact = inner.astype(np.float64)
-        assert_close(results[0], exact.sum(), units=2 * count)
-        assert_close(results[1], (exact**2).sum(), units=2 * count)
+        result = dtype(square_sum(whole, BORDER, vectors))
+        assert_close(result, (inner.astype(np.float64) ** 2).sum(), units=2 * count)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -245,18 +245,16 @@ def test_any_sum_takes_every_element_of_any_number_and_no_other(dtype):
 def test_every_lane_takes_part_in_reductions_and_shows_a_nan(dtype):
     count = 2 * target().lanes(dtype)
     for lane in range(count):
-        values, results = np.zeros(count, dtype), np.zeros(2, dtype)
+        values = np.zeros(count, dtype)
         values[lane] = 3
-        reduce_row(values, 0, 2, results)
-        assert results.tolist() == [3, 9]
+        assert square_sum(values, 0, 2) == 9
         values[lane] = np.nan
-        reduce_row(values, 0, 2, results)
-        assert np.isnan(results).all()
+        assert np.isnan(square_sum(values, 0, 2))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, 2, 3])
-def test_subtract_maximum_shifts_a_row_and_masks_its_padding(vectors, dtype):
+def test_subtract_maximum_shifts_a_row_and_clears_its_padding(vectors, dtype):
     count = vectors * target().lanes(dtype)
     for size in range((vectors - 1) * target().lanes(dtype) + 1, count + 1):
         for lane in range(size):  # where the maximum stands
@@ -264,7 +262,7 @@ def test_subtract_maximum_shifts_a_row_and_masks_its_padding(vectors, dtype):
             inner[...] = -np.arange(count) - 9
             inner[size:] = 1000  # padding, greater than all
             inner[lane] = -2  # the most is below zero
-            expected = np.where(np.arange(count) < size, inner + 2, -np.inf)
+            expected = np.where(np.arange(count) < size, inner + 2, 0)
             shift(whole, BORDER, vectors, size)
             np.testing.assert_array_equal(inner, expected)
             assert np.isnan(whole[:BORDER]).all() and np.isnan(whole[BORDER + count :]).all()
@@ -278,6 +276,29 @@ def test_subtract_maximum_of_what_is_not_finite_shows_it(dtype):
         row[0] = value
         shift(row, 0, 1, lanes)
         assert np.isnan(row[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_divide_by_sum_divides_a_row_and_clears_its_padding(vectors, dtype):
+    count = vectors * target().lanes(dtype)
+    for size in range((vectors - 1) * target().lanes(dtype) + 1, count + 1):
+        whole, inner = poisoned((count,), dtype)
+        inner[...] = 1 + np.arange(count) % 5
+        total = inner[:size].sum()
+        inner[size:] = 1000
+        expected = np.where(np.arange(count) < size, inner / total, dtype(0))
+        divide(whole, BORDER, vectors, size)
+        np.testing.assert_array_equal(inner, expected)
+        assert np.isnan(whole[:BORDER]).all() and np.isnan(whole[BORDER + count :]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_divide_by_sum_of_what_is_not_finite_shows_it(dtype):
+    row = np.ones(target().lanes(dtype), dtype)
+    row[0] = np.nan
+    divide(row, 0, 1, row.size)
+    assert np.isnan(row).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -25,11 +25,11 @@ from fastmlp.engine.gemm import (
     update_unit,
     weight_gradient,
 )
+from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.part import part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.team import await_done, claim, complete, done_before, join, leave
 from fastmlp.engine.tile import any_sum, inline, tallest_single, window
 
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
@@ -97,13 +97,13 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
 def _output_delta(plan, layer, samples, buffers, start, first, last):
     """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
+    at, count = layer.outputs + first * layer.stride, (last - first) * layer.stride
+    deltas, outputs = window(buffers.deltas, at, count), window(buffers.activations, at, count)
+    for i in range(count):
+        deltas[i] = outputs[i]
     for m in range(first, last):
         sample = _sample(samples, start + m)
-        at = layer.outputs + m * layer.stride
-        delta = window(buffers.deltas, at, layer.stride)
-        outputs = window(buffers.activations, at, layer.stride)
-        for j in range(layer.stride):
-            delta[j] = outputs[j]
+        delta = window(deltas, (m - first) * layer.stride, layer.stride)
         weight = samples.weights[sample] if samples.weights.size else one
         y = window(samples.targets, sample * plan.target_columns, plan.target_columns)
         buffers.row_losses[m] = row_loss_and_delta(plan, layer.n_out, delta, y, weight)
@@ -296,20 +296,24 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
             break
         block = _block(plan, samples, buffers, start, step, scale_of_batch)
         scale_of_batch = block.scale
+        goal, held = goal + block.rows, 0
         while True:
-            first, end = claim(sync, thread, plan.threads, phase, even, block.rows, least)
+            first, end, held = next_items(
+                sync, thread, plan.threads, phase, goal, even, block.rows, least, held
+            )
             if first == end:
                 break
             _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, end)
-            complete(sync, end - first)
-        goal += block.rows
-        if not await_done(sync, goal):
+        if not is_done(sync, goal):  # stopped
             return True
         phase += 1
         for stage in range(2 if block.is_last and plan.max_grad_norm > 0 else 1):
             scale = _clipping(plan, units, buffers) if stage else block.scale
+            goal, held = goal + units.size, 0
             while True:
-                first, end = claim(sync, thread, plan.threads, phase, shares, units.size, 1)
+                first, end, held = next_items(
+                    sync, thread, plan.threads, phase, goal, shares, units.size, 1, held
+                )
                 if first == end:
                     break
                 if first == 0 and not stage:
@@ -321,9 +325,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
                         plan, layers[units[u].layer], units[u], u, rows, buffers, block, scratch,
                         real(scale), stage == 1,
                     )  # fmt: skip
-                complete(sync, end - first)
-            goal += units.size
-            if not await_done(sync, goal):
+            if not is_done(sync, goal):  # stopped
                 return True
             phase += 1
         start, step = block.stop, step + block.is_last
@@ -341,24 +343,28 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     plan = plans[0]
     goal = done_before(sync)
     layer = layers[layers.size - 1]
-    # Each thread keeps to its own rows of the workspace, which are one item of work.
-    own_rows = plan.block_rows // plan.threads
-    first = thread * own_rows
-    items = (plan.samples + own_rows - 1) // own_rows
-    even = window(samples.order, 0, 0)
+    # Each thread keeps to its own rows of the workspace, as many as an item of work has at most.
+    item_rows = plan.block_rows // plan.threads
+    first = thread * item_rows
+    if plan.threads > 1:  # who comes late must find something left to do
+        fair, tall = plan.samples // (2 * plan.threads), tallest_single()
+        item_rows = min(item_rows, max(fair // tall, 1) * tall)
+    items = (plan.samples + item_rows - 1) // item_rows
+    even, held = window(samples.order, 0, 0), 0
     while True:
-        item, end = claim(sync, thread, plan.threads, 0, even, items, 1)
+        item, end, held = next_items(
+            sync, thread, plan.threads, 0, goal + items, even, items, 1, held
+        )
         if item == end:
             break
-        for sample in range(item * own_rows, min(end * own_rows, plan.samples), own_rows):
-            last = first + min(own_rows, plan.samples - sample)
+        for sample in range(item * item_rows, min(end * item_rows, plan.samples), item_rows):
+            last = first + min(item_rows, plan.samples - sample)
             _forward(plan, layers, rows, samples, buffers, sample - first, first, last, None)
             if not plan.is_sparse:
                 like = buffers.parameters.dtype.type(0)
                 _look_for_bad_rows(plan, layers[0], rows, like, first, last)
             _copy_outputs(layer, buffers, outputs, sample, first, last)
-        complete(sync, end - item)
-    if not await_done(sync, goal + items):
+    if not is_done(sync, goal + items):  # stopped
         return True
     leave(sync, thread)
     return True

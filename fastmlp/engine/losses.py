@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp.engine.activations import logistic_function
 from fastmlp.engine.elementary import exponential, machine_epsilon
 from fastmlp.engine.part import part
-from fastmlp.engine.tile import address_of, lanes_of, row_sum, subtract_maximum, window
+from fastmlp.engine.tile import address_of, divide_by_sum, lanes_of, subtract_maximum
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
@@ -30,19 +30,15 @@ LOSSES = {
 def _softmax(values, rows, n_out, stride):
     """a = exp(z - max z) / sum exp(z - max z) row by row; the padding after `n_out` becomes 0."""
     like = values.dtype.type(0)
-    lanes = lanes_of(like)
-    vectors = stride // lanes
+    vectors = stride // lanes_of(like)
     for m in range(rows):
         subtract_maximum(like, address_of(values, m * stride), vectors, n_out)
-    for i in range(values.size):  # all rows in one loop: it vectorises, a row alone is too short
+    # All rows in one loop: it vectorises, a row alone is too short. The padding is 0 here, whose
+    # exponential is as cheap as any; that of minus infinity would underflow, which is slow.
+    for i in range(values.size):
         values[i] = exponential(values[i])
     for m in range(rows):
-        z = window(values, m * stride, stride)
-        total = row_sum(like, address_of(z, 0), vectors)
-        for v in range(vectors):
-            part = window(z, v * lanes, lanes)
-            for lane in range(lanes):
-                part[lane] /= total
+        divide_by_sum(like, address_of(values, m * stride), vectors, n_out)
 
 
 @part
@@ -229,6 +225,7 @@ def row_loss_and_delta(plan, n_out, a, y, weight):
         loss = _absolute_error(a, y)
     else:
         loss = _huber_loss(plan, a, y)
-    for j in range(a.size):
-        a[j] *= weight
+    if weight != 1:
+        for j in range(a.size):
+            a[j] *= weight
     return loss * weight

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype
 
-from fastmlp.engine.config import target, tile_shapes
+from fastmlp.engine.config import CACHE_LINE, target, tile_shapes
 from fastmlp.engine.part import part
 
 I32 = ir.IntType(32)
@@ -94,6 +94,16 @@ def _fma_name() -> str:
     return "fma" if target().has_fma else "fmuladd"
 
 
+def _emit_prefetch(builder, address, for_write: bool) -> None:
+    """Ask for the cache line at an address; none need be there."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    keep_everywhere, data = 3, 1
+    hints = [ir.Constant(I32, value) for value in (int(for_write), keep_everywhere, data)]
+    builder.call(function, [builder.inttoptr(address, byte), *hints])
+
+
 def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     """Emit one tile shape between the blocks `loop` and `done`."""
     rows, offset, b, b_stride, start, start_stride, c, c_stride, depth = arguments
@@ -117,6 +127,8 @@ def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     b_vectors = [vectors.load(b_row, v) for v in spans]
     a_row = builder.add(pointer_at(k), offset) if transposed else None
     along = builder.add(offset, builder.mul(k, _i64(vectors.item)))
+    if transposed:  # the next unit's elements of this row: rows stand far apart, in any order
+        _emit_prefetch(builder, builder.add(a_row, _i64(CACHE_LINE)), for_write=False)
     updated = []
     for r in range(height):
         if transposed:  # A[r, k] = rows[k][offset + r]
@@ -211,29 +223,21 @@ def tile_tn(
     )
 
 
-def _make_reduction(step):
-    """The intrinsic that sums a term of each of `count` vectors at an address, by a fixed tree."""
+@intrinsic
+def sum_of_squares(typingctx, like, address, count):
+    """Sum of the squares of `count` vectors at an address, by a fixed tree."""
 
-    @intrinsic
-    def reduction(typingctx, like, address, count):
-        def codegen(context, builder, signature, arguments):
-            vectors = _Vectors(builder, context, like)
-            _, address, count = arguments
-            total = cgutils.alloca_once_value(builder, vectors.fill(0.0))
-            with cgutils.for_range(builder, count) as loop:
-                at = builder.add(address, builder.mul(loop.index, _i64(target().vector_bytes)))
-                builder.store(step(vectors, builder.load(total), vectors.load(at)), total)
-            return vectors.fold(builder.load(total), builder.fadd)
+    def codegen(context, builder, signature, arguments):
+        vectors = _Vectors(builder, context, like)
+        _, address, count = arguments
+        total = cgutils.alloca_once_value(builder, vectors.fill(0.0))
+        with cgutils.for_range(builder, count) as loop:
+            at = builder.add(address, builder.mul(loop.index, _i64(target().vector_bytes)))
+            value = vectors.load(at)
+            builder.store(vectors.multiply_add(value, value, builder.load(total)), total)
+        return vectors.fold(builder.load(total), builder.fadd)
 
-        return like(like, types.intp, types.intp), codegen
-
-    return reduction
-
-
-row_sum = _make_reduction(lambda vectors, total, value: vectors.builder.fadd(total, value))
-sum_of_squares = _make_reduction(
-    lambda vectors, total, value: vectors.multiply_add(value, value, total)
-)
+    return like(like, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -263,40 +267,57 @@ def any_sum(typingctx, like, address, size):
     return like(like, types.intp, types.intp), codegen
 
 
-@intrinsic
-def subtract_maximum(typingctx, like, address, count, size):
-    """x - max(x) for the `size` elements at an address, in place; -inf up to `count` vectors.
+def _make_row_operation(start, gather, change):
+    """The intrinsic that folds a row into one number and then changes every element by it.
 
-    The padding is masked in registers: short stores into it would stall the vector loads after.
+    The row has `size` elements and padding up to `count` vectors, which becomes 0. It is masked in
+    registers: short stores into it would stall the vector loads after.
     """
 
-    def codegen(context, builder, signature, arguments):
-        vectors = _Vectors(builder, context, like)
-        _, address, count, size = arguments
-        lane_type = ir.VectorType(I64, vectors.lanes)
-        lanes = ir.Constant(lane_type, list(range(vectors.lanes)))
+    @intrinsic
+    def operation(typingctx, like, address, count, size):
+        def codegen(context, builder, signature, arguments):
+            vectors = _Vectors(builder, context, like)
+            _, address, count, size = arguments
+            lane_type = ir.VectorType(I64, vectors.lanes)
+            lanes = ir.Constant(lane_type, list(range(vectors.lanes)))
 
-        def masked(index):
-            at = builder.add(address, builder.mul(index, _i64(target().vector_bytes)))
-            left = builder.sub(size, builder.mul(index, _i64(vectors.lanes)))
-            first = builder.insert_element(
-                ir.Constant(lane_type, ir.Undefined), left, ir.Constant(I32, 0)
-            )
-            limit = vectors.shuffle(first, first, [0] * vectors.lanes)
-            inside = builder.icmp_signed("<", lanes, limit)
-            return at, builder.select(inside, vectors.load(at), vectors.fill(-np.inf))
+            def masked(index, value, padding):
+                left = builder.sub(size, builder.mul(index, _i64(vectors.lanes)))
+                first = builder.insert_element(
+                    ir.Constant(lane_type, ir.Undefined), left, ir.Constant(I32, 0)
+                )
+                limit = vectors.shuffle(first, first, [0] * vectors.lanes)
+                inside = builder.icmp_signed("<", lanes, limit)
+                return builder.select(inside, value, vectors.fill(padding))
 
-        largest = cgutils.alloca_once_value(builder, vectors.fill(-np.inf))
-        with cgutils.for_range(builder, count) as loop:
-            _, value = masked(loop.index)
-            builder.store(vectors.maximum(value, builder.load(largest)), largest)
-        top = vectors.broadcast(vectors.fold(builder.load(largest), vectors.maximum))
-        with cgutils.for_range(builder, count) as loop:
-            at, value = masked(loop.index)
-            vectors.store(builder.fsub(value, top), at)
-        return context.get_dummy_value()
+            def place(index):
+                return builder.add(address, builder.mul(index, _i64(target().vector_bytes)))
 
-    return types.void(like, types.intp, types.intp, types.intp), codegen
+            gathered = cgutils.alloca_once_value(builder, vectors.fill(start))
+            with cgutils.for_range(builder, count) as loop:
+                value = masked(loop.index, vectors.load(place(loop.index)), start)
+                builder.store(gather(vectors, value, builder.load(gathered)), gathered)
+            one = vectors.fold(builder.load(gathered), functools.partial(gather, vectors))
+            whole = vectors.broadcast(one)
+            with cgutils.for_range(builder, count) as loop:
+                value = change(builder, vectors.load(place(loop.index)), whole)
+                vectors.store(masked(loop.index, value, 0.0), place(loop.index))
+            return context.get_dummy_value()
+
+        return types.void(like, types.intp, types.intp, types.intp), codegen
+
+    return operation
+
+
+subtract_maximum = _make_row_operation(
+    -np.inf, _Vectors.maximum, lambda builder, value, whole: builder.fsub(value, whole)
+)
+divide_by_sum = _make_row_operation(
+    0.0,
+    lambda vectors, a, b: vectors.builder.fadd(a, b),
+    lambda builder, value, whole: builder.fdiv(value, whole),
+)
 
 
 @intrinsic
@@ -463,12 +484,7 @@ def prefetch(typingctx, address):
     """Bring a cache line near, soon to be written."""
 
     def codegen(context, builder, signature, arguments):
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        for_write, keep_everywhere, data = (ir.Constant(I32, value) for value in (1, 3, 1))
-        pointer = builder.inttoptr(arguments[0], byte)
-        builder.call(function, [pointer, for_write, keep_everywhere, data])
+        _emit_prefetch(builder, arguments[0], for_write=True)
         return context.get_dummy_value()
 
     return types.void(types.intp), codegen
