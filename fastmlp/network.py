@@ -21,11 +21,24 @@ def round_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
+# Rows that are a multiple of these bytes apart meet in two of the 64 sets of a first-level cache,
+# and push each other out: a step of 784-1024-1024-10 took 4.7 ms, with a line between them 3.7 ms.
+CONFLICTING_BYTES = 2048
+
+
+def padded(units: int, dtype: np.dtype) -> int:
+    """Elements from row to row of a matrix with a column per unit: whole vectors, well spread."""
+    stride = round_up(units, target().lanes(dtype))
+    if stride * dtype.itemsize % CONFLICTING_BYTES == 0:
+        stride += CACHE_LINE // dtype.itemsize
+    return stride
+
+
 class Network:
     """Dense layers of given sizes, their parameters in one buffer.
 
-    Rows of every weight matrix are padded with zeros to whole vectors, and its rows to a multiple
-    of as many, so that tiles and transposition meet no ragged edge.
+    Rows of every weight matrix are padded with zeros to whole vectors, and its rows to as many as
+    the columns of the one before, so that tiles and transposition meet no ragged edge.
 
     Parameters
     ----------
@@ -51,7 +64,8 @@ class Network:
         parameters = transposed = 0
         for index, layer in enumerate(self.layers):
             n_in, n_out = self.layer_sizes[index : index + 2]
-            stride, padded_rows = round_up(n_out, self.lanes), round_up(n_in, self.lanes)
+            stride = padded(n_out, self.dtype)
+            padded_rows = padded(n_in, self.dtype) if index else round_up(n_in, self.lanes)
             layer["n_in"], layer["n_out"], layer["stride"] = n_in, n_out, stride
             layer["weights"] = parameters
             layer["bias"] = parameters + padded_rows * stride

@@ -14,10 +14,11 @@ from fastmlp import MLPClassifier, MLPRegressor, training
 from fastmlp.engine.config import target, tile_shapes
 from fastmlp.inference import apply_network
 from fastmlp.lbfgs import LossAndGradient
-from fastmlp.network import Network
+from fastmlp.network import CONFLICTING_BYTES, Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
 DTYPES = [np.float32, np.float64]
+SPREAD = 512, 256  # units; one of them fills conflicting rows, in either type
 MOST_ROWS = 2 * max(height for height, _ in tile_shapes()) + 1
 ORACLE_RULES = {
     "sgd": ({"solver": "sgd", "momentum": 0}, naive.Sgd),
@@ -225,6 +226,16 @@ def test_step_is_right_at_every_depth(hidden, sizes, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_conflicting_lengths_are_spread_and_right(dtype):
+    for output in ("softmax", "logistic"):
+        for sizes in ([6, *SPREAD, 3], [2, 3, 1024 // np.dtype(dtype).itemsize * 2]):
+            problem = Problem(sizes, 21, dtype, output=output, alpha=0.3)
+            strides = problem.network.layers["stride"] * np.dtype(dtype).itemsize
+            assert (strides % CONFLICTING_BYTES != 0).all()
+            assert_step_is_right(problem)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_with_weights_and_penalty(dtype):
     for output in naive.OUTPUTS:
         for rows in (2, 9, 40):
@@ -328,7 +339,7 @@ def test_training_on_chosen_samples_reads_only_those_in_their_order(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", ORACLE_RULES)
 def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dtype):
-    for sizes in ([5, 3, 2, 4], [20, 17, 33, 1], [3, 16, 16, 2]):
+    for sizes in ([5, 3, 2, 4], [20, 17, 33, 1], [3, 16, 16, 2], [5, *SPREAD, 2]):
         problem = Problem(sizes, 23, dtype, hidden="logistic", alpha=0.5)
         parameters, _ = ORACLE_RULES[rule]
         descent, state = problem.descent(batch_size=9, **parameters)
