@@ -230,7 +230,6 @@ class Descent:
             plan[name] = getattr(state.settings, name)
         # Padding has moments of zero, which no epsilon of zero may divide.
         plan["epsilon"] = max(plan["epsilon"], np.finfo(network.dtype).tiny)
-        self._permutation = np.empty_like(self.order)
         arguments = (
             workspace.plans,
             workspace.layers,
@@ -252,9 +251,7 @@ class Descent:
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
         """Draw a new order from the last one, with scikit-learn's own random numbers."""
-        self._permutation[:] = np.arange(self.order.size)
-        random_state.shuffle(self._permutation)
-        self.order[:] = self.order[self._permutation]
+        self.order[:] = self.order[random_state.permutation(self.order.size)]
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
         """Seed dropout; where there is none, nothing is drawn."""
