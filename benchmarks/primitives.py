@@ -18,11 +18,11 @@ from fastmlp.engine.cache import kernel
 from fastmlp.engine.config import JIT, target, tile_shapes
 from fastmlp.engine.launch import await_done, complete, done_before, join, leave
 from fastmlp.engine.losses import LOG_LOSS, SOFTMAX, apply_output, row_loss_and_delta
+from fastmlp.engine.memory import window
 from fastmlp.engine.optimizers import ADAM, update
 from fastmlp.engine.part import part
 from fastmlp.engine.records import plan_dtype
 from fastmlp.engine.team import Team
-from fastmlp.engine.tile import window
 from fastmlp.network import aligned_zeros
 from fastmlp.threads import available_threads
 

@@ -1,10 +1,26 @@
 """What every kernel should compute, in plain NumPy and float64: the oracle of the tests."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
 LEAK = 0.01
+BORDER = 5  # poisoned elements around every operand
+
+
+def poisoned(shape, dtype):
+    """(the whole, its inner part of `shape`): everything around is NaN."""
+    whole = np.full([size + 2 * BORDER for size in shape], np.nan, dtype)
+    return whole, whole[tuple(slice(BORDER, BORDER + size) for size in shape)]
+
+
+def rounded(exact, dtype):
+    """The float nearest to a rational, ties to even."""
+    if exact == 0:
+        return dtype(0)
+    unit = Fraction(2) ** (math.frexp(float(exact))[1] - np.finfo(dtype).nmant - 1)
+    return dtype(float(round(exact / unit) * unit))
 
 
 def assert_close(got, expected, units):

@@ -25,8 +25,8 @@ from fastmlp.engine.launch import (
     new_sync,
     next_items,
 )
+from fastmlp.engine.memory import window
 from fastmlp.engine.team import Team, run_once
-from fastmlp.engine.tile import window
 
 SIZES = [1, 2, 3, 7]
 HANGS_AFTER = 120  # seconds, after which the run is ended with a traceback of every thread

@@ -13,8 +13,7 @@ from fastmlp.engine.elementary import (
     log1p_of_fraction,
     normal_tail,
 )
-from fastmlp.engine.part import part
-from fastmlp.engine.tile import inline
+from fastmlp.engine.part import inline, part
 
 (
     IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, MISH,

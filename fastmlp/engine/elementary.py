@@ -11,8 +11,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastmlp.engine.part import part
-from fastmlp.engine.tile import inline, multiply_add, polynomial, power_of_two
+from fastmlp.engine.part import inline, part
+from fastmlp.engine.vectors import multiply_add, polynomial, power_of_two
 
 # Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
 # last place, and arguments beyond which exp is exactly 0 or infinite.

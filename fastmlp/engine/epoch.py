@@ -27,10 +27,11 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.part import part
+from fastmlp.engine.memory import tallest_single, window
+from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.tile import any_sum, inline, tallest_single, window
+from fastmlp.engine.vectors import any_sum
 
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 
@@ -176,7 +177,7 @@ def _gradient_and_update(
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if block.is_last:
-        prefetch_unit(plan.optimizer, buffers, at, count)
+        prefetch_unit(plan.optimizer, buffers, at, count, block.rows)
     sums, penalty = window(buffers.gradient, at, count), plan.alpha
     if is_clipping:
         penalty = type(penalty)(0)

@@ -9,25 +9,25 @@ import math
 import numpy as np
 
 from fastmlp.engine.config import CACHE_LINE
-from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
-from fastmlp.engine.part import part
-from fastmlp.engine.tile import (
+from fastmlp.engine.memory import (
     address_of,
-    inline,
-    lanes_of,
+    make_own,
     prefetch,
-    sum_of_squares,
     tallest,
     tallest_single,
-    tile_nn,
-    tile_tn,
-    transpose_block,
     vector_bytes,
     widest,
     window,
 )
+from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
+from fastmlp.engine.part import inline, part
+from fastmlp.engine.tile import tile_nn, tile_tn
+from fastmlp.engine.vectors import lanes_of, sum_of_squares, transpose_block
 
 ADDRESS_BYTES = 8
+# Rows of a block from which on a unit's products take longer (half a cycle a line and row) than
+# getting its lines from another core does (10 ns a line between two groups of cores).
+OWNING_DEPTH = 64
 
 
 @part
@@ -55,12 +55,16 @@ def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, dep
     while vector < vectors:
         width = _group_width(vectors - vector)
         column = vector * vector_bytes()
+        # The first tiles of a group each ask for a vector of the next one's rows of B.
+        unasked = min(width, vectors - vector - width)
         row = first
         while row < last:
             height = _tile_height(width, last - row, last - first)
             row = min(row, last - height)
+            ahead = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
+            unasked -= 1
             tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES, 0, b + column, b_stride,
+                like, height, width, rows + row * ADDRESS_BYTES, ahead, b + column, b_stride,
                 start + column, 0, c + row * c_stride + column, c_stride, depth,
             )  # fmt: skip
             row += height
@@ -132,12 +136,18 @@ def unit_span(layer, unit):
 
 
 @part
-def prefetch_unit(optimizer, buffers, at, count):
-    """Ask for the parameters and moments of a unit while its products are still being computed."""
+def prefetch_unit(optimizer, buffers, at, count, depth):
+    """Ask for the parameters and moments of a unit while its products are still being computed.
+
+    `depth` is how many rows they are sums over.
+    """
     inline()
     item = buffers.parameters.itemsize
     for line in range(0, count * item, CACHE_LINE):
-        prefetch(address_of(buffers.parameters, at) + line)
+        if depth >= OWNING_DEPTH:  # the other threads have read the weights
+            make_own(address_of(buffers.parameters, at) + line)
+        else:
+            prefetch(address_of(buffers.parameters, at) + line)
         if optimizer != SGD:
             prefetch(address_of(buffers.first_moment, at) + line)
         if optimizer == ADAM:

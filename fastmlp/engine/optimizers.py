@@ -7,7 +7,7 @@ which sum is written out: left to the compiler, it would change from one build t
 import math
 
 from fastmlp.engine.part import part
-from fastmlp.engine.tile import multiply_add
+from fastmlp.engine.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 # Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.

@@ -1,11 +1,13 @@
 """Parts of kernels: compiled functions that get machine code only inside the kernel they serve."""
 
 import numba
+from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
+from numba.extending import intrinsic
 
 from fastmlp.engine.config import JIT
 
@@ -80,3 +82,17 @@ def part(function) -> Part:
     use nothing: that doubled the time of the first fit.
     """
     return Part(function)
+
+
+@intrinsic
+def inline(typingctx):
+    """Let the function that says this be inlined: a call keeps the loop around from vectorising.
+
+    numba's own option would pass on to all that the function calls, and compile that once more.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("alwaysinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -4,8 +4,9 @@
 row i stand between row_starts[i] and row_starts[i + 1].
 """
 
+from fastmlp.engine.memory import window
 from fastmlp.engine.part import part
-from fastmlp.engine.tile import multiply_add, window
+from fastmlp.engine.vectors import multiply_add
 
 
 @part

@@ -1,0 +1,105 @@
+"""Addresses, views of flat arrays, and cache lines; numbers of the target, known when compiling."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from fastmlp.engine.config import target
+
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+
+
+def i64(value: int) -> ir.Constant:
+    """A constant of LLVM."""
+    return ir.Constant(I64, value)
+
+
+@intrinsic
+def address_of(typingctx, array, index):
+    """Address of element `index` of a contiguous array."""
+
+    def codegen(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.ptrtoint(builder.gep(data, [arguments[1]]), I64)
+
+    return types.intp(array, types.intp), codegen
+
+
+@intrinsic
+def window(typingctx, array, start, count):
+    """array[start : start + count] of a flat array, as a view that keeps nothing alive."""
+
+    def codegen(context, builder, signature, arguments):
+        source = context.make_array(array)(context, builder, arguments[0])
+        view = context.make_array(array)(context, builder)
+        populate_array(
+            view,
+            data=builder.gep(source.data, [arguments[1]]),
+            shape=[arguments[2]],
+            strides=[source.itemsize],
+            itemsize=source.itemsize,
+            meminfo=None,
+        )
+        return view._getvalue()
+
+    return array(array, types.intp, types.intp), codegen
+
+
+def emit_prefetch(builder, address, level: int = 1, for_write: bool = False) -> None:
+    """Ask for the cache line at an address, which need not be valid, into a level of the caches."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    data = 1
+    hints = [ir.Constant(I32, value) for value in (int(for_write), 4 - level, data)]
+    builder.call(function, [builder.inttoptr(address, byte), *hints])
+
+
+@intrinsic
+def prefetch(typingctx, address):
+    """Bring a cache line near, soon to be written."""
+
+    def codegen(context, builder, signature, arguments):
+        emit_prefetch(builder, arguments[0], for_write=True)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@intrinsic
+def make_own(typingctx, address):
+    """Make a cache line this core's own: store into it what it holds.
+
+    A line that other cores have read must be taken from them before it is written. That waits in
+    the store buffer while later instructions go on; asking for the line does not do it.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], I32.as_pointer())
+        value = builder.load_atomic(pointer, "monotonic", 4)
+        builder.store_atomic(value, pointer, "monotonic", 4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+def _target_constant(name: str):
+    """An intrinsic without arguments for a number of `config.Target`, known only when compiling."""
+
+    @intrinsic
+    def constant(typingctx):
+        def codegen(context, builder, signature, arguments):
+            return i64(getattr(target(), name))
+
+        return types.intp(), codegen
+
+    return constant
+
+
+vector_bytes = _target_constant("vector_bytes")
+widest = _target_constant("widest")
+tallest = _target_constant("tallest")
+tallest_single = _target_constant("tallest_single")
