@@ -21,8 +21,9 @@ The time of a step is the sum, for the slowest thread, of
 
 and at least the time that memory needs to deliver the batch's rows of X.
 
-On two cores of an AMD EPYC (Zen 5) it comes to 0.77-0.92 of the measured times; for the tiny steps
-of `small_batch` to 0.64-0.71, since it leaves out what begins and ends each piece of the weights.
+On an AMD EPYC (Zen 5) it comes to 0.82-1.00 of the times measured on one core and 0.90-1.14 on two.
+Its two virtual cores change between hand-overs at 6 and at 30 GB/s; where that happens between the
+measurement of the pieces and that of the epoch, it comes to 0.53.
 
 The model knows one shared cache and one memory. Cores in several sockets, or with several caches,
 pay more for hand-overs; clocks that fall with the number of busy cores slow the tiles.
