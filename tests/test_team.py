@@ -1,9 +1,11 @@
 """Launches, the sharing of work, stop flag and failures of a team of threads."""
 
 import faulthandler
+import gc
 import itertools
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 
 import numpy as np
@@ -375,6 +377,21 @@ def test_a_single_launch_does_without_helpers_that_cannot_be_had(monkeypatch):
     counts = np.zeros(100, np.int64)
     run_once(kernel(count_once.py_func), (3, counts), 3, np.float32)
     assert (counts == 1).all()
+
+
+def test_nothing_is_kept_for_helpers_that_cannot_be_started(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    team._helpers.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    counts = np.zeros(100, np.int64)
+    run_once(kernel(count_once.py_func), (3, counts), 3, np.float32)
+    assert (counts == 1).all()
+    kept = weakref.ref(counts)
+    del counts
+    gc.collect()
+    assert kept() is None
 
 
 def test_helpers_that_come_too_late_go_away(monkeypatch):

@@ -128,10 +128,14 @@ class Team:
             self._stop()
 
 
-@functools.lru_cache(maxsize=1)
-def _helpers(process: int) -> ThreadPoolExecutor:
-    """Threads for single launches, started when first needed, kept by each process of its own."""
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads for single launches, started when first needed."""
     return ThreadPoolExecutor(max(1, os.cpu_count() or 1), thread_name_prefix="fastmlp_helper")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
@@ -139,9 +143,11 @@ def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
     sync = new_sync(threads)
     run = entry_point(kernel, real, (0, sync, *arguments))
     asked = []
-    with contextlib.suppress(RuntimeError):  # no more threads to be had, or the interpreter ends
+    try:
         for thread in range(1, threads):
-            asked += [_helpers(os.getpid()).submit(run, thread, sync, *arguments)]
+            asked += [_helpers().submit(run, thread, sync, *arguments)]
+    except RuntimeError:  # no more threads to be had, or the interpreter is about to end
+        _helpers.cache_clear()  # it would keep what nobody came for
     try:
         run(0, sync, *arguments)
     finally:
