@@ -51,3 +51,19 @@ def test_a_part_that_does_not_compile_says_so_each_time():
     for _ in range(2):
         with pytest.raises(numba.errors.TypingError, match="no_such_attribute"):
             wrong(np.ones(2))
+
+
+def test_a_part_is_compiled_once_for_all_literals_of_a_type():
+    @part
+    def add(a, b):
+        return a + b
+
+    @numba.njit
+    def kernel(n):
+        total = add(0, b=1)
+        for i in range(n):
+            total = add(total, 2) + add(b=i, a=3)
+        return total
+
+    assert kernel(3) == 1 + (2 + 3 + 0) + (2 + 3 + 1) + (2 + 3 + 2)
+    assert list(add.overloads) == [(numba.int64, numba.int64)]

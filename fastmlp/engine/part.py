@@ -64,6 +64,12 @@ class Part(CPUDispatcher):
         self._compiler.pipeline_class = PartCompiler
         self._alone = None
 
+    def get_call_template(self, args, kws):
+        """One form for all values of a type: numba would add one for each literal it meets."""
+        args = tuple(map(types.unliteral, args))
+        kws = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
+        return super().get_call_template(args, kws)
+
     def add_overload(self, cres):
         """Keep the types it was compiled for."""
         self.overloads[tuple(cres.signature.args)] = cres
