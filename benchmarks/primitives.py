@@ -30,7 +30,7 @@ from .kernels import PRODUCTS, tile_gflops
 from .roofline import peak_gflops
 
 DTYPE, ITEM = "float32", 4  # bytes
-ETA = np.float32(1e-3)
+ETA = np.float32(1e-3)  # learning rate of the updates that are timed
 RELU = CODES["relu"]
 ROUNDS = 7  # of everything; the best one counts, as in the tiles' inner loops nothing waits
 CROSSINGS = 20_000

@@ -15,8 +15,8 @@ from fastmlp.workspace import Workspace
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
 # enough that activations stay there as well.
 ROWS_PER_THREAD = 128
-# A helping thread comes some 60 us after it is called, when one core has done a third of this.
-# With less to do for each, one is sooner through (measured at 40 to 50 MFLOP for two).
+# A helping thread comes some 60 us after it is called, when one core has done more than half of
+# this. With less to do for each, one is sooner through (two break even at 40 to 50 MFLOP in all).
 FLOPS_PER_THREAD = 25_000_000
 MOST_IDLE = 4  # workspaces kept of a network for later predictions
 

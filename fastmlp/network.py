@@ -27,7 +27,7 @@ CONFLICTING_BYTES = 2048
 
 
 def padded(units: int, dtype: np.dtype) -> int:
-    """Elements from row to row of a matrix with a column per unit: whole vectors, well spread."""
+    """Elements from row to row of a matrix (rows, units): whole vectors, spread over the cache."""
     stride = round_up(units, target().lanes(dtype))
     if stride * dtype.itemsize % CONFLICTING_BYTES == 0:
         stride += CACHE_LINE // dtype.itemsize
@@ -37,8 +37,9 @@ def padded(units: int, dtype: np.dtype) -> int:
 class Network:
     """Dense layers of given sizes, their parameters in one buffer.
 
-    Rows of every weight matrix are padded with zeros to whole vectors, and its rows to as many as
-    the columns of the one before, so that tiles and transposition meet no ragged edge.
+    Every row of a weight matrix is padded with zeros to whole vectors, see `padded`, and there are
+    as many rows as the matrix before has columns, its padding included: so tiles and transposition
+    meet no ragged edge.
 
     Parameters
     ----------

@@ -27,11 +27,11 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.memory import tallest_single, window
+from fastmlp.engine.memory import window
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.vectors import any_sum
+from fastmlp.engine.vectors import any_sum, tallest_single
 
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 

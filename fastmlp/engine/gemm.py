@@ -9,20 +9,19 @@ import math
 import numpy as np
 
 from fastmlp.engine.config import CACHE_LINE
-from fastmlp.engine.memory import (
-    address_of,
-    make_own,
-    prefetch,
-    tallest,
-    tallest_single,
-    vector_bytes,
-    widest,
-    window,
-)
+from fastmlp.engine.memory import address_of, make_own, prefetch, window
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.tile import tile_nn, tile_tn
-from fastmlp.engine.vectors import lanes_of, sum_of_squares, transpose_block
+from fastmlp.engine.vectors import (
+    lanes_of,
+    sum_of_squares,
+    tallest,
+    tallest_single,
+    transpose_block,
+    vector_bytes,
+    widest,
+)
 
 ADDRESS_BYTES = 8
 # Rows of a block from which on a unit's products take longer (half a cycle a line and row) than

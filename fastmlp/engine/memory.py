@@ -1,12 +1,10 @@
-"""Addresses, views of flat arrays, and cache lines; numbers of the target, known when compiling."""
+"""Addresses, views of flat arrays, and cache lines."""
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
-
-from fastmlp.engine.config import target
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -53,8 +51,8 @@ def emit_prefetch(builder, address, level: int = 1, for_write: bool = False) -> 
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    data = 1
-    hints = [ir.Constant(I32, value) for value in (int(for_write), 4 - level, data)]
+    locality, data = 4 - level, 1  # LLVM's locality is 3 for every level, 0 for none
+    hints = [ir.Constant(I32, value) for value in (int(for_write), locality, data)]
     builder.call(function, [builder.inttoptr(address, byte), *hints])
 
 
@@ -84,22 +82,3 @@ def make_own(typingctx, address):
         return context.get_dummy_value()
 
     return types.void(types.intp), codegen
-
-
-def _target_constant(name: str):
-    """An intrinsic without arguments for a number of `config.Target`, known only when compiling."""
-
-    @intrinsic
-    def constant(typingctx):
-        def codegen(context, builder, signature, arguments):
-            return i64(getattr(target(), name))
-
-        return types.intp(), codegen
-
-    return constant
-
-
-vector_bytes = _target_constant("vector_bytes")
-widest = _target_constant("widest")
-tallest = _target_constant("tallest")
-tallest_single = _target_constant("tallest_single")

@@ -131,7 +131,7 @@ class Team:
 @functools.cache
 def _helpers() -> ThreadPoolExecutor:
     """Threads for single launches, started when first needed."""
-    return ThreadPoolExecutor(max(1, os.cpu_count() or 1), thread_name_prefix="fastmlp_helper")
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="fastmlp_helper")
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
@@ -139,7 +139,10 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
-    """One launch of a kernel, with those of the helping threads that come in time."""
+    """One launch of a kernel, with those of the helping threads that come in time.
+
+    Parameters are those of `Team`; `threads` is how many at most, the caller's included.
+    """
     sync = new_sync(threads)
     run = entry_point(kernel, real, (0, sync, *arguments))
     asked = []

@@ -24,7 +24,7 @@ WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more th
 
 def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     """Emit one tile shape between the blocks `loop` and `done`."""
-    rows, offset, b, b_stride, start, start_stride, c, c_stride, depth = arguments
+    rows, distance, b, b_stride, start, start_stride, c, c_stride, depth = arguments
     builder, spans = vectors.builder, range(width)
 
     def pointer_at(index):
@@ -43,15 +43,15 @@ def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     sums = [[builder.phi(vectors.type) for _ in spans] for _ in range(height)]
     b_row = builder.add(b, builder.mul(k, b_stride))
     b_vectors = [vectors.load(b_row, v) for v in spans]
-    a_row = builder.add(pointer_at(k), offset) if transposed else None
+    a_row = builder.add(pointer_at(k), distance) if transposed else None
     along = builder.mul(k, i64(vectors.item))
     if transposed:  # the next unit's elements of this row: rows stand far apart, in any order
         emit_prefetch(builder, builder.add(a_row, i64(CACHE_LINE)))
     else:
-        emit_prefetch(builder, builder.add(b_row, offset), level=2)
+        emit_prefetch(builder, builder.add(b_row, distance), level=2)
     updated = []
     for r in range(height):
-        if transposed:  # A[r, k] = rows[k][offset + r]
+        if transposed:  # A[r, k] = rows[k][distance + r]
             at = vectors.pointer(a_row, i64(r * vectors.item), vectors.scalar)
         else:  # A[r, k] = rows[r][k]
             at = vectors.pointer(a_rows[r], along, vectors.scalar)
@@ -76,8 +76,8 @@ def _make_tile(transposed: bool):
 
     @intrinsic
     def tile(
-        typingctx, like, height, width, rows, offset, b, b_stride, start, start_stride, c, c_stride,
-        depth,
+        typingctx, like, height, width, rows, distance, b, b_stride, start, start_stride, c,
+        c_stride, depth,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller

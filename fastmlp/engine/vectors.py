@@ -96,6 +96,25 @@ def lanes_of(typingctx, like):
     return types.intp(like), codegen
 
 
+def _target_constant(name: str):
+    """An intrinsic without arguments for a number of `config.Target`, known only when compiling."""
+
+    @intrinsic
+    def constant(typingctx):
+        def codegen(context, builder, signature, arguments):
+            return i64(getattr(target(), name))
+
+        return types.intp(), codegen
+
+    return constant
+
+
+vector_bytes = _target_constant("vector_bytes")
+widest = _target_constant("widest")
+tallest = _target_constant("tallest")
+tallest_single = _target_constant("tallest_single")
+
+
 @intrinsic
 def sum_of_squares(typingctx, like, address, count):
     """Sum of the squares of `count` vectors at an address, by a fixed tree."""
