@@ -1,6 +1,8 @@
 """Compiled kernels on disk: fresh after every change, right after every damage."""
 
+import contextlib
 import errno
+import gc
 import os
 import shutil
 import subprocess
@@ -70,6 +72,35 @@ def test_a_kernel_is_compiled_once_and_then_loaded(folder):
     second = make_kernel()
     assert result(second) == [2, 2, 2]
     assert hits(second) == 1
+
+
+class Uncompiled:
+    """Stands for a kernel: notes whether garbage is collected while it compiles."""
+
+    def __init__(self, error):
+        self.error, self.collects = error, None
+
+    def compile(self, kinds):
+        self.collects = gc.isenabled()
+        if self.error is not None:
+            raise self.error
+        return kinds
+
+
+@pytest.mark.parametrize("error", [None, MemoryError()])
+@pytest.mark.parametrize("switch", [gc.enable, gc.disable])
+def test_garbage_waits_for_the_compiler_and_is_collected_afterwards_as_before(switch, error):
+    kernel, was_on = Uncompiled(error), gc.isenabled()
+    try:
+        switch()
+        before = gc.isenabled()
+        with contextlib.suppress(MemoryError):
+            cache.entry_point(kernel, np.float32, (1,))
+        after = gc.isenabled()
+    finally:
+        (gc.enable if was_on else gc.disable)()
+        cache._entry_points.pop((kernel, np.float32), None)
+    assert (kernel.collects, after) == (False, before)
 
 
 def copied_engine(folder, monkeypatch):

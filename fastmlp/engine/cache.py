@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import hashlib
 import os
 import pickle
@@ -13,6 +14,7 @@ from pathlib import Path
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from fastmlp.engine.config import JIT
@@ -138,8 +140,22 @@ def entry_point(function, real: type, arguments: tuple):
     key = function, real
     if key not in _entry_points:
         kinds = tuple(numba.typeof(_prototype(argument)) for argument in arguments)
-        _entry_points[key] = function.compile(kinds)
+        with _without_collection():
+            _entry_points[key] = function.compile(kinds)
     return _entry_points[key]
+
+
+@contextlib.contextmanager
+def _without_collection():
+    """No look for garbage meanwhile: the compiler keeps what it makes, and looks took a tenth."""
+    with global_compiler_lock:  # another thread must not take this pause for the user's choice
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 def _prototype(argument):
