@@ -4,9 +4,11 @@
 
 Two ways of sharing a step are compared. *Rows only* is what the engine does: a thread takes its
 rows through all layers, one barrier, a thread takes its rows of the weight matrices, one barrier.
-*Rows by columns* lets R x C threads share the first phase: R groups of rows, in each of which C
-threads share the columns of every layer. It needs a barrier within the group after each layer, and
-cuts the weight matrices into tiles instead of rows.
+Where there are many inputs, the products of the first layer come before, each half of the inputs
+shared by half of the threads, and one barrier more. *Rows by columns* lets R x C threads share the
+first phase: R groups of rows, in each of which C threads share the columns of every layer. It needs
+a barrier within the group after each layer, and cuts the weight matrices into tiles instead of
+rows.
 
 The time of a step is the sum, for the slowest thread, of
 
@@ -14,7 +16,7 @@ The time of a step is the sum, for the slowest thread, of
   lower and slower, which is what ends the gain from rows alone; with several threads, at the rate
   that cores keep while all of them work;
 - bytes that other threads have written and it must read, at the measured price of a hand-over:
-  all weights and deltas, or its share of them;
+  all weights and deltas, or its share of them, or half of the first layer's and sums of its rows;
 - the optimizer's step on its share of the parameters, its hidden units, its output rows;
 - barriers: threads arrive one after another at one counter, so that the time measured for two
   threads grows in proportion to their number;
@@ -49,6 +51,7 @@ import numpy as np
 from fastmlp import MLPClassifier
 from fastmlp.engine.config import target
 from fastmlp.machine import cpu_name
+from fastmlp.workspace import splits_inputs
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
 from .libraries import estimator_trainer, seconds_each
@@ -84,6 +87,11 @@ class Model:
     def layers(self) -> list[tuple[int, int]]:
         """Inputs and outputs of each layer."""
         return list(itertools.pairwise(self.workload.network.sizes))
+
+    @property
+    def splits_inputs(self) -> bool:
+        """Whether the engine shares the first layer's products by inputs as well as by rows."""
+        return splits_inputs(self.workload.network.features, self.workload.batch_size)
 
     def vectors(self, units: int) -> int:
         """Vectors that hold so many units."""
@@ -121,21 +129,33 @@ class Model:
         sizes, each = zip(*self.machine.updates.items(), strict=True)
         return parameters * max(np.interp([parameters, min(piece, parameters)], sizes, each))
 
+    def input_halves(self, threads: int) -> float:
+        """Products of the first layer, half of the inputs for half of the threads."""
+        n_in, n_out = self.layers[0]
+        halves, half = max(1, 2 // threads), math.ceil(n_in / 2)
+        rows = math.ceil(self.workload.batch_size * 2 / max(2, threads))
+        total = halves * self.product("forward", rows, self.vectors(n_out), half)
+        total += self.reading(ITEM * half * n_out, max(1, threads // 2))
+        return total + self.reading(ITEM * rows * n_out, threads) + self.barrier(threads)
+
     def down_and_up(self, row_groups: int, column_groups: int) -> float:
         """First phase: forward through all layers, and delta back down."""
         rows = math.ceil(self.workload.batch_size / row_groups)
         threads, total, read = row_groups * column_groups, 0.0, 0.0
         for index, (n_in, n_out) in enumerate(self.layers):
             is_first, is_last = index == 0, index == len(self.layers) - 1
+            by_inputs = is_first and column_groups == 1 and self.splits_inputs
             share = math.ceil(self.vectors(n_out) / column_groups)
-            total += self.product("forward", rows, share, n_in)
+            if by_inputs:
+                total += self.input_halves(row_groups)
+            else:
+                total += self.product("forward", rows, share, n_in)
+                read += ITEM * n_in * n_out / column_groups * (1 if is_first else 2)
             if not is_last:
                 total += rows / column_groups * n_out * self.machine.element
             if not is_first:
                 share = math.ceil(self.vectors(n_in) / column_groups)
                 total += self.product("forward", rows, share, n_out)
-            weights = n_in * n_out / column_groups
-            read += ITEM * weights * (1 if is_first else 2)
         total += rows / column_groups * self.machine.output + self.reading(read, threads)
         if column_groups > 1:
             units = sum(self.workload.network.hidden)

@@ -16,6 +16,7 @@ from fastmlp.inference import apply_network
 from fastmlp.lbfgs import LossAndGradient
 from fastmlp.network import CONFLICTING_BYTES, Network
 from fastmlp.training import Descent, OptimizerState, Settings
+from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
 
 DTYPES = [np.float32, np.float64]
 SPREAD = 512, 256  # units; one of them fills conflicting rows, in either type
@@ -211,6 +212,30 @@ def test_step_is_right_for_every_number_of_features(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
+    for features in range(LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS + MOST_ROWS + 1):
+        for rows, units in [(1, 3), (9, 40), (MOST_ROWS, most_units(dtype))]:
+            problem = Problem([features, units, 2], rows, dtype, alpha=0.1)
+            descent, _ = problem.descent(batch_size=rows, n_jobs=1)
+            assert features / 2 <= descent.workspace.layers[0]["split_at"] < features
+            assert_step_is_right(problem)
+
+
+@pytest.mark.parametrize(
+    "features, rows, is_split",
+    [
+        (LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS // INPUTS_PER_ROW, True),
+        (LEAST_SPLIT_INPUTS - 1, 1, False),
+        (LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS // INPUTS_PER_ROW + 1, False),
+    ],
+)
+def test_the_input_layer_is_two_sums_where_many_inputs_meet_few_rows(features, rows, is_split):
+    problem = Problem([features, 3, 2], rows, np.float32)
+    descent, _ = problem.descent(batch_size=rows, n_jobs=1)
+    assert (descent.workspace.layers["split_at"] > 0).tolist() == [is_split, False]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_classes(dtype):
     for classes in edge_units(dtype):
         if classes > 1:
@@ -259,7 +284,7 @@ def test_sparse_rows_take_the_step_of_the_oracle(dtype):
 def test_sparse_rows_give_the_bits_of_the_same_dense_rows(block, dtype, monkeypatch):
     monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
-    for features in (2, 9, 40):
+    for features in (2, 9, 40, 301):
         results = []
         for compressed, threads in [(False, 1), (True, 1), (True, 2), (True, 3), (True, 7)]:
             problem = Problem([features, 21, 4], 50, dtype, output="softmax", alpha=0.1)
@@ -362,9 +387,10 @@ def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dty
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [1, 4, 5, 8, 22])
-def test_a_batch_in_several_blocks_is_one_batch(block, dtype, monkeypatch):
+@pytest.mark.parametrize("features", [9, 301])
+def test_a_batch_in_several_blocks_is_one_batch(features, block, dtype, monkeypatch):
     def trained(batch_size):
-        problem = Problem([9, 21, 18, 4], 46, dtype, output="softmax", alpha=0.2)
+        problem = Problem([features, 21, 18, 4], 46, dtype, output="softmax", alpha=0.2)
         problem.weigh()
         oracle = problem.oracle()
         rule = naive.Adam(0.1, epsilon=1e-3)
@@ -386,9 +412,10 @@ def test_a_batch_in_several_blocks_is_one_batch(block, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("block", [4, 1024])
-def test_an_epoch_in_many_launches_is_one_epoch(block, monkeypatch):
+@pytest.mark.parametrize("features", [9, 301])
+def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
     def trained():
-        problem = Problem([9, 21, 4], 46, np.float64, alpha=0.2)
+        problem = Problem([features, 21, 4], 46, np.float64, alpha=0.2)
         losses, _ = problem.train(epochs=3, batch_size=10, solver="adam")
         return losses, problem.network.parameters
 
@@ -402,12 +429,13 @@ def test_an_epoch_in_many_launches_is_one_epoch(block, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [6, 1024])
-def test_the_number_of_threads_changes_no_bit_of_a_fit(block, dtype, monkeypatch):
+@pytest.mark.parametrize("sizes", [[30, 50, 20, 3], [301, 50, 20, 3], [257, 3]])
+def test_the_number_of_threads_changes_no_bit_of_a_fit(sizes, block, dtype, monkeypatch):
     monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     results = []
     for threads in (1, 2, 3, 7):
-        problem = Problem([30, 50, 20, 3], 40, dtype, output="softmax", alpha=0.1)
+        problem = Problem(sizes, 40, dtype, output="softmax", alpha=0.1)
         problem.weigh()
         descent, _ = problem.descent(batch_size=13, n_jobs=threads)
         assert descent.workspace.plan["threads"] == threads

@@ -2,8 +2,10 @@
 
 A mini-batch is two phases. In the first each thread takes its rows forward through all layers and
 their delta back down; in the second it takes its share of the weights, and each piece of gradient
-goes from registers straight into its update. A phase is over when all of its work is done; a thread
-that is through with its share helps out (see `team`).
+goes from registers straight into its update. Where there are many inputs the products of the first
+layer are a phase before, in which each thread keeps to its share of the weights: then it alone
+reads and writes them. A phase is over when all of its work is done; a thread that is through with
+its share helps out (see `launch`).
 """
 
 import math
@@ -19,6 +21,7 @@ from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
     forward_rows,
+    forward_second_sum,
     keep_gradient,
     prefetch_unit,
     unit_span,
@@ -33,6 +36,8 @@ from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.vectors import any_sum, tallest_single
 
+# The phases of a block, in their order; the first and the last are needed only by some fits.
+INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 
 
@@ -43,17 +48,45 @@ def _sample(samples, position):
 
 
 @part
-def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
-    """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
+def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
+    """Put the addresses of rows `first` to `last` of the block, and `offset` bytes, in a table."""
     for m in range(first, last):
         sample = _sample(samples, start + m)
-        if plan.is_sparse:
+        rows[table + m] = plan.inputs + plan.input_stride * sample + offset
+
+
+@part
+def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
+    """The sums of z, where it is two: items of the first one's rows, then of the second one's."""
+    end = min(last, block.rows)
+    if first < end:
+        _point_at_rows(plan, rows, samples, block.start, first, end, layer.input_rows, 0)
+        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, end)
+    first, last = max(first - block.rows, 0), last - block.rows
+    if first < last:
+        offset = layer.split_at * buffers.parameters.itemsize
+        _point_at_rows(plan, rows, samples, block.start, first, last, plan.second_rows, offset)
+        forward_second_sum(plan, layer, rows, buffers, first, last)
+
+
+@part
+def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
+    """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
+    if plan.is_sparse:
+        for m in range(first, last):
             z = window(buffers.activations, layer.outputs + m * layer.stride, layer.stride)
-            forward_sparse_row(layer, samples, sample, buffers.parameters, z)
-        else:
-            rows[layer.input_rows + m] = plan.inputs + plan.input_stride * sample
-    if not plan.is_sparse:
+            second = window(buffers.second_sums, m * layer.stride, layer.stride)
+            sample = _sample(samples, start + m)
+            forward_sparse_row(layer, samples, sample, buffers.parameters, z, second)
+    elif not layer.split_at:
+        _point_at_rows(plan, rows, samples, start, first, last, layer.input_rows, 0)
         forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+    if layer.split_at:
+        at, count = first * layer.stride, (last - first) * layer.stride
+        z = window(buffers.activations, layer.outputs + at, count)
+        second = window(buffers.second_sums, at, count)
+        for i in range(count):
+            z[i] += second[i]
 
 
 @part
@@ -197,10 +230,39 @@ def _gradient_and_update(
 
 
 @part
+def _gradients_and_updates(
+    plan, layers, units, rows, samples, buffers, block, scratch, scale, first, end, is_clipping
+):
+    """Second phase, for units `first` to `end`; arguments as in `_gradient_and_update`."""
+    inline()
+    if first == 0 and not is_clipping:
+        _add_loss(plan, buffers, block)
+    if plan.is_sparse and not is_clipping:
+        _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
+    for u in range(first, end):
+        _gradient_and_update(
+            plan, layers[units[u].layer], units[u], u, rows, buffers, block, scratch, scale,
+            is_clipping,
+        )  # fmt: skip
+
+
+@part
 def _clipping(plan, units, buffers):
     """min(1, max_grad_norm / |g|), where |g| is summed over all units in their order."""
     norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
     return plan.max_grad_norm / norm if norm > plan.max_grad_norm else 1.0
+
+
+@part
+def _items(plan, layers, units, block, kind):
+    """How many items of work a phase of a block has; 0 if it is not needed."""
+    if kind == INPUT_SUMS:
+        return 2 * block.rows if layers[0].split_at and not plan.is_sparse else 0
+    if kind == ROWS:
+        return block.rows
+    if kind == WEIGHTS or (block.is_last and plan.max_grad_norm > 0):
+        return units.size
+    return 0
 
 
 @part
@@ -297,34 +359,29 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
             break
         block = _block(plan, samples, buffers, start, step, scale_of_batch)
         scale_of_batch = block.scale
-        goal, held = goal + block.rows, 0
-        while True:
-            first, end, held = next_items(
-                sync, thread, plan.threads, phase, goal, even, block.rows, least, held
-            )
-            if first == end:
-                break
-            _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, end)
-        if not is_done(sync, goal):  # stopped
-            return True
-        phase += 1
-        for stage in range(2 if block.is_last and plan.max_grad_norm > 0 else 1):
-            scale = _clipping(plan, units, buffers) if stage else block.scale
-            goal, held = goal + units.size, 0
+        for kind in range(KINDS):
+            items, scale = _items(plan, layers, units, block, kind), block.scale
+            if items == 0:
+                continue
+            if kind == STEP:
+                scale = _clipping(plan, units, buffers)
+            by_rows = kind <= ROWS
+            goal, held = goal + items, 0
             while True:
                 first, end, held = next_items(
-                    sync, thread, plan.threads, phase, goal, shares, units.size, 1, held
-                )
+                    sync, thread, plan.threads, phase, goal, even if by_rows else shares, items,
+                    least if by_rows else 1, held,
+                )  # fmt: skip
                 if first == end:
                     break
-                if first == 0 and not stage:
-                    _add_loss(plan, buffers, block)
-                if plan.is_sparse and not stage:
-                    _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
-                for u in range(first, end):
-                    _gradient_and_update(
-                        plan, layers[units[u].layer], units[u], u, rows, buffers, block, scratch,
-                        real(scale), stage == 1,
+                if kind == INPUT_SUMS:
+                    _input_sums(plan, layers[0], rows, samples, buffers, block, first, end)
+                elif kind == ROWS:
+                    _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, end)
+                else:
+                    _gradients_and_updates(
+                        plan, layers, units, rows, samples, buffers, block, scratch, real(scale),
+                        first, end, kind == STEP,
                     )  # fmt: skip
             if not is_done(sync, goal):  # stopped
                 return True

@@ -72,7 +72,7 @@ def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, dep
 
 @part
 def forward_rows(layer, rows, parameters, activations, first, last):
-    """z = a W + b for rows `first` to `last` of the block.
+    """z = a W + b for rows `first` to `last` of the block, over the inputs before split_at.
 
     Parameters
     ----------
@@ -94,7 +94,26 @@ def forward_rows(layer, rows, parameters, activations, first, last):
         stride,
         first,
         last,
-        layer.n_in,
+        layer.split_at if layer.split_at else layer.n_in,
+    )
+
+
+@part
+def forward_second_sum(plan, layer, rows, buffers, first, last):
+    """The sum over the inputs from split_at on, which `forward_rows` leaves out, to second_sums."""
+    like = buffers.parameters.dtype.type(0)
+    stride = layer.stride * buffers.parameters.itemsize
+    _multiply_rows(
+        like,
+        address_of(rows, plan.second_rows),
+        address_of(buffers.parameters, layer.weights + layer.split_at * layer.stride),
+        stride,
+        address_of(buffers.zeros, 0),
+        address_of(buffers.second_sums, 0),
+        stride,
+        first,
+        last,
+        layer.n_in - layer.split_at,
     )
 
 
@@ -173,8 +192,12 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     like = buffers.parameters.dtype.type(0)
     item = buffers.parameters.itemsize
     stride = layer.stride * item
-    table = plan.ones_rows if unit.is_bias else layer.input_rows
-    available = 1 if unit.is_bias else layer.n_in
+    table, passed = layer.input_rows, 0
+    if unit.is_bias:
+        table = plan.ones_rows
+    elif 0 < layer.split_at <= unit.first:
+        table, passed = plan.second_rows, layer.split_at
+    available = 1 if unit.is_bias else layer.n_in - passed
     base = layer.bias if unit.is_bias else layer.weights
     vectors = stride // vector_bytes()
     vector = 0
@@ -191,7 +214,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
                 start = address_of(buffers.gradient, base + row * layer.stride) + column
                 start_stride = stride
             tile_tn(
-                like, height, width, address_of(rows, table), row * item,
+                like, height, width, address_of(rows, table), (row - passed) * item,
                 address_of(buffers.deltas, layer.outputs) + column, stride, start, start_stride,
                 address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
                 stride, depth,

@@ -4,6 +4,8 @@ from collections import namedtuple
 
 import numpy as np
 
+from fastmlp.engine.config import CACHE_LINE
+
 # One record per weight layer. Offsets count elements of the buffer named.
 LAYER = np.dtype(
     [
@@ -19,6 +21,7 @@ LAYER = np.dtype(
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
         ("activation", np.int64),  # code of a hidden layer's f
         ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
+        ("split_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
         ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],
     align=True,
@@ -47,6 +50,7 @@ def plan_dtype(real: type) -> np.dtype:
         "output",  # code of the last layer's activation
         "loss_function",
         "optimizer",
+        "second_rows",  # in rows: those of X, from element split_at on
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "headroom",  # of them, elements before a unit's first row
@@ -55,8 +59,6 @@ def plan_dtype(real: type) -> np.dtype:
         "seed",  # of dropout
     )
     doubles = (
-        "loss",  # summed over the epoch's rows so far
-        "squared_norm",  # of the weights at the beginning of the batch
         "momentum",
         "beta_1",
         "beta_2",
@@ -66,9 +68,16 @@ def plan_dtype(real: type) -> np.dtype:
         "huber_delta",
     )
     reals = ("alpha",)
+    # Written while all threads read what stands above, and so on cache lines of their own.
+    changing = (
+        "loss",  # summed over the epoch's rows so far
+        "squared_norm",  # of the weights at the beginning of the batch
+    )
     fields = [(name, np.int64) for name in integers]
     fields += [(name, np.float64) for name in doubles]
     fields += [(name, real) for name in reals]
+    fields += [("apart", np.uint8, 2 * CACHE_LINE)]
+    fields += [(name, np.float64) for name in changing]
     return np.dtype(fields, align=True)
 
 
@@ -87,6 +96,7 @@ Buffers = namedtuple(
         "second_moment",
         "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping
         "activations",
+        "second_sums",  # like the first layer's activations, where z is two sums; else empty
         "slopes",  # like activations: f'(z) of the layers that keep it; else empty
         "deltas",
         "scratch",

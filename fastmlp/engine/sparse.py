@@ -17,8 +17,8 @@ def _add_scaled(total, factor, row):
 
 
 @part
-def forward_sparse_row(layer, samples, sample, parameters, z):
-    """z = x W + b for one row x; the same chain of sums as for a dense row, zeros left out.
+def forward_sparse_row(layer, samples, sample, parameters, z, second):
+    """z = x W + b for one row x; the same chains of sums as for a dense row, zeros left out.
 
     Parameters
     ----------
@@ -27,15 +27,20 @@ def forward_sparse_row(layer, samples, sample, parameters, z):
     sample : int
         Which row of X.
     parameters : flat array
-    z : array of stride elements
-        Written.
+    z, second : arrays of stride elements
+        Written: the sum over the inputs before split_at, and that over the others where there is
+        a split.
     """
     bias = window(parameters, layer.bias, layer.stride)
     for j in range(z.size):
         z[j] = bias[j]
+    if layer.split_at:
+        for j in range(z.size):
+            second[j] = 0
     for k in range(samples.row_starts[sample], samples.row_starts[sample + 1]):
         at = layer.weights + samples.columns[k] * layer.stride
-        _add_scaled(z, samples.values[k], window(parameters, at, layer.stride))
+        total = second if 0 < layer.split_at <= samples.columns[k] else z
+        _add_scaled(total, samples.values[k], window(parameters, at, layer.stride))
 
 
 @part
