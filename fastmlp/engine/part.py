@@ -6,10 +6,14 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.registry import CPUDispatcher
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import InlineOverloads, NativeLowering, NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes
 from numba.extending import intrinsic
 
 from fastmlp.engine.config import JIT
+
+# Passes of numba's for what parts do not have: closures, array expressions, overloads to inline.
+UNUSED = InlineClosureLikes, NopythonRewrites, InlineOverloads
 
 
 class PartLibrary(JITCodeLibrary):
@@ -51,6 +55,7 @@ class PartCompiler(Compiler):
         state.flags.no_compile = True
         state.flags.no_cpython_wrapper = state.flags.no_cfunc_wrapper = True
         (pipeline,) = super().define_pipelines()
+        pipeline.passes = [(kind, told) for kind, told in pipeline.passes if kind not in UNUSED]
         pipeline.add_pass_after(OfferPart, NativeLowering)
         pipeline.finalize()
         return [pipeline]
