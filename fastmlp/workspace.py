@@ -22,6 +22,10 @@ LEAST_SPLIT_INPUTS = 256
 INPUTS_PER_ROW = 2
 
 
+# From memory or a cache that all cores share, rows are asked for a batch before they are needed.
+LONG_BYTES = 1 << 20  # about a core's own cache
+
+
 def splits_inputs(n_in: int, block_rows: int) -> bool:
     """Whether z of a first layer of `n_in` inputs is two sums for blocks of so many rows."""
     return n_in >= max(LEAST_SPLIT_INPUTS, INPUTS_PER_ROW * block_rows)
@@ -121,6 +125,7 @@ class Workspace:
             row_starts = np.ascontiguousarray(X.indptr, np.int64)
         else:
             plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
+            plan["is_long"] = X.nbytes > LONG_BYTES
             values, columns, row_starts = empty(self.dtype), empty(np.int32), empty(np.int64)
         if targets is not None:
             plan["target_columns"] = targets.shape[1]
@@ -208,7 +213,8 @@ class TrainingWorkspace(Workspace):
         self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
         self.plan["ones_rows"] = inputs.size + deltas.size
         self.plan["second_rows"] = inputs.size + deltas.size + ones.size
-        self.rows = np.concatenate([inputs, deltas, ones, np.zeros_like(ones)])
+        self.plan["ahead_rows"] = self.plan["second_rows"] + block_rows
+        self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
         self.follow_parameters()
 
     def set_hidden(self, activation, dropout) -> None:

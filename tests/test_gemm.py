@@ -10,7 +10,7 @@ import pytest
 from naive import assert_close
 from scipy.sparse import csr_array
 
-from fastmlp import MLPClassifier, MLPRegressor, training
+from fastmlp import MLPClassifier, MLPRegressor, training, workspace
 from fastmlp.engine.config import target, tile_shapes
 from fastmlp.inference import apply_network
 from fastmlp.lbfgs import LossAndGradient
@@ -439,6 +439,26 @@ def test_the_number_of_threads_changes_no_bit_of_a_fit(sizes, block, dtype, monk
         problem.weigh()
         descent, _ = problem.descent(batch_size=13, n_jobs=threads)
         assert descent.workspace.plan["threads"] == threads
+        with descent:
+            losses = [descent.epoch() for _ in range(3)]
+        results.append((losses, problem.network.parameters))
+    for losses, parameters in results[1:]:
+        assert losses == results[0][0]
+        np.testing.assert_array_equal(parameters, results[0][1])
+
+
+@pytest.mark.parametrize("features", [30, 301])
+@pytest.mark.parametrize("block", [6, 1024])
+def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(features, block, monkeypatch):
+    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    results = []
+    for is_long, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
+        problem = Problem([features, 50, 3], 40, np.float32, output="softmax")
+        monkeypatch.setattr(workspace, "LONG_BYTES", 0 if is_long else problem.X.nbytes)
+        chosen = np.random.default_rng(0).permutation(40)[:31]
+        descent, _ = problem.descent(batch_size=13, chosen=chosen, n_jobs=threads)
+        assert descent.workspace.plan["is_long"] == is_long
         with descent:
             losses = [descent.epoch() for _ in range(3)]
         results.append((losses, problem.network.parameters))

@@ -11,7 +11,7 @@ from fastmlp.engine.tile import tile_nn, tile_tn
 
 DTYPES = [np.float32, np.float64]
 DEPTHS = [1, 2, 3, 37]
-FAR = 1 << 40  # bytes from B to where nothing is: asking for it does no harm
+FAR = 1 << 40  # bytes to where nothing is: asking for it does no harm
 
 
 class Operands:
@@ -34,7 +34,8 @@ class Operands:
         # Addresses point to the start of the border, which has to be skipped.
         table = self._a.ctypes.data + (order + BORDER) * self._a.strides[0]
         beyond = np.full(BORDER, self._a.ctypes.data)  # a row of NaN alone
-        self.rows = np.concatenate([table, beyond])
+        nowhere = np.full(lead, FAR)
+        self.rows = np.concatenate([table, beyond, nowhere])
         self._b, self.b = poisoned((depth, columns), dtype)
         self.b[...] = rng.standard_normal(self.b.shape)
         self._start, self.start = poisoned((height, columns), dtype)
@@ -54,9 +55,8 @@ class Operands:
             self.dtype(0),
             *self.shape,
             rows.ctypes.data,
-            skipped if self.transposed else FAR,
+            *((skipped, rows[: -len(self.a)].nbytes) if self.transposed else (FAR,)),
             self.b.ctypes.data,
-            self.b.strides[0],
             self.start.ctypes.data,
             0 if same_start else self.start.strides[0],
             self.c.ctypes.data,
@@ -117,8 +117,8 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
                 column = vector * lanes
                 first = 0 if transposed else row * rows.itemsize
                 tile(
-                    dtype(0), tall, wide, rows.ctypes.data + first, row * item * transposed,
-                    b.ctypes.data + column * item, b.strides[0], zeros.ctypes.data, 0,
+                    dtype(0), tall, wide, rows.ctypes.data + first, *[row * item] * transposed, 0,
+                    b.ctypes.data + column * item, zeros.ctypes.data, 0,
                     c.ctypes.data + row * c.strides[0] + column * item, c.strides[0], depth,
                 )  # fmt: skip
         results.append(c)

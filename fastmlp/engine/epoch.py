@@ -287,6 +287,9 @@ def _block(plan, samples, buffers, start, step, scale):
 @part
 def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
     """First phase, for rows `first` to `last` of the block."""
+    if plan.is_long:  # second phase brings the next block's rows near
+        known = min(last, plan.samples - block.stop)
+        _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
     _forward(plan, layers, rows, samples, buffers, block.start, first, last, block.step)
     _output_delta(plan, layers[layers.size - 1], samples, buffers, block.start, first, last)
     _backward(plan, layers, rows, buffers, first, last)

@@ -47,9 +47,9 @@ def _tile_height(width, remaining, available):
 
 
 @part
-def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, depth):
-    """C[first:last] = start + A[first:last] B; `rows` holds addresses, strides are bytes."""
-    vectors = c_stride // vector_bytes()
+def _multiply_rows(like, rows, b, start, c, stride, first, last, depth):
+    """C[first:last] = start + A[first:last] B; `rows` holds addresses, `stride` is B's and C's."""
+    vectors = stride // vector_bytes()
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -63,8 +63,8 @@ def _multiply_rows(like, rows, b, b_stride, start, c, c_stride, first, last, dep
             ahead = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
             unasked -= 1
             tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES, ahead, b + column, b_stride,
-                start + column, 0, c + row * c_stride + column, c_stride, depth,
+                like, height, width, rows + row * ADDRESS_BYTES, ahead, b + column,
+                start + column, 0, c + row * stride + column, stride, depth,
             )  # fmt: skip
             row += height
         vector += width
@@ -88,7 +88,6 @@ def forward_rows(layer, rows, parameters, activations, first, last):
         like,
         address_of(rows, layer.input_rows),
         address_of(parameters, layer.weights),
-        stride,
         address_of(parameters, layer.bias),
         address_of(activations, layer.outputs),
         stride,
@@ -107,7 +106,6 @@ def forward_second_sum(plan, layer, rows, buffers, first, last):
         like,
         address_of(rows, plan.second_rows),
         address_of(buffers.parameters, layer.weights + layer.split_at * layer.stride),
-        stride,
         address_of(buffers.zeros, 0),
         address_of(buffers.second_sums, 0),
         stride,
@@ -136,7 +134,6 @@ def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
         like,
         address_of(rows, layer.delta_rows),
         address_of(transposed, layer.transposed),
-        stride,
         address_of(zeros, 0),
         address_of(deltas, below.outputs),
         stride,
@@ -192,12 +189,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     like = buffers.parameters.dtype.type(0)
     item = buffers.parameters.itemsize
     stride = layer.stride * item
-    table, passed = layer.input_rows, 0
-    if unit.is_bias:
-        table = plan.ones_rows
-    elif 0 < layer.split_at <= unit.first:
-        table, passed = plan.second_rows, layer.split_at
-    available = 1 if unit.is_bias else layer.n_in - passed
+    table = plan.ones_rows if unit.is_bias else layer.input_rows
+    available = 1 if unit.is_bias else layer.n_in
+    # Several tiles pass each line of X: every second one asks for the next block's rows instead.
+    alternates = 1 if plan.is_long and unit.layer == 0 and not unit.is_bias else 0
+    visit = alternates * (unit.first // unit.rows)
     base = layer.bias if unit.is_bias else layer.weights
     vectors = stride // vector_bytes()
     vector = 0
@@ -205,6 +201,8 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         width = _group_width(vectors - vector)
         column = vector * vector_bytes()
         row, last = unit.first, unit.first + unit.rows
+        ahead = visit % 2 * (plan.ahead_rows - table) * ADDRESS_BYTES
+        visit += alternates
         while row < last:
             height = _tile_height(width, last - row, available)
             row = min(row, last - height)
@@ -214,8 +212,8 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
                 start = address_of(buffers.gradient, base + row * layer.stride) + column
                 start_stride = stride
             tile_tn(
-                like, height, width, address_of(rows, table), (row - passed) * item,
-                address_of(buffers.deltas, layer.outputs) + column, stride, start, start_stride,
+                like, height, width, address_of(rows, table), row * item, ahead,
+                address_of(buffers.deltas, layer.outputs) + column, start, start_stride,
                 address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
                 stride, depth,
             )  # fmt: skip

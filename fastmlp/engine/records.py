@@ -45,12 +45,14 @@ def plan_dtype(real: type) -> np.dtype:
         "block_rows",  # rows that pass through the layers together; a larger batch takes several
         "is_sparse",
         "inputs",  # address of X, unless sparse
+        "is_long",  # whether X is dense and more than a core's own cache holds
         "input_stride",  # bytes
         "target_columns",
         "output",  # code of the last layer's activation
         "loss_function",
         "optimizer",
-        "second_rows",  # in rows: those of X, from element split_at on
+        "second_rows",  # in rows: those of X again, for the inputs from split_at on
+        "ahead_rows",  # in rows: addresses of the next block's rows of X
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "headroom",  # of them, elements before a unit's first row

@@ -24,34 +24,38 @@ WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more th
 
 def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     """Emit one tile shape between the blocks `loop` and `done`."""
-    rows, distance, b, b_stride, start, start_stride, c, c_stride, depth = arguments
+    rows, offset, ahead, b, start, start_stride, c, stride, depth = arguments
     builder, spans = vectors.builder, range(width)
 
-    def pointer_at(index):
-        return builder.load(builder.gep(builder.inttoptr(rows, I64.as_pointer()), [index]))
+    def entry(table, index):
+        return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
+
+    def row_at(table, index):
+        return builder.add(entry(table, index), offset)
 
     accumulators = []
     for r in range(height):
         at = builder.add(start, builder.mul(start_stride, i64(r)))
         accumulators.append([vectors.load(at, v) for v in spans])
-    a_rows = None if transposed else [pointer_at(i64(r)) for r in range(height)]
+    a_rows = None if transposed else [entry(rows, i64(r)) for r in range(height)]
+    ahead_rows = builder.add(rows, ahead)
     before = builder.basic_block
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(I64)
     k.add_incoming(i64(0), before)
     sums = [[builder.phi(vectors.type) for _ in spans] for _ in range(height)]
-    b_row = builder.add(b, builder.mul(k, b_stride))
+    b_row = builder.add(b, builder.mul(k, stride))
     b_vectors = [vectors.load(b_row, v) for v in spans]
-    a_row = builder.add(pointer_at(k), distance) if transposed else None
+    a_row = row_at(rows, k) if transposed else None
     along = builder.mul(k, i64(vectors.item))
-    if transposed:  # the next unit's elements of this row: rows stand far apart, in any order
-        emit_prefetch(builder, builder.add(a_row, i64(CACHE_LINE)))
+    if transposed:  # rows stand far apart, in any order: the core cannot guess
+        emit_prefetch(builder, builder.add(row_at(ahead_rows, k), i64(CACHE_LINE)))
     else:
-        emit_prefetch(builder, builder.add(b_row, distance), level=2)
+        emit_prefetch(builder, builder.add(b_row, ahead), level=2)
     updated = []
     for r in range(height):
-        if transposed:  # A[r, k] = rows[k][distance + r]
+        if transposed:  # A[r, k] = rows[k][offset + r]
             at = vectors.pointer(a_row, i64(r * vectors.item), vectors.scalar)
         else:  # A[r, k] = rows[r][k]
             at = vectors.pointer(a_rows[r], along, vectors.scalar)
@@ -66,7 +70,7 @@ def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
     builder.position_at_end(done)
     for r in range(height):
-        at = builder.add(c, builder.mul(c_stride, i64(r)))
+        at = builder.add(c, builder.mul(stride, i64(r)))
         for v in spans:
             vectors.store(updated[r][v], at, v)
 
@@ -76,8 +80,8 @@ def _make_tile(transposed: bool):
 
     @intrinsic
     def tile(
-        typingctx, like, height, width, rows, distance, b, b_stride, start, start_stride, c,
-        c_stride, depth,
+        typingctx, like, height, width, rows, offset, ahead, b, start, start_stride, c, stride,
+        depth,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
@@ -108,7 +112,7 @@ _tile_tn = _make_tile(transposed=True)
 
 
 @part
-def tile_nn(like, height, width, rows, ahead, b, b_stride, start, start_stride, c, c_stride, depth):
+def tile_nn(like, height, width, rows, ahead, b, start, start_stride, c, stride, depth):
     """C = start + A B, with A[r, k] at rows[r] + k items.
 
     Parameters
@@ -118,24 +122,31 @@ def tile_nn(like, height, width, rows, ahead, b, b_stride, start, start_stride, 
     height, width : int
         Rows and vectors of the tile; one of `config.tile_shapes`.
     rows : address
-        Table of the addresses of A's rows: `height` of them here, `depth` in `tile_tn`.
+        Table of the addresses of A's rows, `height` of them.
     ahead : int
         Bytes from each row of B to a line that is brought near meanwhile, since another tile will
-        use it; 0 for none. In `tile_tn`, `offset` has its place: bytes from each address of A's
-        rows to the first element used.
-    b, b_stride, start, start_stride, c, c_stride : addresses and strides
-        Row-major operands; a start stride of 0 begins every row with the same vectors.
+        use it; 0 for none.
+    b, start, start_stride, c, stride : addresses and strides
+        Row-major operands, B and C of one stride; a start stride of 0 begins every row with the
+        same vectors.
     depth : int
         Length of the inner dimension, at least 1.
     """
-    _tile_nn(like, height, width, rows, ahead, b, b_stride, start, start_stride, c, c_stride, depth)
+    _tile_nn(like, height, width, rows, 0, ahead, b, start, start_stride, c, stride, depth)
 
 
 @part
-def tile_tn(
-    like, height, width, rows, offset, b, b_stride, start, start_stride, c, c_stride, depth
-):
-    """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`."""
-    _tile_tn(
-        like, height, width, rows, offset, b, b_stride, start, start_stride, c, c_stride, depth
-    )
+def tile_tn(like, height, width, rows, offset, ahead, b, start, start_stride, c, stride, depth):
+    """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`.
+
+    Parameters
+    ----------
+    rows : address
+        Table of the addresses of A's rows, `depth` of them.
+    offset : int
+        Bytes from there to the first element used.
+    ahead : int
+        Bytes from `rows` to a table of as many rows, of which the line after `offset` is brought
+        near: 0 for A's own rows, where the next unit's elements stand.
+    """
+    _tile_tn(like, height, width, rows, offset, ahead, b, start, start_stride, c, stride, depth)
