@@ -51,6 +51,7 @@ import numpy as np
 from fastmlp import MLPClassifier
 from fastmlp.engine.config import target
 from fastmlp.machine import cpu_name
+from fastmlp.training import BLOCK_ROWS
 from fastmlp.workspace import splits_inputs
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
@@ -91,7 +92,9 @@ class Model:
     @property
     def splits_inputs(self) -> bool:
         """Whether the engine shares the first layer's products by inputs as well as by rows."""
-        return splits_inputs(self.workload.network.features, self.workload.batch_size)
+        return splits_inputs(
+            self.workload.network.features, min(self.workload.batch_size, BLOCK_ROWS)
+        )
 
     def vectors(self, units: int) -> int:
         """Vectors that hold so many units."""

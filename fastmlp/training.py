@@ -18,7 +18,7 @@ from fastmlp.progress import Progress
 from fastmlp.threads import useful_threads
 from fastmlp.workspace import TrainingWorkspace
 
-BLOCK_ROWS = 1024  # a batch up to this size is one block: no gradient buffer, two barriers
+BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
 FLOPS_PER_THREAD = 1_000_000
 # The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,

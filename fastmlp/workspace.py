@@ -21,7 +21,6 @@ from fastmlp.network import Network, aligned_zeros, round_up
 LEAST_SPLIT_INPUTS = 256
 INPUTS_PER_ROW = 2
 
-
 # From memory or a cache that all cores share, rows are asked for a batch before they are needed.
 LONG_BYTES = 1 << 20  # about a core's own cache
 
@@ -119,13 +118,13 @@ class Workspace:
         self._inputs, empty, plan = X, no_elements, self.plan
         plan["samples"] = X.shape[0] if order is None else order.size
         plan["is_sparse"] = issparse(X)
+        plan["is_long"] = not issparse(X) and X.nbytes > LONG_BYTES
         if issparse(X):
             values = np.ascontiguousarray(X.data, self.dtype)
             columns = np.ascontiguousarray(X.indices, np.int32)
             row_starts = np.ascontiguousarray(X.indptr, np.int64)
         else:
             plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
-            plan["is_long"] = X.nbytes > LONG_BYTES
             values, columns, row_starts = empty(self.dtype), empty(np.int32), empty(np.int64)
         if targets is not None:
             plan["target_columns"] = targets.shape[1]

@@ -150,8 +150,8 @@ def _without_collection():
     """No look for garbage meanwhile: the compiler keeps what it makes, and looks took a tenth."""
     with global_compiler_lock:  # another thread must not take this pause for the user's choice
         was_enabled = gc.isenabled()
-        gc.disable()
         try:
+            gc.disable()
             yield
         finally:
             if was_enabled:

@@ -3,9 +3,9 @@
 A mini-batch is two phases. In the first each thread takes its rows forward through all layers and
 their delta back down; in the second it takes its share of the weights, and each piece of gradient
 goes from registers straight into its update. Where there are many inputs the products of the first
-layer are a phase before, in which each thread keeps to its share of the weights: then it alone
-reads and writes them. A phase is over when all of its work is done; a thread that is through with
-its share helps out (see `launch`).
+layer are a phase before, shared by inputs as well: of two threads each then reads the weights that
+it writes, and no others. A phase is over when all of its work is done; a thread that is through
+with its share helps out (see `launch`).
 """
 
 import math
@@ -57,7 +57,7 @@ def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
 
 @part
 def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
-    """The sums of z, where it is two: items of the first one's rows, then of the second one's."""
+    """INPUT_SUMS: items are the rows of the first sum of z, then those of the second."""
     end = min(last, block.rows)
     if first < end:
         _point_at_rows(plan, rows, samples, block.start, first, end, layer.input_rows, 0)
@@ -200,11 +200,11 @@ def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit
 def _gradient_and_update(
     plan, layer, unit, index, rows, buffers, block, scratch, scale, is_clipping
 ):
-    """Second phase for one unit: its gradient sums and, after the batch's last block, its step.
+    """One unit's gradient sums and, after the batch's last block, its step.
 
     The sums come to the thread's `scratch` and are multiplied by `scale`. Where the gradient's norm
-    is limited, the step waits for a third phase, `is_clipping`. One call of this serves both: it is
-    inlined, as each call with `buffers` would copy the places of all of them.
+    is limited, the step waits for a phase of its own, `is_clipping`. One call of this serves both:
+    it is inlined, as each call with `buffers` would copy the places of all of them.
     """
     inline()
     at, count = unit_span(layer, unit)
@@ -233,7 +233,7 @@ def _gradient_and_update(
 def _gradients_and_updates(
     plan, layers, units, rows, samples, buffers, block, scratch, scale, first, end, is_clipping
 ):
-    """Second phase, for units `first` to `end`; arguments as in `_gradient_and_update`."""
+    """WEIGHTS or STEP for units `first` to `end`; arguments as in `_gradient_and_update`."""
     inline()
     if first == 0 and not is_clipping:
         _add_loss(plan, buffers, block)
@@ -286,8 +286,8 @@ def _block(plan, samples, buffers, start, step, scale):
 
 @part
 def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
-    """First phase, for rows `first` to `last` of the block."""
-    if plan.is_long:  # second phase brings the next block's rows near
+    """ROWS for rows `first` to `last` of the block."""
+    if plan.is_long:  # WEIGHTS brings the next block's rows near
         known = min(last, plan.samples - block.stop)
         _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
     _forward(plan, layers, rows, samples, buffers, block.start, first, last, block.step)
@@ -332,7 +332,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     thread : int
         This thread's number in the team.
     sync : int64 array
-        See `team`.
+        See `launch`.
     plans : record array of length 1
         `plan.first`, `plan.step` and `plan.loss` are carried on.
     layers, units : record arrays

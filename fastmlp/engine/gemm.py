@@ -191,11 +191,13 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     stride = layer.stride * item
     table = plan.ones_rows if unit.is_bias else layer.input_rows
     available = 1 if unit.is_bias else layer.n_in
-    # Several tiles pass each line of X: every second one asks for the next block's rows instead.
-    alternates = 1 if plan.is_long and unit.layer == 0 and not unit.is_bias else 0
-    visit = alternates * (unit.first // unit.rows)
     base = layer.bias if unit.is_bias else layer.weights
     vectors = stride // vector_bytes()
+    # Where several tiles pass a line of X, every second asks for the next block's rows instead.
+    alternates, visit = 0, 0
+    if plan.is_long and unit.layer == 0 and not unit.is_bias:
+        alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
+        visit = alternates * (unit.first // unit.rows)
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)

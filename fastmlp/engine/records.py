@@ -45,7 +45,7 @@ def plan_dtype(real: type) -> np.dtype:
         "block_rows",  # rows that pass through the layers together; a larger batch takes several
         "is_sparse",
         "inputs",  # address of X, unless sparse
-        "is_long",  # whether X is dense and more than a core's own cache holds
+        "is_long",  # whether X is dense and larger than a core's own cache
         "input_stride",  # bytes
         "target_columns",
         "output",  # code of the last layer's activation
@@ -70,7 +70,7 @@ def plan_dtype(real: type) -> np.dtype:
         "huber_delta",
     )
     reals = ("alpha",)
-    # Written while all threads read what stands above, and so on cache lines of their own.
+    # Written while all threads read what stands above, and so on other cache lines.
     changing = (
         "loss",  # summed over the epoch's rows so far
         "squared_norm",  # of the weights at the beginning of the batch
