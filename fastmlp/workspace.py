@@ -57,6 +57,7 @@ class Workspace:
 
     def __init__(self, network: Network, block_rows: int, threads: int):
         self.dtype, self.block_rows = network.dtype, block_rows
+        self._n_in = network.layer_sizes[0]
         self.layers = network.layers.copy()
         strides = self.layers["stride"]
         ends = np.cumsum(block_rows * strides)
@@ -112,14 +113,14 @@ class Workspace:
         -------
         Samples
         """
-        n_in = int(self.layers[0]["n_in"])
-        if X.shape[1] != n_in:  # the kernels go by addresses: nothing else would stop them
-            raise ValueError(f"X has {X.shape[1]} features, the network takes {n_in}")
+        if X.shape[1] != self._n_in:  # the kernels go by addresses: nothing else would stop them
+            raise ValueError(f"X has {X.shape[1]} features, the network takes {self._n_in}")
         self._inputs, empty, plan = X, no_elements, self.plan
+        is_sparse = issparse(X)
         plan["samples"] = X.shape[0] if order is None else order.size
-        plan["is_sparse"] = issparse(X)
-        plan["is_long"] = not issparse(X) and X.nbytes > LONG_BYTES
-        if issparse(X):
+        plan["is_sparse"] = is_sparse
+        plan["is_long"] = not is_sparse and X.nbytes > LONG_BYTES
+        if is_sparse:
             values = np.ascontiguousarray(X.data, self.dtype)
             columns = np.ascontiguousarray(X.indices, np.int32)
             row_starts = np.ascontiguousarray(X.indptr, np.int64)
