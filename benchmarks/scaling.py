@@ -23,9 +23,11 @@ The time of a step is the sum, for the slowest thread, of
 
 and at least the time that memory needs to deliver the batch's rows of X.
 
-On an AMD EPYC (Zen 5) it comes to 0.82-1.00 of the times measured on one core and 0.90-1.14 on two.
-Its two virtual cores change between hand-overs at 6 and at 30 GB/s; where that happens between the
-measurement of the pieces and that of the epoch, it comes to 0.53.
+On an AMD EPYC (Zen 5) it comes to 0.83-0.99 of the times measured on one core and 0.72-0.96 on two,
+0.64 at worst for `small_batch`: it takes memory to deliver X while cores compute, which they do not
+all of the time, and leaves out what begins and ends each piece of the weights. The two virtual
+cores there change between hand-overs at 6 and at 30 GB/s, also between the measurement of the
+pieces and that of the epoch.
 
 The model knows one shared cache and one memory. Cores in several sockets, or with several caches,
 pay more for hand-overs; clocks that fall with the number of busy cores slow the tiles.
@@ -90,7 +92,7 @@ class Model:
         return list(itertools.pairwise(self.workload.network.sizes))
 
     @property
-    def splits_inputs(self) -> bool:
+    def shares_inputs(self) -> bool:
         """Whether the engine shares the first layer's products by inputs as well as by rows."""
         return splits_inputs(
             self.workload.network.features, min(self.workload.batch_size, BLOCK_ROWS)
@@ -147,7 +149,7 @@ class Model:
         threads, total, read = row_groups * column_groups, 0.0, 0.0
         for index, (n_in, n_out) in enumerate(self.layers):
             is_first, is_last = index == 0, index == len(self.layers) - 1
-            by_inputs = is_first and column_groups == 1 and self.splits_inputs
+            by_inputs = is_first and column_groups == 1 and self.shares_inputs
             share = math.ceil(self.vectors(n_out) / column_groups)
             if by_inputs:
                 total += self.input_halves(row_groups)

@@ -17,7 +17,7 @@ from fastmlp.network import Network, aligned_zeros, round_up
 # sums (rows, n_out) instead of weights (n_in, n_out): where it takes six times as long to hand a
 # line on as in the best case, as it may from one group of cores to another, a step of 784-30-10
 # with batches of 32 takes 18 us so and 25 us otherwise, one of 784-512-512-10 with 128 1.2 and 1.35
-# ms. A single core loses 1 to 5 %.
+# ms. A single core loses 1 to 6 %.
 LEAST_SPLIT_INPUTS = 256
 INPUTS_PER_ROW = 2
 

@@ -147,7 +147,7 @@ def entry_point(function, real: type, arguments: tuple):
 
 @contextlib.contextmanager
 def _without_collection():
-    """No look for garbage meanwhile: the compiler keeps what it makes, and looks took a tenth."""
+    """No look for garbage meanwhile: the compiler keeps what it makes; looks took a tenth of it."""
     with global_compiler_lock:  # another thread must not take this pause for the user's choice
         was_enabled = gc.isenabled()
         try:

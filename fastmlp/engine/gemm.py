@@ -72,7 +72,9 @@ def _multiply_rows(like, rows, b, start, c, stride, first, last, depth):
 
 @part
 def forward_rows(layer, rows, parameters, activations, first, last):
-    """z = a W + b for rows `first` to `last` of the block, over the inputs before split_at.
+    """z = a W + b for rows `first` to `last` of the block.
+
+    Where z is two sums, this is the first: b, and the inputs before split_at.
 
     Parameters
     ----------
