@@ -26,12 +26,12 @@ def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, d
     for row in range(0, PANEL_ROWS, height):
         if is_transposed:
             tile_tn(
-                like, height, width, rows, row * item, 0, b, start, 0, c + row * stride, stride,
+                like, height, width, rows, 0, row * item, b, start, 0, c + row * stride, stride,
                 depth,
             )  # fmt: skip
         else:
             tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES, 0, b, start, 0,
+                like, height, width, rows + row * ADDRESS_BYTES, 0, 0, b, start, 0,
                 c + row * stride, stride, depth,
             )  # fmt: skip
 

@@ -51,10 +51,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp import MLPClassifier
-from fastmlp.engine.config import target
+from fastmlp.engine.config import tail_columns, target
 from fastmlp.machine import cpu_name
 from fastmlp.training import BLOCK_ROWS
-from fastmlp.workspace import splits_inputs
+from fastmlp.workspace import has_tail, splits_inputs
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
 from .libraries import estimator_trainer, seconds_each
@@ -98,14 +98,22 @@ class Model:
             self.workload.network.features, min(self.workload.batch_size, BLOCK_ROWS)
         )
 
-    def vectors(self, units: int) -> int:
-        """Vectors that hold so many units."""
-        return math.ceil(units / target().lanes(DTYPE))
+    def vectors(self, units: int, depth: int) -> float:
+        """Vectors of so many units in sums over `depth`: whole ones, but for a tail."""
+        lanes = target().lanes(DTYPE)
+        if has_tail(units, depth, np.dtype(DTYPE)):
+            return units // lanes + tail_columns(DTYPE) / lanes
+        return math.ceil(units / lanes)
 
-    def product(self, kind: str, rows: int, vectors: int, depth: int) -> float:
-        """Seconds of a product on one core: full tiles, and the cheapest ones for what is left."""
-        tiles, total = self.machine.tiles, 0.0
-        for width in _widths(vectors):
+    def product(self, kind: str, rows: int, vectors: float, depth: int) -> float:
+        """Seconds of a product on one core: full tiles, and the cheapest ones for what is left.
+
+        A tail, which is part of a vector, takes its part of the widest tile's time.
+        """
+        tiles, widest = self.machine.tiles, target().widest
+        tail = vectors % 1
+        total = tail and tail / widest * self.product(kind, rows, widest, depth)
+        for width in _widths(int(vectors)):
             heights = sorted(h for k, h, w in tiles if (k, w) == (kind, width))
             high, rest = divmod(rows, heights[-1])
             counts = [(heights[-1], high)]
@@ -139,7 +147,7 @@ class Model:
         n_in, n_out = self.layers[0]
         halves, half = max(1, 2 // threads), math.ceil(n_in / 2)
         rows = math.ceil(self.workload.batch_size * 2 / max(2, threads))
-        total = halves * self.product("forward", rows, self.vectors(n_out), half)
+        total = halves * self.product("forward", rows, self.vectors(n_out, n_in), half)
         total += self.reading(ITEM * half * n_out, max(1, threads // 2))
         return total + self.reading(ITEM * rows * n_out, threads) + self.barrier(threads)
 
@@ -150,7 +158,7 @@ class Model:
         for index, (n_in, n_out) in enumerate(self.layers):
             is_first, is_last = index == 0, index == len(self.layers) - 1
             by_inputs = is_first and column_groups == 1 and self.shares_inputs
-            share = math.ceil(self.vectors(n_out) / column_groups)
+            share = _share(self.vectors(n_out, n_in), column_groups)
             if by_inputs:
                 total += self.input_halves(row_groups)
             else:
@@ -159,7 +167,7 @@ class Model:
             if not is_last:
                 total += rows / column_groups * n_out * self.machine.element
             if not is_first:
-                share = math.ceil(self.vectors(n_in) / column_groups)
+                share = _share(self.vectors(n_in, n_out), column_groups)
                 total += self.product("forward", rows, share, n_out)
         total += rows / column_groups * self.machine.output + self.reading(read, threads)
         if column_groups > 1:
@@ -173,7 +181,7 @@ class Model:
         batch, height, width = self.workload.batch_size, target().tallest, target().widest
         units = []
         for n_in, n_out in self.layers:
-            vectors, pieces = self.vectors(n_out), math.ceil(n_in / height)
+            vectors, pieces = self.vectors(n_out, n_in), math.ceil(n_in / height)
             parts = _widths(vectors, width) if by_columns else [vectors]
             for part in parts:
                 units += [self.product("weight gradient", height, part, batch)] * pieces
@@ -203,10 +211,15 @@ class Model:
         return min((self.epoch(r, c), r, c) for r, c in splits)
 
 
-def _widths(vectors: int, widest: int | None = None) -> list[int]:
+def _share(vectors: float, groups: int) -> float:
+    """Vectors of the largest of so many groups of columns."""
+    return math.ceil(vectors / groups) if groups > 1 else vectors
+
+
+def _widths(vectors: float, widest: int | None = None) -> list[float]:
     """Widths of the column groups: as wide as can be, and the rest."""
     full, rest = divmod(vectors, widest or target().widest)
-    return [widest or target().widest] * full + [rest] * (rest > 0)
+    return [widest or target().widest] * int(full) + [rest] * (rest > 0)
 
 
 def measured_epoch(workload: Workload, threads: int) -> float:

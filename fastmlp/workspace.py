@@ -6,11 +6,11 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.engine import activations
-from fastmlp.engine.config import target
+from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp.engine.optimizers import MOMENTS
 from fastmlp.engine.records import UNIT, Buffers, Samples, plan_dtype
 from fastmlp.layerwise import per_layer
-from fastmlp.network import Network, aligned_zeros, round_up
+from fastmlp.network import Network, aligned_zeros, padded, round_up
 
 # z of the first layer becomes two sums, each over half of the inputs, where there are at least so
 # many in all and for each row of a block. Of two cores each then keeps its half of W and hands on
@@ -28,6 +28,17 @@ LONG_BYTES = 1 << 20  # about a core's own cache
 def splits_inputs(n_in: int, block_rows: int) -> bool:
     """Whether z of a first layer of `n_in` inputs is two sums for blocks of so many rows."""
     return n_in >= max(LEAST_SPLIT_INPUTS, INPUTS_PER_ROW * block_rows)
+
+
+def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
+    """Whether a product of so many columns, sums over `depth`, takes the last ones by themselves.
+
+    See `engine.tail`. Rows spread by a line end in that, and so in no tail.
+    """
+    lanes = target().lanes(dtype)
+    ends_with_them = padded(columns, dtype) == round_up(columns, lanes)
+    fits = 0 < columns % lanes <= tail_columns(dtype)
+    return fits and ends_with_them and depth >= LEAST_TAIL_DEPTH
 
 
 @functools.cache
@@ -63,13 +74,16 @@ class Workspace:
         ends = np.cumsum(block_rows * strides)
         self.layers["outputs"] = ends - block_rows * strides
         self.layers["input_rows"] = np.arange(len(strides)) * block_rows
+        tails = self._find_tails()
         self.plans = np.zeros(1, dtype=plan_dtype(network.dtype.type))
         self.plan = self.plans[0]
         self.plan["threads"], self.plan["block_rows"] = threads, block_rows
+        self.plan["tails"] = tails
         empty = no_elements(self.dtype)
         self.buffers = Buffers(
             parameters=network.parameters,
             transposed=empty,
+            tails=aligned_zeros(threads * tails, self.dtype),
             first_moment=empty,
             second_moment=empty,
             gradient=empty,
@@ -95,6 +109,18 @@ class Workspace:
         first = buffer.ctypes.data + self.layers["outputs"] * item
         stride = self.layers["stride"] * item
         return (first[:, None] + stride[:, None] * np.arange(self.block_rows)).ravel()
+
+    def _find_tails(self) -> int:
+        """Note which products take their last columns by themselves; the elements of all W^T."""
+        lanes, size = target().lanes(self.dtype), 0
+        for index, layer in enumerate(self.layers):
+            n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
+            if has_tail(n_out, n_in, self.dtype):
+                layer["tail"], layer["tail_stride"] = size, round_up(n_in, lanes)
+                size += tail_columns(self.dtype) * round_up(n_in, lanes)
+            if index and has_tail(n_in, n_out, self.dtype):
+                layer["back_tail"] = n_in // lanes * lanes
+        return size
 
     def take_samples(self, X, targets=None, weights=None, order=None) -> Samples:
         """Point the plan at X and gather what the kernels read of the samples.
@@ -250,7 +276,8 @@ class TrainingWorkspace(Workspace):
         """Rows of W in a unit of layer `index`: whole tiles, and whole vectors of W^T."""
         narrow = self.layers[index]["stride"] <= self.network.lanes
         height = target().tallest_single if narrow else target().tallest
-        return height if index == 0 else max(height, self.network.lanes)
+        has_tail = self.layers[index]["tail_stride"] > 0
+        return max(height, self.network.lanes) if index or has_tail else height
 
     def _make_units(self) -> np.ndarray:
         units, split_at = [], int(self.layers[0]["split_at"])
@@ -275,6 +302,12 @@ class TrainingWorkspace(Workspace):
     def follow_parameters(self) -> None:
         """Renew W^T and the squared norm of each unit's weights, after a change from outside."""
         self.network.transpose_into(self.buffers.transposed)
+        for layer, coef in zip(self.layers, self.network.coefs, strict=True):
+            first, stride, (n_in, n_out) = layer["tail"], layer["tail_stride"], coef.shape
+            if stride:
+                tail = coef[:, n_out // self.network.lanes * self.network.lanes :].T
+                rows = self.buffers.tails[first : first + len(tail) * stride].reshape(-1, stride)
+                rows[:, :n_in] = tail
         squares = [
             np.einsum("ij,ij->i", coef, coef, dtype=np.float64) for coef in self.network.coefs
         ]

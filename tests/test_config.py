@@ -13,7 +13,7 @@ from fastmlp.engine.config import TILE_TABLE, Target, target, tile_shapes
 from fastmlp.engine.tile import WIDTH_RADIX
 
 TESTS = Path(__file__).parent
-ORACLE_TESTS = ["tile", "gemm", "epoch", "activations", "losses", "optimizers"]
+ORACLE_TESTS = ["tile", "tail", "gemm", "epoch", "activations", "losses", "optimizers"]
 REGISTERS = {"zmm": 32, "neon": 32, "ymm": 16, "xmm": 16}
 
 # Environments that make numba compile for another CPU, and the instruction set each has to give.

@@ -7,8 +7,11 @@ from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import MLPClassifier, training, workspace
+from fastmlp.engine.config import tail_columns
 from fastmlp.lbfgs import LossAndGradient
 from fastmlp.training import Settings
+
+TAILED = 66  # units that end in a tail of two, but where vectors are short
 
 ORACLE_RULES = {
     "sgd": ({"solver": "sgd", "momentum": 0}, naive.Sgd),
@@ -109,7 +112,8 @@ def test_training_on_chosen_samples_reads_only_those_in_their_order(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", ORACLE_RULES)
 def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dtype):
-    for sizes in ([5, 3, 2, 4], [20, 17, 33, 1], [3, 16, 16, 2], [5, *SPREAD, 2]):
+    tailed = [70, TAILED, TAILED, 2]
+    for sizes in ([5, 3, 2, 4], [20, 17, 33, 1], [3, 16, 16, 2], [5, *SPREAD, 2], tailed):
         problem = Problem(sizes, 23, dtype, hidden="logistic", alpha=0.5)
         parameters, _ = ORACLE_RULES[rule]
         descent, state = problem.descent(batch_size=9, **parameters)
@@ -128,6 +132,25 @@ def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dty
             first, stride = layer["transposed"], layer["transposed_stride"]
             rows = transposed[first : first + layer["n_out"] * stride].reshape(-1, stride)
             np.testing.assert_array_equal(rows[:, : layer["n_in"]], coef.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, monkeypatch):
+    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+    problem = Problem([TAILED + 5, TAILED, TAILED, 2], 23, dtype, alpha=0.5)
+    descent, _ = problem.descent(batch_size=9, n_jobs=n_jobs)
+    layers, tails = descent.workspace.layers, descent.workspace.buffers.tails
+    assert ((layers["tail_stride"] > 0) == (tail_columns(dtype) >= 2)).all()
+    with descent:
+        for _ in range(3):
+            for layer, coef in zip(layers, problem.network.coefs, strict=True):
+                first, stride, n_in = layer["tail"], layer["tail_stride"], layer["n_in"]
+                if stride:
+                    rows = tails[first : first + 2 * stride].reshape(2, stride)
+                    np.testing.assert_array_equal(rows[:, :n_in], coef[:, -2:].T)
+                    assert (rows[:, n_in:] == 0).all()
+            descent.epoch()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -174,7 +197,10 @@ def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [6, 1024])
-@pytest.mark.parametrize("sizes", [[30, 50, 20, 3], [301, 50, 20, 3], [257, 3]])
+@pytest.mark.parametrize(
+    "sizes",
+    [[30, 50, 20, 3], [301, 50, 20, 3], [257, 3], [70, TAILED, TAILED, 3], [270, TAILED, 3]],
+)
 def test_the_number_of_threads_changes_no_bit_of_a_fit(sizes, block, dtype, monkeypatch):
     monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
@@ -228,7 +254,7 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(features, block, monkey
 @pytest.mark.parametrize("output", naive.OUTPUTS)
 def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, monkeypatch):
     monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
-    problem = Problem([9, 50, 37, 5], 131, dtype, output=output)
+    problem = Problem([70, TAILED, 37, 5], 131, dtype, output=output)
     whole = problem.predict()
     assert_close(whole, problem.oracle().predict(problem.X), units=40)
     order = np.random.default_rng(0).permutation(131)

@@ -11,7 +11,7 @@ from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import training
-from fastmlp.engine.config import target, tile_shapes
+from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target, tile_shapes
 from fastmlp.network import CONFLICTING_BYTES
 from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
 
@@ -88,6 +88,36 @@ def test_step_is_right_for_every_number_of_features(dtype):
             assert_step_is_right(Problem([features, units, 2], 9, dtype))
 
 
+def tail_units(dtype):
+    """Unit counts that are whole vectors, end in a tail, or in one column more."""
+    lanes, most = target().lanes(dtype), tail_columns(dtype)
+    return [2 * lanes + beyond for beyond in range(most + 2)] + [max(most, 1)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_step_is_right_with_the_last_columns_a_tail(dtype):
+    lanes, least = target().lanes(dtype), LEAST_TAIL_DEPTH
+    for units in tail_units(dtype):
+        for depth in [*range(least - 1, least + lanes + 2), LEAST_SPLIT_INPUTS + 9]:
+            for rows in (1, 3, 4, 6, MOST_ROWS):
+                assert_step_is_right(Problem([depth, units, 3], rows, dtype, alpha=0.1))
+        for other in tail_units(dtype):
+            wide = least + lanes + other
+            assert_step_is_right(Problem([5, wide, wide, units, wide, 2], 13, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
+    lanes, most = target().lanes(dtype), tail_columns(dtype)
+    for units, left in [(8 * lanes, 0), *((8 * lanes + j, j) for j in range(1, lanes))]:
+        for depth, is_deep in [(LEAST_TAIL_DEPTH - 1, False), (LEAST_TAIL_DEPTH, True)]:
+            problem = Problem([depth, units, depth, 3], 2, dtype)
+            descent, _ = problem.descent(batch_size=2)
+            layers, has_tail = descent.workspace.layers, is_deep and 0 < left <= most
+            assert (layers["tail_stride"][0] > 0) == has_tail
+            assert layers["back_tail"].tolist() == [0, units - left if has_tail else 0, 0]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
     for features in range(LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS + MOST_ROWS + 1):
@@ -130,7 +160,9 @@ def test_step_is_right_at_every_depth(hidden, sizes, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_of_conflicting_lengths_are_spread_and_right(dtype):
     for output in ("softmax", "logistic"):
-        for sizes in ([6, *SPREAD, 3], [2, 3, 1024 // np.dtype(dtype).itemsize * 2]):
+        conflicting = 2 * 1024 // np.dtype(dtype).itemsize
+        ends_in_no_tail = [70, conflicting - target().lanes(dtype) + 1, 70, 3]
+        for sizes in ([6, *SPREAD, 3], [2, 3, conflicting], ends_in_no_tail):
             problem = Problem(sizes, 21, dtype, output=output, alpha=0.3)
             strides = problem.network.layers["stride"] * np.dtype(dtype).itemsize
             assert (strides % CONFLICTING_BYTES != 0).all()
@@ -159,6 +191,7 @@ def test_sparse_rows_take_the_step_of_the_oracle(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [5, 1024])
 def test_sparse_rows_give_the_bits_of_the_same_dense_rows(block, dtype, monkeypatch):
+    """But in a tail, whose sums go by lanes where X is dense: 21 units end in none."""
     monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     for features in (2, 9, 40, 301):

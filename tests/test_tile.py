@@ -55,7 +55,8 @@ class Operands:
             self.dtype(0),
             *self.shape,
             rows.ctypes.data,
-            *((skipped, rows[: -len(self.a)].nbytes) if self.transposed else (FAR,)),
+            rows[: -len(self.a)].nbytes,
+            skipped if self.transposed else FAR,
             self.b.ctypes.data,
             self.start.ctypes.data,
             0 if same_start else self.start.strides[0],
@@ -117,7 +118,7 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
                 column = vector * lanes
                 first = 0 if transposed else row * rows.itemsize
                 tile(
-                    dtype(0), tall, wide, rows.ctypes.data + first, *[row * item] * transposed, 0,
+                    dtype(0), tall, wide, rows.ctypes.data + first, 0, row * item * transposed,
                     b.ctypes.data + column * item, zeros.ctypes.data, 0,
                     c.ctypes.data + row * c.strides[0] + column * item, c.strides[0], depth,
                 )  # fmt: skip

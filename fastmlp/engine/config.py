@@ -95,6 +95,19 @@ def target() -> Target:
     return found
 
 
+# The last columns of a matrix are a tail where they fill at most one part in so many of a vector.
+TAIL_SHARE = 4
+TAIL_HEIGHT = 4  # rows of the tile for it: with a quarter of 16 lanes, 16 sums in registers
+# Inner dimension from which on a product takes the tail by itself: two vectors and more.
+LEAST_TAIL_DEPTH = 48
+
+
+def tail_columns(dtype: np.dtype) -> int:
+    """Columns of a tail at most; 0 where vectors are short."""
+    lanes = target().lanes(dtype)
+    return lanes // TAIL_SHARE if lanes >= 2 * TAIL_SHARE else 0
+
+
 def tile_shapes() -> list[tuple[int, int]]:
     """Every (height in rows, width in vectors) that the tile is generated for."""
     shapes = []

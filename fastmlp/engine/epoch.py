@@ -17,6 +17,7 @@ from fastmlp.engine.activations import (
     multiply_by_derivative,
 )
 from fastmlp.engine.cache import kernel
+from fastmlp.engine.config import TAIL_HEIGHT
 from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
@@ -24,6 +25,7 @@ from fastmlp.engine.gemm import (
     forward_second_sum,
     keep_gradient,
     prefetch_unit,
+    transpose_tail_rows,
     unit_span,
     update_unit,
     weight_gradient,
@@ -61,7 +63,10 @@ def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
     end = min(last, block.rows)
     if first < end:
         _point_at_rows(plan, rows, samples, block.start, first, end, layer.input_rows, 0)
-        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, end)
+        forward_rows(
+            layer, rows, buffers.parameters, buffers.tails, buffers.activations, first, end,
+            plan.is_long,
+        )  # fmt: skip
     first, last = max(first - block.rows, 0), last - block.rows
     if first < last:
         offset = layer.split_at * buffers.parameters.itemsize
@@ -70,7 +75,7 @@ def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
 
 
 @part
-def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
+def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last):
     """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
     if plan.is_sparse:
         for m in range(first, last):
@@ -80,7 +85,9 @@ def _input_layer(plan, layer, rows, samples, buffers, start, first, last):
             forward_sparse_row(layer, samples, sample, buffers.parameters, z, second)
     elif not layer.split_at:
         _point_at_rows(plan, rows, samples, start, first, last, layer.input_rows, 0)
-        forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+        forward_rows(
+            layer, rows, buffers.parameters, tails, buffers.activations, first, last, plan.is_long
+        )
     if layer.split_at:
         at, count = first * layer.stride, (last - first) * layer.stride
         z = window(buffers.activations, layer.outputs + at, count)
@@ -103,7 +110,7 @@ def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last,
 
 
 @part
-def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
+def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, step):
     """Take rows `first` to `last` of the block that begins at `start` through all layers.
 
     `step` numbers the updates in training; None stands for prediction, whose code is shorter then.
@@ -111,9 +118,11 @@ def _forward(plan, layers, rows, samples, buffers, start, first, last, step):
     for index in range(layers.size):
         layer = layers[index]
         if index == 0:
-            _input_layer(plan, layer, rows, samples, buffers, start, first, last)
+            _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
         else:
-            forward_rows(layer, rows, buffers.parameters, buffers.activations, first, last)
+            forward_rows(
+                layer, rows, buffers.parameters, tails, buffers.activations, first, last, 0
+            )
         z = window(
             buffers.activations,
             layer.outputs + first * layer.stride,
@@ -148,9 +157,7 @@ def _backward(plan, layers, rows, buffers, first, last):
     """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
     for index in range(layers.size - 1, 0, -1):
         layer, below = layers[index], layers[index - 1]
-        delta_rows(
-            layer, below, rows, buffers.transposed, buffers.zeros, buffers.deltas, first, last
-        )
+        delta_rows(layer, below, rows, buffers, first, last)
         at, count = below.outputs + first * below.stride, (last - first) * below.stride
         # delta_below = (delta W^T) * f'(z_below)
         deltas = window(buffers.deltas, at, count)
@@ -290,7 +297,9 @@ def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, l
     if plan.is_long:  # WEIGHTS brings the next block's rows near
         known = min(last, plan.samples - block.stop)
         _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
-    _forward(plan, layers, rows, samples, buffers, block.start, first, last, block.step)
+    _forward(
+        plan, layers, rows, samples, buffers, buffers.tails, block.start, first, last, block.step
+    )
     _output_delta(plan, layers[layers.size - 1], samples, buffers, block.start, first, last)
     _backward(plan, layers, rows, buffers, first, last)
     if first == 0 and block.is_first:  # of the weights that the losses are those of
@@ -396,6 +405,20 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     return True
 
 
+@part
+def _transpose_tails(plan, layers, parameters, tails):
+    """Transpose the weights' tails, which may have changed since; how many elements that made.
+
+    For a few rows it is not worth it.
+    """
+    if plan.samples < TAIL_HEIGHT:
+        return 0
+    for index in range(layers.size):
+        if layers[index].tail_stride > 0:
+            transpose_tail_rows(layers[index], 0, layers[index].n_in, parameters, tails)
+    return tails.size
+
+
 @kernel
 def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     """Write the network's outputs (samples, n_out) for every sample; arguments as in `train`."""
@@ -410,6 +433,8 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     if plan.threads > 1:  # who comes late must find something left to do
         fair, tall = plan.samples // (2 * plan.threads), tallest_single()
         item_rows = min(item_rows, max(fair // tall, 1) * tall)
+    tails = window(buffers.tails, thread * plan.tails, plan.tails)
+    tails = window(tails, 0, _transpose_tails(plan, layers, buffers.parameters, tails))
     items = (plan.samples + item_rows - 1) // item_rows
     even, held = window(samples.order, 0, 0), 0
     while True:
@@ -420,7 +445,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
             break
         for sample in range(item * item_rows, min(end * item_rows, plan.samples), item_rows):
             last = first + min(item_rows, plan.samples - sample)
-            _forward(plan, layers, rows, samples, buffers, sample - first, first, last, None)
+            _forward(plan, layers, rows, samples, buffers, tails, sample - first, first, last, None)
             if not plan.is_sparse:
                 like = buffers.parameters.dtype.type(0)
                 _look_for_bad_rows(plan, layers[0], rows, like, first, last)

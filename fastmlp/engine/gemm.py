@@ -8,10 +8,11 @@ import math
 
 import numpy as np
 
-from fastmlp.engine.config import CACHE_LINE
+from fastmlp.engine.config import CACHE_LINE, TAIL_HEIGHT
 from fastmlp.engine.memory import address_of, make_own, prefetch, window
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import inline, part
+from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
 from fastmlp.engine.tile import tile_nn, tile_tn
 from fastmlp.engine.vectors import (
     lanes_of,
@@ -19,6 +20,7 @@ from fastmlp.engine.vectors import (
     tallest,
     tallest_single,
     transpose_block,
+    transpose_tail,
     vector_bytes,
     widest,
 )
@@ -47,9 +49,39 @@ def _tile_height(width, remaining, available):
 
 
 @part
-def _multiply_rows(like, rows, b, start, c, stride, first, last, depth):
-    """C[first:last] = start + A[first:last] B; `rows` holds addresses, `stride` is B's and C's."""
+def _multiply_tail(
+    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, column
+):  # fmt: skip
+    """`_multiply_rows` for the tail of B and C, which begins `column` bytes after a row does."""
+    row = first
+    while row < last:
+        if tail != 0 and last - first >= TAIL_HEIGHT:
+            row = min(row, last - TAIL_HEIGHT)
+            tail_rows(
+                like, rows + row * ADDRESS_BYTES, tail, tail_stride, start + column,
+                c + row * stride + column, stride, depth,
+            )  # fmt: skip
+            row += TAIL_HEIGHT
+        else:
+            tail_row(
+                like, rows + row * ADDRESS_BYTES, b + column, start + column,
+                c + row * stride + column, stride, depth,
+            )  # fmt: skip
+            row += 1
+
+
+@part
+def _multiply_rows(
+    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, is_far
+):  # fmt: skip
+    """C[first:last] = start + A[first:last] B; `rows` holds addresses, `stride` is B's and C's.
+
+    A `tail_stride` means that B has a tail; `tail` is then the address of its transpose, or 0 where
+    that is not at hand. A `is_far` if it comes from memory.
+    """
     vectors = stride // vector_bytes()
+    if tail_stride > 0:
+        vectors -= 1
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -60,18 +92,26 @@ def _multiply_rows(like, rows, b, start, c, stride, first, last, depth):
         while row < last:
             height = _tile_height(width, last - row, last - first)
             row = min(row, last - height)
-            ahead = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
+            beside = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
             unasked -= 1
+            # The first group asks for the rows of A that its next tile reads, then all are near.
+            asks = is_far and vector == 0 and row + 2 * height <= last
             tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES, ahead, b + column,
-                start + column, 0, c + row * stride + column, stride, depth,
+                like, height, width, rows + row * ADDRESS_BYTES,
+                height * ADDRESS_BYTES if asks else 0, beside, b + column, start + column, 0,
+                c + row * stride + column, stride, depth,
             )  # fmt: skip
             row += height
         vector += width
+    if tail_stride > 0:  # last: A is near by now
+        _multiply_tail(
+            like, rows, b, start, c, stride, first, last, depth, tail_stride, tail,
+            vectors * vector_bytes(),
+        )  # fmt: skip
 
 
 @part
-def forward_rows(layer, rows, parameters, activations, first, last):
+def forward_rows(layer, rows, parameters, tails, activations, first, last, is_far):
     """z = a W + b for rows `first` to `last` of the block.
 
     Where z is two sums, this is the first: b, and the inputs before split_at.
@@ -81,8 +121,11 @@ def forward_rows(layer, rows, parameters, activations, first, last):
     layer : record of LAYER
     rows : int64 array
         Table of row addresses; a (block_rows, n_in) begins at layer.input_rows.
-    parameters, activations : flat arrays
-        W (n_in, stride), b (stride); z (block_rows, stride) is written at layer.outputs.
+    parameters, tails, activations : flat arrays
+        W (n_in, stride), b (stride); W^T of the tail; z (block_rows, stride) is written at
+        layer.outputs.
+    is_far : bool
+        Whether a comes from memory or a cache that all cores share.
     """
     like = parameters.dtype.type(0)
     stride = layer.stride * parameters.itemsize
@@ -96,6 +139,9 @@ def forward_rows(layer, rows, parameters, activations, first, last):
         first,
         last,
         layer.split_at if layer.split_at else layer.n_in,
+        layer.tail_stride * parameters.itemsize,
+        address_of(tails, layer.tail) if tails.size else 0,
+        is_far,
     )
 
 
@@ -114,11 +160,14 @@ def forward_second_sum(plan, layer, rows, buffers, first, last):
         first,
         last,
         layer.n_in - layer.split_at,
+        layer.tail_stride * buffers.parameters.itemsize,
+        address_of(buffers.tails, layer.tail + layer.split_at),
+        plan.is_long,
     )
 
 
 @part
-def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
+def delta_rows(layer, below, rows, buffers, first, last):
     """delta_below = delta W^T, before f', for rows `first` to `last` of the block.
 
     Parameters
@@ -127,21 +176,27 @@ def delta_rows(layer, below, rows, transposed, zeros, deltas, first, last):
         The layer whose delta (block_rows, n_out) is known, and the one it is carried to.
     rows : int64 array
         Table of row addresses; delta begins at layer.delta_rows.
-    transposed, zeros, deltas : flat arrays
+    buffers : Buffers
         W^T (stride, transposed_stride); delta_below (block_rows, n_in) is written.
     """
-    like = transposed.dtype.type(0)
-    stride = layer.transposed_stride * transposed.itemsize
+    inline()
+    like = buffers.transposed.dtype.type(0)
+    item = buffers.transposed.itemsize
+    # The transpose of W^T is W, and its rows from back_tail on that of the tail.
+    tail = layer.weights + layer.back_tail * layer.stride
     _multiply_rows(
         like,
         address_of(rows, layer.delta_rows),
-        address_of(transposed, layer.transposed),
-        address_of(zeros, 0),
-        address_of(deltas, below.outputs),
-        stride,
+        address_of(buffers.transposed, layer.transposed),
+        address_of(buffers.zeros, 0),
+        address_of(buffers.deltas, below.outputs),
+        layer.transposed_stride * item,
         first,
         last,
         layer.n_out,
+        layer.stride * item if layer.back_tail else 0,
+        address_of(buffers.parameters, tail),
+        0,
     )
 
 
@@ -195,6 +250,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     available = 1 if unit.is_bias else layer.n_in
     base = layer.bias if unit.is_bias else layer.weights
     vectors = stride // vector_bytes()
+    has_tail = layer.tail_stride > 0 and unit.rows == lanes_of(like)
+    if has_tail:
+        vectors -= 1
+    origin = address_of(buffers.zeros, 0) if is_first else address_of(buffers.gradient, base)
+    start_stride = 0 if is_first else stride
     # Where several tiles pass a line of X, every second asks for the next block's rows instead.
     alternates, visit = 0, 0
     if plan.is_long and unit.layer == 0 and not unit.is_bias:
@@ -210,19 +270,38 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         while row < last:
             height = _tile_height(width, last - row, available)
             row = min(row, last - height)
-            if is_first:
-                start, start_stride = address_of(buffers.zeros, 0), 0
-            else:
-                start = address_of(buffers.gradient, base + row * layer.stride) + column
-                start_stride = stride
             tile_tn(
-                like, height, width, address_of(rows, table), row * item, ahead,
-                address_of(buffers.deltas, layer.outputs) + column, start, start_stride,
+                like, height, width, address_of(rows, table), ahead, row * item,
+                address_of(buffers.deltas, layer.outputs) + column,
+                origin + row * start_stride + column, start_stride,
                 address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
                 stride, depth,
             )  # fmt: skip
             row += height
         vector += width
+    if has_tail:
+        column = vector * vector_bytes()
+        tail_gradient(
+            like, address_of(rows, table), unit.first * item,
+            address_of(buffers.deltas, layer.outputs) + column,
+            origin + unit.first * start_stride + column, start_stride,
+            address_of(buffers.scratch, scratch) + column, stride, depth,
+        )  # fmt: skip
+
+
+@part
+def transpose_tail_rows(layer, first, end, parameters, tails):
+    """Copy rows `first` to `end` of W's tail into its transpose, in whole vectors."""
+    like = parameters.dtype.type(0)
+    lanes, item = lanes_of(like), parameters.itemsize
+    for row in range(first, end, lanes):
+        transpose_tail(
+            like,
+            address_of(parameters, layer.weights + (row + 1) * layer.stride - lanes),
+            layer.stride * item,
+            address_of(tails, layer.tail + row),
+            layer.tail_stride * item,
+        )
 
 
 @part
@@ -283,3 +362,6 @@ def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
         buffers.norms[index] = sum_of_squares(real(0), address_of(weights, 0), vectors)
         if unit.layer > 0:
             _transpose_unit(layer, unit, parameters, buffers.transposed)
+        if layer.tail_stride > 0:
+            end = unit.first + unit.rows
+            transpose_tail_rows(layer, unit.first, end, parameters, buffers.tails)

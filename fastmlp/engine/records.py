@@ -21,6 +21,9 @@ LAYER = np.dtype(
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
         ("activation", np.int64),  # code of a hidden layer's f
         ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
+        ("tail", np.int64),  # in tails: W^T (tail, tail_stride) of the last columns
+        ("tail_stride", np.int64),  # n_in, padded; 0 where there is no tail
+        ("back_tail", np.int64),  # input with which the tail of delta W^T begins; 0 for none
         ("split_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
         ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],
@@ -55,6 +58,7 @@ def plan_dtype(real: type) -> np.dtype:
         "ahead_rows",  # in rows: addresses of the next block's rows of X
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
+        "tails",  # elements of tails, of which predictions have one for each thread
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
         "is_suspect",  # a prediction has met a row of X whose sum is not finite
@@ -94,6 +98,7 @@ Buffers = namedtuple(
     [
         "parameters",
         "transposed",
+        "tails",
         "first_moment",
         "second_moment",
         "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping

@@ -14,31 +14,36 @@ Addresses are integers and all strides and offsets count bytes.
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import CACHE_LINE, tile_shapes
+from fastmlp.engine.config import CACHE_LINE, target, tile_shapes
 from fastmlp.engine.memory import I64, emit_prefetch, i64
 from fastmlp.engine.part import part
-from fastmlp.engine.vectors import Vectors
+from fastmlp.engine.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
 
 
-def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
+def _emit_tile(vectors, transposed, asks, height, width, arguments, loop, done):
     """Emit one tile shape between the blocks `loop` and `done`."""
-    rows, offset, ahead, b, start, start_stride, c, stride, depth = arguments
+    rows, ahead, offset, b, start, start_stride, c, stride, depth = arguments
     builder, spans = vectors.builder, range(width)
+    ahead_rows = builder.add(rows, ahead)
 
     def entry(table, index):
         return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
 
-    def row_at(table, index):
-        return builder.add(entry(table, index), offset)
+    def line_ahead(k):
+        """Where a later tile reads A: rows stand apart, in any order, the core cannot guess."""
+        if transposed:
+            return builder.add(builder.add(entry(ahead_rows, k), offset), i64(CACHE_LINE))
+        row = builder.and_(k, i64(height - 1))
+        column = builder.mul(builder.sub(k, row), i64(vectors.item))
+        return builder.add(entry(ahead_rows, row), column)
 
     accumulators = []
     for r in range(height):
         at = builder.add(start, builder.mul(start_stride, i64(r)))
         accumulators.append([vectors.load(at, v) for v in spans])
     a_rows = None if transposed else [entry(rows, i64(r)) for r in range(height)]
-    ahead_rows = builder.add(rows, ahead)
     before = builder.basic_block
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -47,12 +52,12 @@ def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
     sums = [[builder.phi(vectors.type) for _ in spans] for _ in range(height)]
     b_row = builder.add(b, builder.mul(k, stride))
     b_vectors = [vectors.load(b_row, v) for v in spans]
-    a_row = row_at(rows, k) if transposed else None
+    a_row = builder.add(entry(rows, k), offset) if transposed else None
     along = builder.mul(k, i64(vectors.item))
-    if transposed:  # rows stand far apart, in any order: the core cannot guess
-        emit_prefetch(builder, builder.add(row_at(ahead_rows, k), i64(CACHE_LINE)))
-    else:
-        emit_prefetch(builder, builder.add(b_row, ahead), level=2)
+    if asks:
+        emit_prefetch(builder, line_ahead(k))
+    if not transposed:
+        emit_prefetch(builder, builder.add(b_row, offset), level=2)
     updated = []
     for r in range(height):
         if transposed:  # A[r, k] = rows[k][offset + r]
@@ -75,12 +80,20 @@ def _emit_tile(vectors, transposed, height, width, arguments, loop, done):
             vectors.store(updated[r][v], at, v)
 
 
-def _make_tile(transposed: bool):
-    """The intrinsic that holds every tile shape of this target behind one switch."""
+def _full_shapes() -> list[tuple[int, int]]:
+    """The tallest tiles of several vectors, which have time for more than their loads."""
+    return [(target().tallest, width) for width in range(2, target().widest + 1)]
+
+
+def _make_tile(transposed: bool, shapes, asks: bool):
+    """The intrinsic that holds tile shapes of this target behind one switch.
+
+    `shapes` gives them; a tile that `asks` brings near what a later one reads of A.
+    """
 
     @intrinsic
     def tile(
-        typingctx, like, height, width, rows, offset, ahead, b, start, start_stride, c, stride,
+        typingctx, like, height, width, rows, ahead, offset, b, start, start_stride, c, stride,
         depth,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
@@ -90,14 +103,14 @@ def _make_tile(transposed: bool):
             end = builder.append_basic_block("tile_end")
             key = builder.add(builder.mul(height, i64(WIDTH_RADIX)), width)
             switch = builder.switch(key, end)
-            for shape in tile_shapes():
+            for shape in shapes():
                 entry, loop, done = (
                     builder.append_basic_block(f"{name}_{shape[0]}x{shape[1]}")
                     for name in ("tile", "loop", "done")
                 )
                 switch.add_case(i64(shape[0] * WIDTH_RADIX + shape[1]), entry)
                 builder.position_at_end(entry)
-                _emit_tile(vectors, transposed, *shape, rest, loop, done)
+                _emit_tile(vectors, transposed, asks, *shape, rest, loop, done)
                 builder.branch(end)
             builder.position_at_end(end)
             return context.get_dummy_value()
@@ -107,12 +120,13 @@ def _make_tile(transposed: bool):
     return tile
 
 
-_tile_nn = _make_tile(transposed=False)
-_tile_tn = _make_tile(transposed=True)
+_tile_nn = _make_tile(transposed=False, shapes=tile_shapes, asks=False)
+_tile_nn_asking = _make_tile(transposed=False, shapes=_full_shapes, asks=True)  # 2 % slower
+_tile_tn = _make_tile(transposed=True, shapes=tile_shapes, asks=True)
 
 
 @part
-def tile_nn(like, height, width, rows, ahead, b, start, start_stride, c, stride, depth):
+def tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth):
     """C = start + A B, with A[r, k] at rows[r] + k items.
 
     Parameters
@@ -124,29 +138,36 @@ def tile_nn(like, height, width, rows, ahead, b, start, start_stride, c, stride,
     rows : address
         Table of the addresses of A's rows, `height` of them.
     ahead : int
-        Bytes from each row of B to a line that is brought near meanwhile, since another tile will
-        use it; 0 for none.
+        Bytes from `rows` to a table of as many rows of A, which a full tile brings near meanwhile,
+        as the next tile reads them; 0 for none.
+    beside : int
+        Bytes from each row of B to a line that is brought near too; 0 for none.
     b, start, start_stride, c, stride : addresses and strides
         Row-major operands, B and C of one stride; a start stride of 0 begins every row with the
         same vectors.
     depth : int
         Length of the inner dimension, at least 1.
     """
-    _tile_nn(like, height, width, rows, 0, ahead, b, start, start_stride, c, stride, depth)
+    if ahead != 0 and width > 1 and height == tallest():
+        _tile_nn_asking(
+            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth
+        )
+    else:
+        _tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth)
 
 
 @part
-def tile_tn(like, height, width, rows, offset, ahead, b, start, start_stride, c, stride, depth):
+def tile_tn(like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth):
     """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`.
 
     Parameters
     ----------
     rows : address
         Table of the addresses of A's rows, `depth` of them.
-    offset : int
-        Bytes from there to the first element used.
     ahead : int
         Bytes from `rows` to a table of as many rows, of which the line after `offset` is brought
         near: 0 for A's own rows, where the next unit's elements stand.
+    offset : int
+        Bytes from there to the first element used.
     """
-    _tile_tn(like, height, width, rows, offset, ahead, b, start, start_stride, c, stride, depth)
+    _tile_tn(like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth)

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
-from fastmlp.engine.config import target
+from fastmlp.engine.config import TAIL_SHARE, target
 from fastmlp.engine.memory import I32, I64, i64
 
 SUM_CHAINS = 4  # sums kept apart in `any_sum`, since an addition takes four cycles
@@ -26,7 +26,9 @@ class Vectors:
         self.builder = builder
         self.scalar = context.get_value_type(scalar_type)
         self.item = as_dtype(scalar_type).itemsize
-        self.lanes = target().vector_bytes // self.item
+        self.size = target().vector_bytes
+        self.lanes = self.size // self.item
+        self.tail = max(self.lanes // TAIL_SHARE, 1)
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
 
@@ -44,6 +46,25 @@ class Vectors:
         at = self.pointer(address, i64(vector * target().vector_bytes), self.type)
         self.builder.store(value, at, align=self.item)
 
+    def load_first(self, address, count):
+        """The first `count` elements at an address, and zeros; what follows them is not read."""
+        mask = self.before(count)
+        pointer = self.pointer(address, i64(0), self.type)
+        kind = ir.FunctionType(self.type, [pointer.type, I32, mask.type, self.type])
+        name = f"llvm.masked.load.v{self.lanes}{self.suffix}.p0"
+        load = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(load, [pointer, ir.Constant(I32, self.item), mask, self.fill(0.0)])
+
+    def before(self, count):
+        """For each lane, whether its number is below `count`."""
+        kind = ir.VectorType(I64, self.lanes)
+        first = self.builder.insert_element(
+            ir.Constant(kind, ir.Undefined), count, ir.Constant(I32, 0)
+        )
+        limit = self.shuffle(first, first, [0] * self.lanes)
+        lanes = ir.Constant(kind, list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lanes, limit)
+
     def fill(self, value):
         """A constant in every lane."""
         return ir.Constant(self.type, [value] * self.lanes)
@@ -58,6 +79,20 @@ class Vectors:
         """The given lanes of `a`, those of `b` counted on from its last."""
         mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.builder.shuffle_vector(a, b, mask)
+
+    def transposed(self, rows):
+        """The columns of a square of vectors."""
+        rows, distance = list(rows), 1
+        while distance < self.lanes:  # swap the off-diagonal squares of every 2*distance block
+            low = [i if not i & distance else i - distance + self.lanes for i in range(self.lanes)]
+            high = [i + distance if not i & distance else i + self.lanes for i in range(self.lanes)]
+            for r in range(self.lanes):
+                if not r & distance:
+                    a, b = rows[r], rows[r + distance]
+                    rows[r] = self.shuffle(a, b, low)
+                    rows[r + distance] = self.shuffle(a, b, high)
+            distance *= 2
+        return rows
 
     def multiply_add(self, a, b, c):
         """a * b + c, rounded once where the target has FMA."""
@@ -79,6 +114,29 @@ class Vectors:
             value = combine(value, self.shuffle(value, value, upper))
             half //= 2
         return self.builder.extract_element(value, ir.Constant(I32, 0))
+
+    def sums_of_lanes(self, values):
+        """A vector of the sum of each value's lanes, in the order of `fold`, and zeros.
+
+        Of `values` there is a power of two, fewer than lanes.
+        """
+        count, size = len(values), self.lanes  # of which each value fills `size` lanes
+        while size > 1:
+            size //= 2
+            if len(values) > 1:  # two values into one, half as long
+                low = [i for i in range(2 * self.lanes) if not i & size]
+                high = [i + size for i in low]
+                pairs = zip(values[::2], values[1::2], strict=True)
+            else:
+                low, high = list(range(self.lanes)), [*range(size, self.lanes), *[0] * size]
+                pairs = [(values[0], values[0])]
+            values = [
+                self.builder.fadd(self.shuffle(a, b, low), self.shuffle(a, b, high))
+                for a, b in pairs
+            ]
+        apart = self.lanes // count
+        places = [j * apart for j in range(count)] + [self.lanes] * (self.lanes - count)
+        return self.shuffle(values[0], self.fill(0.0), places)
 
 
 def _fma_name() -> str:
@@ -171,17 +229,10 @@ def _make_row_operation(start, gather, change):
         def codegen(context, builder, signature, arguments):
             vectors = Vectors(builder, context, like)
             _, address, count, size = arguments
-            lane_type = ir.VectorType(I64, vectors.lanes)
-            lanes = ir.Constant(lane_type, list(range(vectors.lanes)))
 
             def masked(index, value, padding):
                 left = builder.sub(size, builder.mul(index, i64(vectors.lanes)))
-                first = builder.insert_element(
-                    ir.Constant(lane_type, ir.Undefined), left, ir.Constant(I32, 0)
-                )
-                limit = vectors.shuffle(first, first, [0] * vectors.lanes)
-                inside = builder.icmp_signed("<", lanes, limit)
-                return builder.select(inside, value, vectors.fill(padding))
+                return builder.select(vectors.before(left), value, vectors.fill(padding))
 
             def place(index):
                 return builder.add(address, builder.mul(index, i64(target().vector_bytes)))
@@ -212,34 +263,33 @@ divide_by_sum = _make_row_operation(
 )
 
 
-@intrinsic
-def transpose_block(typingctx, like, source, source_stride, destination, destination_stride):
-    """Transpose a square of lanes x lanes elements in registers, whole vectors in and out."""
+def _make_transpose(share):
+    """The intrinsic that transposes a square of lanes x lanes elements in registers.
 
-    def codegen(context, builder, signature, arguments):
-        vectors = Vectors(builder, context, like)
-        _, source, source_stride, destination, destination_stride = arguments
-        lanes = vectors.lanes
-        rows = [
-            vectors.load(builder.add(source, builder.mul(source_stride, i64(r))))
-            for r in range(lanes)
-        ]
-        distance = 1
-        while distance < lanes:  # swap the off-diagonal squares of every 2*distance block
-            low = [i if not i & distance else i - distance + lanes for i in range(lanes)]
-            high = [i + distance if not i & distance else i + lanes for i in range(lanes)]
-            for r in range(lanes):
-                if not r & distance:
-                    a, b = rows[r], rows[r + distance]
-                    rows[r] = vectors.shuffle(a, b, low)
-                    rows[r + distance] = vectors.shuffle(a, b, high)
-            distance *= 2
-        for r in range(lanes):
-            at = builder.add(destination, builder.mul(destination_stride, i64(r)))
-            vectors.store(rows[r], at)
-        return context.get_dummy_value()
+    It stores the first `1 / share` of the transposed rows.
+    """
 
-    return types.void(like, *([types.intp] * 4)), codegen
+    @intrinsic
+    def transpose(typingctx, like, source, source_stride, destination, destination_stride):
+        def codegen(context, builder, signature, arguments):
+            vectors = Vectors(builder, context, like)
+            _, source, source_stride, destination, destination_stride = arguments
+            rows = [
+                vectors.load(builder.add(source, builder.mul(source_stride, i64(r))))
+                for r in range(vectors.lanes)
+            ]
+            for r, row in enumerate(vectors.transposed(rows)[: vectors.lanes // share]):
+                at = builder.add(destination, builder.mul(destination_stride, i64(r)))
+                vectors.store(row, at)
+            return context.get_dummy_value()
+
+        return types.void(like, *([types.intp] * 4)), codegen
+
+    return transpose
+
+
+transpose_block = _make_transpose(1)
+transpose_tail = _make_transpose(TAIL_SHARE)
 
 
 def _scalar_multiply_add(context, builder, kind, a, b, c):

@@ -1,0 +1,206 @@
+"""Tiles for the last columns of a matrix, where they fill a quarter of a vector or less.
+
+A vector of 16 lanes that holds 4 columns wastes three quarters of its multiply-adds: with 100 units
+a tenth of all. So the vectors lie across these columns, along the other axis of the product: along
+the inner dimension where A's rows run along it, whose lanes are added up at the end, and along the
+rows of C where it is A's columns that do.
+
+Addresses are integers and all strides and offsets count bytes.
+"""
+
+from numba import types
+from numba.extending import intrinsic
+
+from fastmlp.engine.config import TAIL_HEIGHT
+from fastmlp.engine.memory import I64, i64
+from fastmlp.engine.part import part
+from fastmlp.engine.vectors import Vectors
+
+
+def _entry(builder, table, index):
+    """An address out of a table of them."""
+    return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
+
+
+def _all_but_last(vectors, depth):
+    """How many vectors fill `depth` elements but for a last one, and the elements left for that."""
+    builder = vectors.builder
+    whole = builder.sdiv(builder.sub(depth, i64(1)), i64(vectors.lanes))
+    return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
+
+
+def _loop(vectors, depth, start, body):
+    """Emit sums = body(k, sums) for k from 0 to `depth`, at least 1; return the last sums."""
+    builder = vectors.builder
+    before, loop, done = builder.basic_block, *map(builder.append_basic_block, ("loop", "done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(I64)
+    sums = [builder.phi(vectors.type) for _ in start]
+    updated = body(k, sums)
+    following = builder.add(k, i64(1))
+    k.add_incoming(i64(0), before)
+    k.add_incoming(following, loop)
+    for phi, first, later in zip(sums, start, updated, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    builder.position_at_end(done)
+    return updated
+
+
+@intrinsic
+def _tail_rows(typingctx, like, rows, b, b_stride, start, c, stride, depth):
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")  # once per program, not once per caller
+        vectors = Vectors(builder, context, like)
+        _, rows, b, b_stride, start, c, stride, depth = arguments
+        a_rows = [_entry(builder, rows, i64(r)) for r in range(TAIL_HEIGHT)]
+        b_rows = [builder.add(b, builder.mul(b_stride, i64(j))) for j in range(vectors.tail)]
+
+        def products(at, load, sums):
+            b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
+            updated, sums = [], iter(sums)
+            for row in a_rows:
+                a = load(builder.add(row, at))
+                updated += [vectors.multiply_add(a, each, next(sums)) for each in b_vectors]
+            return updated
+
+        def body(k, sums):
+            return products(builder.mul(k, i64(vectors.size)), vectors.load, sums)
+
+        whole, left = _all_but_last(vectors, depth)
+        zeros = [vectors.fill(0.0)] * (TAIL_HEIGHT * vectors.tail)
+        sums = _loop(vectors, whole, zeros, body)
+        at = builder.mul(whole, i64(vectors.size))
+        sums = products(at, lambda address: vectors.load_first(address, left), sums)
+        first = vectors.load(start)
+        for r in range(TAIL_HEIGHT):
+            total = vectors.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
+            at = builder.add(c, builder.mul(stride, i64(r)))
+            vectors.store(builder.fadd(first, total), at)
+        return context.get_dummy_value()
+
+    return types.void(like, *([types.intp] * 7)), codegen
+
+
+@intrinsic
+def _tail_row(typingctx, like, rows, b, start, c, stride, depth):
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        vectors = Vectors(builder, context, like)
+        _, rows, b, start, c, stride, depth = arguments
+        row, lanes = _entry(builder, rows, i64(0)), range(vectors.lanes)
+
+        def products(k, a, sums):
+            first = builder.mul(k, i64(vectors.lanes))
+            updated = []
+            for lane, total in zip(lanes, sums, strict=True):
+                at = builder.mul(builder.add(first, i64(lane)), stride)
+                weights = vectors.load(builder.add(b, at))
+                each = vectors.shuffle(a, a, [lane] * vectors.lanes)
+                updated.append(vectors.multiply_add(each, weights, total))
+            return updated
+
+        def body(k, sums):
+            a = vectors.load(builder.add(row, builder.mul(k, i64(vectors.size))))
+            return products(k, a, sums)
+
+        whole, left = _all_but_last(vectors, depth)
+        sums = _loop(vectors, whole, [vectors.fill(0.0)] * vectors.lanes, body)
+        at = builder.add(row, builder.mul(whole, i64(vectors.size)))
+        sums = products(whole, vectors.load_first(at, left), sums)
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [builder.fadd(*pair) for pair in zip(sums[:half], sums[half:], strict=True)]
+        vectors.store(builder.fadd(vectors.load(start), sums[0]), c)
+        return context.get_dummy_value()
+
+    return types.void(like, *([types.intp] * 6)), codegen
+
+
+@intrinsic
+def _tail_gradient(typingctx, like, rows, offset, deltas, start, start_stride, c, stride, depth):
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        vectors = Vectors(builder, context, like)
+        _, rows, offset, deltas, start, start_stride, c, stride, depth = arguments
+
+        def body(k, sums):
+            a = vectors.load(builder.add(_entry(builder, rows, k), offset))
+            at = builder.add(deltas, builder.mul(k, stride))
+            updated = []
+            for j, total in enumerate(sums):
+                delta = vectors.pointer(at, i64(j * vectors.item), vectors.scalar)
+                delta = vectors.broadcast(builder.load(delta))
+                updated.append(vectors.multiply_add(delta, a, total))
+            return updated
+
+        lanes = range(vectors.lanes)
+        begin = [vectors.load(builder.add(start, builder.mul(start_stride, i64(r)))) for r in lanes]
+        sums = _loop(vectors, depth, vectors.transposed(begin)[: vectors.tail], body)
+        padding = [vectors.fill(0.0)] * (vectors.lanes - vectors.tail)
+        for r, row in enumerate(vectors.transposed(sums + padding)):
+            vectors.store(row, builder.add(c, builder.mul(stride, i64(r))))
+        return context.get_dummy_value()
+
+    return types.void(like, *([types.intp] * 8)), codegen
+
+
+@part
+def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
+    """C = start + A B for TAIL_HEIGHT rows, with A[r, k] at rows[r] + k items.
+
+    An element is a chain of multiply-adds for each lane; these are added up in halves, and then
+    to start.
+
+    Parameters
+    ----------
+    like : float32 or float64
+        Any value of the elements' type.
+    rows : address
+        Table of the addresses of A's rows.
+    b, b_stride : address and stride
+        B^T (tail, depth), padded to whole vectors with numbers.
+    start : address
+        One vector, with which every row begins.
+    c, stride : address and stride
+        C, whole vectors with zeros after the tail, as in `start`.
+    depth : int
+        Length of the inner dimension, more than one vector.
+    """
+    _tail_rows(like, rows, b, b_stride, start, c, stride, depth)
+
+
+@part
+def tail_row(like, rows, b, start, c, stride, depth):
+    """One row of `tail_rows`, and the same bits, without B^T: for rows too few to be worth it.
+
+    `b` is the tail's vector in B's first row, and B has the stride of C and rows of zeros up to
+    whole vectors.
+    """
+    _tail_row(like, rows, b, start, c, stride, depth)
+
+
+@part
+def tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, depth):
+    """C = start + A^T D for as many rows of C as a vector has lanes; else as `tile_tn`.
+
+    An element is one chain of multiply-adds, as in a tile.
+
+    Parameters
+    ----------
+    like : float32 or float64
+        Any value of the elements' type.
+    rows : address
+        Table of the addresses of A's rows, `depth` of them.
+    offset : int
+        Bytes from there to the first element used.
+    deltas : address
+        The tail's columns of D, whose stride is that of C.
+    start, start_stride, c, stride : addresses and strides
+        Whole vectors, of which the tail is used; C gets zeros in the rest.
+    depth : int
+        Length of the inner dimension, at least 1.
+    """
+    _tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, depth)
