@@ -250,8 +250,11 @@ class Descent:
         self.team.__exit__(*exception)
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
-        """Draw a new order from the last one, with scikit-learn's own random numbers."""
-        self.order[:] = self.order[random_state.permutation(self.order.size)]
+        """Draw a new order from the last one, with scikit-learn's own random numbers.
+
+        It shuffles an index and takes the old order by that; to swap in place gives the same.
+        """
+        random_state.shuffle(self.order)
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
         """Seed dropout; where there is none, nothing is drawn."""
