@@ -143,7 +143,8 @@ class Sparse(Benchmark):
 class Memory(Benchmark):
     """One fit of the network 784-100-10 on more and more rows, of 3136 bytes each in X.
 
-    Beside X only the order of the rows and their targets grow, by some 30 bytes a row.
+    Beside X only the order of the rows and their targets grow: by 17 bytes a row while labels
+    become numbers, by 12 from then on.
     """
 
     NETWORK = Network(784, (100,), 10)

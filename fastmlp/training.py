@@ -197,8 +197,10 @@ class Descent:
 
     def __init__(self, network, settings, output, X, targets, sample_weight, state, chosen=None):
         self.network, self.settings, self.state = network, settings, state
-        chosen = np.arange(X.shape[0]) if chosen is None else chosen
-        self.order = np.array(chosen, dtype=np.int64)
+        if chosen is None:
+            self.order = np.arange(X.shape[0], dtype=np.int64)
+        else:
+            self.order = np.array(chosen, dtype=np.int64)
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
