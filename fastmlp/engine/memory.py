@@ -15,6 +15,11 @@ def i64(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
 
+def load_entry(builder, table, index):
+    """The entry at an index of a table of addresses."""
+    return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
+
+
 @intrinsic
 def address_of(typingctx, array, index):
     """Address of element `index` of a contiguous array."""

@@ -12,14 +12,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastmlp.engine.config import TAIL_HEIGHT
-from fastmlp.engine.memory import I64, i64
+from fastmlp.engine.memory import i64, load_entry
 from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors
-
-
-def _entry(builder, table, index):
-    """An address out of a table of them."""
-    return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
 
 
 def _all_but_last(vectors, depth):
@@ -29,36 +24,17 @@ def _all_but_last(vectors, depth):
     return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
 
 
-def _loop(vectors, depth, start, body):
-    """Emit sums = body(k, sums) for k from 0 to `depth`, at least 1; return the last sums."""
-    builder = vectors.builder
-    before, loop, done = builder.basic_block, *map(builder.append_basic_block, ("loop", "done"))
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(I64)
-    sums = [builder.phi(vectors.type) for _ in start]
-    updated = body(k, sums)
-    following = builder.add(k, i64(1))
-    k.add_incoming(i64(0), before)
-    k.add_incoming(following, loop)
-    for phi, first, later in zip(sums, start, updated, strict=True):
-        phi.add_incoming(first, before)
-        phi.add_incoming(later, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-    builder.position_at_end(done)
-    return updated
-
-
 @intrinsic
 def _tail_rows(typingctx, like, rows, b, b_stride, start, c, stride, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")  # once per program, not once per caller
         vectors = Vectors(builder, context, like)
         _, rows, b, b_stride, start, c, stride, depth = arguments
-        a_rows = [_entry(builder, rows, i64(r)) for r in range(TAIL_HEIGHT)]
+        a_rows = [load_entry(builder, rows, i64(r)) for r in range(TAIL_HEIGHT)]
         b_rows = [builder.add(b, builder.mul(b_stride, i64(j))) for j in range(vectors.tail)]
 
         def products(at, load, sums):
+            # sums[r][j][lane] += a[r, k + lane] * b[k + lane, j]
             b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
             updated, sums = [], iter(sums)
             for row in a_rows:
@@ -71,11 +47,11 @@ def _tail_rows(typingctx, like, rows, b, b_stride, start, c, stride, depth):
 
         whole, left = _all_but_last(vectors, depth)
         zeros = [vectors.fill(0.0)] * (TAIL_HEIGHT * vectors.tail)
-        sums = _loop(vectors, whole, zeros, body)
+        sums = vectors.sums_over(whole, zeros, body)
         at = builder.mul(whole, i64(vectors.size))
         sums = products(at, lambda address: vectors.load_first(address, left), sums)
         first = vectors.load(start)
-        for r in range(TAIL_HEIGHT):
+        for r in range(TAIL_HEIGHT):  # z (rows, tail) = start + sum over lanes
             total = vectors.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
             at = builder.add(c, builder.mul(stride, i64(r)))
             vectors.store(builder.fadd(first, total), at)
@@ -90,9 +66,10 @@ def _tail_row(typingctx, like, rows, b, start, c, stride, depth):
         builder.function.attributes.add("noinline")
         vectors = Vectors(builder, context, like)
         _, rows, b, start, c, stride, depth = arguments
-        row, lanes = _entry(builder, rows, i64(0)), range(vectors.lanes)
+        row, lanes = load_entry(builder, rows, i64(0)), range(vectors.lanes)
 
         def products(k, a, sums):
+            # sums[lane][j] += a[k + lane] * b[k + lane, j]
             first = builder.mul(k, i64(vectors.lanes))
             updated = []
             for lane, total in zip(lanes, sums, strict=True):
@@ -107,7 +84,7 @@ def _tail_row(typingctx, like, rows, b, start, c, stride, depth):
             return products(k, a, sums)
 
         whole, left = _all_but_last(vectors, depth)
-        sums = _loop(vectors, whole, [vectors.fill(0.0)] * vectors.lanes, body)
+        sums = vectors.sums_over(whole, [vectors.fill(0.0)] * vectors.lanes, body)
         at = builder.add(row, builder.mul(whole, i64(vectors.size)))
         sums = products(whole, vectors.load_first(at, left), sums)
         while len(sums) > 1:
@@ -126,8 +103,8 @@ def _tail_gradient(typingctx, like, rows, offset, deltas, start, start_stride, c
         vectors = Vectors(builder, context, like)
         _, rows, offset, deltas, start, start_stride, c, stride, depth = arguments
 
-        def body(k, sums):
-            a = vectors.load(builder.add(_entry(builder, rows, k), offset))
+        def body(k, sums):  # sums[j][lane] += a[k, lane] * delta[k, j]
+            a = vectors.load(builder.add(load_entry(builder, rows, k), offset))
             at = builder.add(deltas, builder.mul(k, stride))
             updated = []
             for j, total in enumerate(sums):
@@ -138,7 +115,7 @@ def _tail_gradient(typingctx, like, rows, offset, deltas, start, start_stride, c
 
         lanes = range(vectors.lanes)
         begin = [vectors.load(builder.add(start, builder.mul(start_stride, i64(r)))) for r in lanes]
-        sums = _loop(vectors, depth, vectors.transposed(begin)[: vectors.tail], body)
+        sums = vectors.sums_over(depth, vectors.transposed(begin)[: vectors.tail], body)
         padding = [vectors.fill(0.0)] * (vectors.lanes - vectors.tail)
         for r, row in enumerate(vectors.transposed(sums + padding)):
             vectors.store(row, builder.add(c, builder.mul(stride, i64(r))))

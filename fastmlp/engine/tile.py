@@ -15,69 +15,58 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastmlp.engine.config import CACHE_LINE, target, tile_shapes
-from fastmlp.engine.memory import I64, emit_prefetch, i64
+from fastmlp.engine.memory import emit_prefetch, i64, load_entry
 from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
 
 
-def _emit_tile(vectors, transposed, asks, height, width, arguments, loop, done):
-    """Emit one tile shape between the blocks `loop` and `done`."""
+def _emit_tile(vectors, transposed, asks, height, width, arguments):
+    """Emit one tile shape."""
     rows, ahead, offset, b, start, start_stride, c, stride, depth = arguments
     builder, spans = vectors.builder, range(width)
     ahead_rows = builder.add(rows, ahead)
-
-    def entry(table, index):
-        return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
+    a_rows = [] if transposed else [load_entry(builder, rows, i64(r)) for r in range(height)]
 
     def line_ahead(k):
         """Where a later tile reads A: rows stand apart, in any order, the core cannot guess."""
         if transposed:
-            return builder.add(builder.add(entry(ahead_rows, k), offset), i64(CACHE_LINE))
+            line = builder.add(load_entry(builder, ahead_rows, k), offset)
+            return builder.add(line, i64(CACHE_LINE))
         row = builder.and_(k, i64(height - 1))
         column = builder.mul(builder.sub(k, row), i64(vectors.item))
-        return builder.add(entry(ahead_rows, row), column)
+        return builder.add(load_entry(builder, ahead_rows, row), column)
 
-    accumulators = []
+    def body(k, sums):
+        b_row = builder.add(b, builder.mul(k, stride))
+        b_vectors = [vectors.load(b_row, v) for v in spans]
+        if asks:
+            emit_prefetch(builder, line_ahead(k))
+        if transposed:
+            a_row = builder.add(load_entry(builder, rows, k), offset)
+        else:
+            along = builder.mul(k, i64(vectors.item))
+            emit_prefetch(builder, builder.add(b_row, offset), level=2)
+        updated, sums = [], iter(sums)
+        for r in range(height):
+            if transposed:  # A[r, k] = rows[k][offset + r]
+                at = vectors.pointer(a_row, i64(r * vectors.item), vectors.scalar)
+            else:  # A[r, k] = rows[r][k]
+                at = vectors.pointer(a_rows[r], along, vectors.scalar)
+            a = vectors.broadcast(builder.load(at))
+            updated += [vectors.multiply_add(a, each, next(sums)) for each in b_vectors]
+        return updated
+
+    begin = []
     for r in range(height):
         at = builder.add(start, builder.mul(start_stride, i64(r)))
-        accumulators.append([vectors.load(at, v) for v in spans])
-    a_rows = None if transposed else [entry(rows, i64(r)) for r in range(height)]
-    before = builder.basic_block
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(I64)
-    k.add_incoming(i64(0), before)
-    sums = [[builder.phi(vectors.type) for _ in spans] for _ in range(height)]
-    b_row = builder.add(b, builder.mul(k, stride))
-    b_vectors = [vectors.load(b_row, v) for v in spans]
-    a_row = builder.add(entry(rows, k), offset) if transposed else None
-    along = builder.mul(k, i64(vectors.item))
-    if asks:
-        emit_prefetch(builder, line_ahead(k))
-    if not transposed:
-        emit_prefetch(builder, builder.add(b_row, offset), level=2)
-    updated = []
-    for r in range(height):
-        if transposed:  # A[r, k] = rows[k][offset + r]
-            at = vectors.pointer(a_row, i64(r * vectors.item), vectors.scalar)
-        else:  # A[r, k] = rows[r][k]
-            at = vectors.pointer(a_rows[r], along, vectors.scalar)
-        a = vectors.broadcast(builder.load(at))
-        updated.append([vectors.multiply_add(a, b_vectors[v], sums[r][v]) for v in spans])
-    following = builder.add(k, i64(1))
-    k.add_incoming(following, loop)
-    for r in range(height):
-        for v in spans:
-            sums[r][v].add_incoming(accumulators[r][v], before)
-            sums[r][v].add_incoming(updated[r][v], loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-    builder.position_at_end(done)
+        begin += [vectors.load(at, v) for v in spans]
+    sums = iter(vectors.sums_over(depth, begin, body))
     for r in range(height):
         at = builder.add(c, builder.mul(stride, i64(r)))
         for v in spans:
-            vectors.store(updated[r][v], at, v)
+            vectors.store(next(sums), at, v)
 
 
 def _full_shapes() -> list[tuple[int, int]]:
@@ -104,13 +93,10 @@ def _make_tile(transposed: bool, shapes, asks: bool):
             key = builder.add(builder.mul(height, i64(WIDTH_RADIX)), width)
             switch = builder.switch(key, end)
             for shape in shapes():
-                entry, loop, done = (
-                    builder.append_basic_block(f"{name}_{shape[0]}x{shape[1]}")
-                    for name in ("tile", "loop", "done")
-                )
+                entry = builder.append_basic_block(f"tile_{shape[0]}x{shape[1]}")
                 switch.add_case(i64(shape[0] * WIDTH_RADIX + shape[1]), entry)
                 builder.position_at_end(entry)
-                _emit_tile(vectors, transposed, asks, *shape, rest, loop, done)
+                _emit_tile(vectors, transposed, asks, *shape, rest)
                 builder.branch(end)
             builder.position_at_end(end)
             return context.get_dummy_value()

@@ -102,6 +102,25 @@ class Vectors:
             cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c]
         )
 
+    def sums_over(self, depth, start, body):
+        """Emit sums = body(k, sums) for k from 0 to `depth`, at least 1, and return the last."""
+        builder = self.builder
+        before, loop, done = builder.basic_block, *map(builder.append_basic_block, ("loop", "done"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(I64)
+        sums = [builder.phi(self.type) for _ in start]
+        updated = body(k, sums)
+        following = builder.add(k, i64(1))
+        k.add_incoming(i64(0), before)
+        k.add_incoming(following, loop)
+        for each, first, later in zip(sums, start, updated, strict=True):
+            each.add_incoming(first, before)
+            each.add_incoming(later, loop)
+        builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+        builder.position_at_end(done)
+        return updated
+
     def maximum(self, a, b):
         """The larger; where `a` is NaN, `b`."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
