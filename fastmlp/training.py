@@ -254,7 +254,8 @@ class Descent:
     def shuffle(self, random_state: np.random.RandomState) -> None:
         """Draw a new order from the last one, with scikit-learn's own random numbers.
 
-        It shuffles an index and takes the old order by that; to swap in place gives the same.
+        scikit-learn shuffles an index and takes the old order by that: the same swaps in another
+        place.
         """
         random_state.shuffle(self.order)
 

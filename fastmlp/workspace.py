@@ -113,6 +113,7 @@ class Workspace:
     def _find_tails(self) -> int:
         """Note which products take their last columns by themselves; the elements of all W^T."""
         lanes, size = target().lanes(self.dtype), 0
+        self.layers["back_tail"] = -1
         for index, layer in enumerate(self.layers):
             n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
             if has_tail(n_out, n_in, self.dtype):
@@ -273,11 +274,12 @@ class TrainingWorkspace(Workspace):
             self.buffers = self.buffers._replace(second_sums=aligned_zeros(size, self.dtype))
 
     def _unit_rows(self, index: int) -> int:
-        """Rows of W in a unit of layer `index`: whole tiles, and whole vectors of W^T."""
+        """Rows of W in a unit of layer `index`: whole tiles, or whole vectors of what is W^T."""
+        if self.layers[index]["tail_stride"] > 0:
+            return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes
         height = target().tallest_single if narrow else target().tallest
-        has_tail = self.layers[index]["tail_stride"] > 0
-        return max(height, self.network.lanes) if index or has_tail else height
+        return height if index == 0 else max(height, self.network.lanes)
 
     def _make_units(self) -> np.ndarray:
         units, split_at = [], int(self.layers[0]["split_at"])

@@ -155,10 +155,10 @@ def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, monkeypatch)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [1, 4, 5, 8, 22])
-@pytest.mark.parametrize("features", [9, 301])
-def test_a_batch_in_several_blocks_is_one_batch(features, block, dtype, monkeypatch):
+@pytest.mark.parametrize("features, units", [(9, 21), (301, 21), (70, TAILED), (301, TAILED)])
+def test_a_batch_in_several_blocks_is_one_batch(features, units, block, dtype, monkeypatch):
     def trained(batch_size):
-        problem = Problem([features, 21, 18, 4], 46, dtype, output="softmax", alpha=0.2)
+        problem = Problem([features, units, 18, 4], 46, dtype, output="softmax", alpha=0.2)
         problem.weigh()
         oracle = problem.oracle()
         rule = naive.Adam(0.1, epsilon=1e-3)

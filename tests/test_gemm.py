@@ -107,6 +107,18 @@ def test_step_is_right_with_the_last_columns_a_tail(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [3, 40])
+def test_predictions_see_a_change_of_a_tails_weights(rows, dtype):
+    problem = Problem([70, 66, 66, 2], rows, dtype)
+    for coef in problem.network.coefs:
+        before = problem.predict()
+        coef[:, -1] *= 2
+        after = problem.predict()
+        assert not np.array_equal(after, before)
+        assert_close(after, problem.oracle().predict(problem.X), units=20)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
     lanes, most = target().lanes(dtype), tail_columns(dtype)
     for units, left in [(8 * lanes, 0), *((8 * lanes + j, j) for j in range(1, lanes))]:
@@ -115,7 +127,7 @@ def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
             descent, _ = problem.descent(batch_size=2)
             layers, has_tail = descent.workspace.layers, is_deep and 0 < left <= most
             assert (layers["tail_stride"][0] > 0) == has_tail
-            assert layers["back_tail"].tolist() == [0, units - left if has_tail else 0, 0]
+            assert layers["back_tail"].tolist() == [-1, units - left if has_tail else -1, -1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

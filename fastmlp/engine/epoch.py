@@ -121,7 +121,7 @@ def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, st
             _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
         else:
             forward_rows(
-                layer, rows, buffers.parameters, tails, buffers.activations, first, last, 0
+                layer, rows, buffers.parameters, tails, buffers.activations, first, last, is_far=0
             )
         z = window(
             buffers.activations,
@@ -407,9 +407,9 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
 
 @part
 def _transpose_tails(plan, layers, parameters, tails):
-    """Transpose the weights' tails, which may have changed since; how many elements that made.
+    """Transpose the weights' tails, which may have changed since the last prediction.
 
-    For a few rows it is not worth it.
+    Returns how many elements of `tails` are valid then: none for few rows, as it is not worth it.
     """
     if plan.samples < TAIL_HEIGHT:
         return 0

@@ -194,9 +194,9 @@ def delta_rows(layer, below, rows, buffers, first, last):
         first,
         last,
         layer.n_out,
-        layer.stride * item if layer.back_tail else 0,
+        layer.stride * item if layer.back_tail >= 0 else 0,
         address_of(buffers.parameters, tail),
-        0,
+        is_far=0,
     )
 
 
@@ -250,8 +250,8 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     available = 1 if unit.is_bias else layer.n_in
     base = layer.bias if unit.is_bias else layer.weights
     vectors = stride // vector_bytes()
-    has_tail = layer.tail_stride > 0 and unit.rows == lanes_of(like)
-    if has_tail:
+    takes_tail = layer.tail_stride > 0 and unit.rows == lanes_of(like)  # the last may be lower
+    if takes_tail:
         vectors -= 1
     origin = address_of(buffers.zeros, 0) if is_first else address_of(buffers.gradient, base)
     start_stride = 0 if is_first else stride
@@ -279,7 +279,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
             )  # fmt: skip
             row += height
         vector += width
-    if has_tail:
+    if takes_tail:
         column = vector * vector_bytes()
         tail_gradient(
             like, address_of(rows, table), unit.first * item,

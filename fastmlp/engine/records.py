@@ -23,7 +23,7 @@ LAYER = np.dtype(
         ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
         ("tail", np.int64),  # in tails: W^T (tail, tail_stride) of the last columns
         ("tail_stride", np.int64),  # n_in, padded; 0 where there is no tail
-        ("back_tail", np.int64),  # input with which the tail of delta W^T begins; 0 for none
+        ("back_tail", np.int64),  # input with which the tail of delta W^T begins; -1 for none
         ("split_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
         ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],

@@ -153,8 +153,8 @@ def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
 def tail_row(like, rows, b, start, c, stride, depth):
     """One row of `tail_rows`, and the same bits, without B^T: for rows too few to be worth it.
 
-    `b` is the tail's vector in B's first row, and B has the stride of C and rows of zeros up to
-    whole vectors.
+    `b` is the tail's vector in B's first row; B has the stride of C, and more rows of numbers where
+    `depth` does not fill whole vectors.
     """
     _tail_row(like, rows, b, start, c, stride, depth)
 

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
-from fastmlp.engine.config import TAIL_SHARE, target
+from fastmlp.engine.config import tail_columns, target
 from fastmlp.engine.memory import I32, I64, i64
 
 SUM_CHAINS = 4  # sums kept apart in `any_sum`, since an addition takes four cycles
@@ -28,7 +28,7 @@ class Vectors:
         self.item = as_dtype(scalar_type).itemsize
         self.size = target().vector_bytes
         self.lanes = self.size // self.item
-        self.tail = max(self.lanes // TAIL_SHARE, 1)
+        self.tail = max(tail_columns(as_dtype(scalar_type)), 1)  # unused where there is none
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
 
@@ -282,10 +282,10 @@ divide_by_sum = _make_row_operation(
 )
 
 
-def _make_transpose(share):
+def _make_transpose(of_tail: bool):
     """The intrinsic that transposes a square of lanes x lanes elements in registers.
 
-    It stores the first `1 / share` of the transposed rows.
+    It stores all transposed rows, or only those of a tail, which are the first.
     """
 
     @intrinsic
@@ -297,7 +297,8 @@ def _make_transpose(share):
                 vectors.load(builder.add(source, builder.mul(source_stride, i64(r))))
                 for r in range(vectors.lanes)
             ]
-            for r, row in enumerate(vectors.transposed(rows)[: vectors.lanes // share]):
+            count = vectors.tail if of_tail else vectors.lanes
+            for r, row in enumerate(vectors.transposed(rows)[:count]):
                 at = builder.add(destination, builder.mul(destination_stride, i64(r)))
                 vectors.store(row, at)
             return context.get_dummy_value()
@@ -307,8 +308,8 @@ def _make_transpose(share):
     return transpose
 
 
-transpose_block = _make_transpose(1)
-transpose_tail = _make_transpose(TAIL_SHARE)
+transpose_block = _make_transpose(of_tail=False)
+transpose_tail = _make_transpose(of_tail=True)
 
 
 def _scalar_multiply_add(context, builder, kind, a, b, c):
