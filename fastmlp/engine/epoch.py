@@ -36,7 +36,7 @@ from fastmlp.engine.memory import window
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.vectors import any_sum, tallest_single
+from fastmlp.engine.vectors import any_sum, tallest, tallest_single
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
 INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)
@@ -431,7 +431,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
     item_rows = plan.block_rows // plan.threads
     first = thread * item_rows
     if plan.threads > 1:  # who comes late must find something left to do
-        fair, tall = plan.samples // (2 * plan.threads), tallest_single()
+        fair, tall = plan.samples // (2 * plan.threads), tallest()
         item_rows = min(item_rows, max(fair // tall, 1) * tall)
     tails = window(buffers.tails, thread * plan.tails, plan.tails)
     tails = window(tails, 0, _transpose_tails(plan, layers, buffers.parameters, tails))
