@@ -92,14 +92,14 @@ def apply_network(
     threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
     outputs = np.empty((n_samples, n_out), dtype=network.dtype)
     with _workspace(network, threads) as workspace:
-        samples = workspace.take_samples(X)
+        inputs = workspace.take_inputs(X)
         workspace.set_activations(activation)
         workspace.plan["output"] = losses.CODES[output]
         arguments = (
             workspace.plans,
             workspace.layers,
             workspace.rows,
-            samples,
+            inputs,
             workspace.buffers,
             outputs.reshape(-1),
         )

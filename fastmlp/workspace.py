@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from fastmlp.engine import activations
 from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp.engine.optimizers import MOMENTS
-from fastmlp.engine.records import UNIT, Buffers, Samples, plan_dtype
+from fastmlp.engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 from fastmlp.layerwise import per_layer
 from fastmlp.network import Network, aligned_zeros, padded, round_up
 
@@ -79,25 +79,11 @@ class Workspace:
         self.plan = self.plans[0]
         self.plan["threads"], self.plan["block_rows"] = threads, block_rows
         self.plan["tails"] = tails
-        empty = no_elements(self.dtype)
-        self.buffers = Buffers(
+        self.buffers = ForwardBuffers(
             parameters=network.parameters,
-            transposed=empty,
             tails=aligned_zeros(threads * tails, self.dtype),
-            first_moment=empty,
-            second_moment=empty,
-            gradient=empty,
             activations=aligned_zeros(int(ends[-1]), self.dtype),
-            second_sums=empty,
-            slopes=empty,
-            deltas=empty,
-            scratch=empty,
-            zeros=aligned_zeros(int(strides.max()), self.dtype),
-            row_losses=no_elements(np.float64),
-            norms=no_elements(np.float64),
-            gradient_norms=no_elements(np.float64),
-            rates=no_elements(np.float64),
-            decays=no_elements(np.float64),
+            second_sums=no_elements(self.dtype),
         )
         # The addresses of the rows of X are left to the kernel.
         self.rows = self._addresses(self.buffers.activations)
@@ -123,22 +109,19 @@ class Workspace:
                 layer["back_tail"] = n_in // lanes * lanes
         return size
 
-    def take_samples(self, X, targets=None, weights=None, order=None) -> Samples:
-        """Point the plan at X and gather what the kernels read of the samples.
+    def take_inputs(self, X, order=None) -> Inputs:
+        """Point the plan at X and gather what the kernels read of it.
 
         Parameters
         ----------
         X : ndarray or CSR of shape (n_samples, n_in)
             As `inference.rows_in_place` gives it; kept alive here.
-        targets : ndarray of shape (n_samples, n_columns), optional
-        weights : ndarray of shape (n_samples,), optional
-            None weighs each sample 1.
         order : int64 ndarray, optional
             Which samples, and in which order; None takes all as they come.
 
         Returns
         -------
-        Samples
+        Inputs
         """
         if X.shape[1] != self._n_in:  # the kernels go by addresses: nothing else would stop them
             raise ValueError(f"X has {X.shape[1]} features, the network takes {self._n_in}")
@@ -154,16 +137,8 @@ class Workspace:
         else:
             plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
             values, columns, row_starts = empty(self.dtype), empty(np.int32), empty(np.int64)
-        if targets is not None:
-            plan["target_columns"] = targets.shape[1]
-        return Samples(
-            targets=empty(self.dtype) if targets is None else targets.reshape(-1),
-            weights=empty(self.dtype) if weights is None else np.ascontiguousarray(weights),
-            order=empty(np.int64) if order is None else order,
-            values=values,
-            columns=columns,
-            row_starts=row_starts,
-        )
+        order = empty(np.int64) if order is None else order
+        return Inputs(order, values, columns, row_starts)
 
     def set_activations(self, activation) -> None:
         """Take the hidden layers' activation by its name, or one name for each layer."""
@@ -221,13 +196,16 @@ class TrainingWorkspace(Workspace):
         # Rules that have no such moment never touch what stands in for it.
         first, second = [*(m.parameters for m in moments), *[network.parameters] * 2][:2]
         gradient = network.parameters.size if has_gradient else 0
-        self.buffers = self.buffers._replace(
+        self.buffers = Buffers(
+            **self.buffers._asdict(),
             transposed=aligned_zeros(network.transposed_size, self.dtype),
             first_moment=first,
             second_moment=second,
             gradient=aligned_zeros(gradient, self.dtype),
             deltas=aligned_zeros(self.buffers.activations.size, self.dtype),
+            slopes=no_elements(self.dtype),
             scratch=aligned_zeros(scratch * threads, self.dtype),
+            zeros=aligned_zeros(widest, self.dtype),
             row_losses=np.zeros(block_rows),
             norms=np.zeros(len(self.units)),
             gradient_norms=np.zeros(len(self.units)),
@@ -243,6 +221,25 @@ class TrainingWorkspace(Workspace):
         self.plan["ahead_rows"] = self.plan["second_rows"] + block_rows
         self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
         self.follow_parameters()
+
+    def take_samples(self, X, targets, weights=None, order=None) -> Samples:
+        """Point the plan at the samples and gather what the kernels read of them.
+
+        Parameters
+        ----------
+        X, order
+            As for `take_inputs`.
+        targets : ndarray of shape (n_samples, n_columns)
+        weights : ndarray of shape (n_samples,), optional
+            None weighs each sample 1.
+
+        Returns
+        -------
+        Samples
+        """
+        self.plan["target_columns"] = targets.shape[1]
+        weights = no_elements(self.dtype) if weights is None else np.ascontiguousarray(weights)
+        return Samples(*self.take_inputs(X, order), targets.reshape(-1), weights)
 
     def set_hidden(self, activation, dropout) -> None:
         """Take activation and dropout of the hidden layers, one each or one for each layer."""

@@ -421,7 +421,10 @@ def _transpose_tails(plan, layers, parameters, tails):
 
 @kernel
 def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
-    """Write the network's outputs (samples, n_out) for every sample; arguments as in `train`."""
+    """Write the network's outputs (samples, n_out) for every sample.
+
+    Arguments as in `train`, but `samples` are Inputs and `buffers` ForwardBuffers.
+    """
     if not join(sync, thread):
         return False
     plan = plans[0]

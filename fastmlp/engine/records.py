@@ -87,23 +87,35 @@ def plan_dtype(real: type) -> np.dtype:
     return np.dtype(fields, align=True)
 
 
-# Flat targets (samples * target_columns) and weights (samples) in the working type; order (samples)
-# of int64. Empty weights mean one each, an empty order means as they come.
-# values, columns (int32) and row_starts (int64) are those of a sparse X, and empty for a dense one.
-Samples = namedtuple("Samples", "targets weights order values columns row_starts")
+# What a prediction reads of X beside its address: order (samples) of int64, empty for all as they
+# come; values, columns (int32) and row_starts (int64) of a sparse X, empty for a dense one. Kept
+# short, as each array costs a call from Python some 0.1 us.
+Inputs = namedtuple("Inputs", "order values columns row_starts")
 
-# Flat arrays of the working type; those from row_losses on are float64.
+# For training also flat targets (samples * target_columns) and weights (samples) in the working
+# type; empty weights mean one each.
+Samples = namedtuple("Samples", [*Inputs._fields, "targets", "weights"])
+
+# Flat arrays of the working type that the way forward needs.
+ForwardBuffers = namedtuple(
+    "ForwardBuffers",
+    [
+        "parameters",
+        "tails",  # W^T of the layers' tails
+        "activations",
+        "second_sums",  # like the first layer's activations, where z is two sums; else empty
+    ],
+)
+
+# And what training needs besides; those from row_losses on are float64.
 Buffers = namedtuple(
     "Buffers",
     [
-        "parameters",
+        *ForwardBuffers._fields,
         "transposed",
-        "tails",
         "first_moment",
         "second_moment",
         "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping
-        "activations",
-        "second_sums",  # like the first layer's activations, where z is two sums; else empty
         "slopes",  # like activations: f'(z) of the layers that keep it; else empty
         "deltas",
         "scratch",
