@@ -17,13 +17,19 @@ UNUSED = InlineClosureLikes, NopythonRewrites, InlineOverloads
 
 
 class PartLibrary(JITCodeLibrary):
-    """LLVM code to link into a kernel, which is optimised once, as a whole."""
+    """LLVM code to link into a kernel, which is optimised once, as a whole.
 
-    def _optimize_final_module(self):
-        pass
+    It does not hold the code of what it calls: the kernel links each part in once.
+    """
 
-    def _finalize_final_module(self):
+    def finalize(self):
+        """Keep what there is; numba would link, optimise and translate it."""
+        self._raise_if_finalized()
         self._finalized = True
+
+    def with_what_it_calls(self):
+        """This library and, its calls' calls included, those of all that it calls."""
+        return list(dict.fromkeys([self, *self._linking_libraries]))
 
 
 class LoweredPart:
@@ -41,7 +47,8 @@ class OfferPart(LoweringPass):
 
     def run_pass(self, state) -> bool:
         lowered = state["cr"]._replace(cfunc=LoweredPart())
-        state.targetctx.insert_user_function(lowered.cfunc, lowered.fndesc, [state.library])
+        libraries = state.library.with_what_it_calls()
+        state.targetctx.insert_user_function(lowered.cfunc, lowered.fndesc, libraries)
         state["cr"] = lowered
         return False
 
