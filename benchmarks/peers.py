@@ -7,9 +7,7 @@
 Each library runs in a process of its own, so that no thread pool disturbs another, and the
 processes take turns, round after round: what disturbs the machine hits all alike. Times are
 medians over the rounds; shares are of the multiply-add peak measured in the same rounds. Quote
-ratios rather than times. How fast a core hands data to another is measured in those rounds as well:
-on virtual machines it may change from one minute to the next, and steps of a few microseconds with
-it.
+ratios rather than times.
 """
 
 if __name__ == "__main__" and not __package__:  # started as a file: begin again as a module
@@ -23,7 +21,6 @@ if __name__ == "__main__" and not __package__:  # started as a file: begin again
 
 import argparse
 import contextlib
-import math
 import multiprocessing
 import statistics
 import time
@@ -43,7 +40,6 @@ from .libraries import (
     serve,
     training_clock,
 )
-from .primitives import hand_over_seconds
 from .roofline import peak_gflops
 
 PAUSE = 0.3  # seconds between two libraries: thread pools go on spinning for a while
@@ -73,14 +69,10 @@ class Case:
 
 @dataclass
 class Measured:
-    """A case's times, medians over the rounds: seconds by library, beside what the machine did.
-
-    The peak is in GFLOP/s; hand_over, from core to core, in GB/s, and NaN where there is one core.
-    """
+    """A case's times: seconds by library, and the peak in GFLOP/s, medians over the rounds."""
 
     case: Case
     peak: float
-    hand_over: float
     seconds: dict[str, float]
     versions: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -141,18 +133,9 @@ class Child:
         self.process.join()
 
 
-def hand_over_rate() -> float:
-    """GB/s from one core to another; NaN where there is one core, infinity if too fast to tell."""
-    if available_threads(None) == 1:
-        return math.nan
-    seconds = hand_over_seconds()
-    return 1e-9 / seconds if seconds else math.inf
-
-
 def measure(case: Case, libraries: list[str], dtype: str, rounds: int) -> Measured:
     """Let the libraries take turns at a case."""
     peaks: list[float] = []
-    hand_overs: list[float] = []
     with contextlib.ExitStack() as stack:
         children = {name: stack.enter_context(Child(name, case)) for name in libraries}
         missing = {name: child.told for name, child in children.items() if not child.is_ready}
@@ -160,14 +143,12 @@ def measure(case: Case, libraries: list[str], dtype: str, rounds: int) -> Measur
         times: dict[str, list[float]] = {name: [] for name in ready}
         for _ in range(rounds):
             peaks.append(peak_gflops(dtype))
-            hand_overs.append(hand_over_rate())
             for name, child in ready.items():
                 time.sleep(PAUSE)
                 times[name].append(child.measure())
         return Measured(
             case,
             statistics.median(peaks),
-            statistics.median(hand_overs),
             {name: statistics.median(seconds) for name, seconds in times.items()},
             {name: child.told for name, child in ready.items()},
             missing,
@@ -197,11 +178,10 @@ def table(results: list[Measured], libraries: list[str]) -> str:
 def headline(results: list[Measured], dtype: str, rounds: int) -> str:
     """The machine and the versions, which every quoted figure needs."""
     versions = {TITLES[name]: text for each in results for name, text in each.versions.items()}
-    peaks, rates = [each.peak for each in results], [each.hand_over for each in results]
+    peaks = [each.peak for each in results]
     return (
         f"{cpu_name()}, {available_threads(None)} cores, {dtype}; "
-        f"peak {min(peaks):.0f}-{max(peaks):.0f} GFLOP/s, hand-over from core to core "
-        f"{min(rates):.0f}-{max(rates):.0f} GB/s; medians of {rounds} rounds\n"
+        f"peak {min(peaks):.0f}-{max(peaks):.0f} GFLOP/s; medians of {rounds} rounds\n"
         f"{', '.join(f'{title} {version}' for title, version in versions.items())}"
     )
 
@@ -244,8 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
             if name in measured.missing:  # said once, not for every case
                 print(f"{TITLES[name]} is left out: {measured.missing[name]}")
                 libraries.remove(name)
-        peak, rate = measured.peak, measured.hand_over
-        print(f"  {case.title}: peak {peak:.0f} GFLOP/s, hand-over {rate:.0f} GB/s", flush=True)
+        print(f"  {case.title}: {measured.peak:.0f} GFLOP/s at peak", flush=True)
         results.append(measured)
     told = headline(results, options.dtype, options.rounds)
     print(f"{told}\n\n{table(results, libraries)}\n")

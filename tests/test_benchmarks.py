@@ -96,7 +96,7 @@ def test_a_library_that_is_not_installed_is_left_out_with_a_reason(monkeypatch):
 
 def test_a_cell_tells_time_share_and_ratio():
     case = peers.Case("digits", int(1e9), libraries.training_clock, ())
-    measured = peers.Measured(case, 100.0, 6.0, {"fastmlp": 0.02, "jax": 0.05})
+    measured = peers.Measured(case, 100.0, {"fastmlp": 0.02, "jax": 0.05})
     assert peers.cell(measured, "fastmlp") == "20.0 ms, 50%"
     assert peers.cell(measured, "jax") == "50.0 ms, 20%, 2.5x"
     assert peers.cell(measured, "torch") == "-"
@@ -104,7 +104,7 @@ def test_a_cell_tells_time_share_and_ratio():
 
 def test_a_chart_has_a_panel_per_case_and_a_labelled_bar_per_library():
     case = peers.Case("digits", int(1e9), libraries.training_clock, ())
-    measured = peers.Measured(case, 100.0, 6.0, {"fastmlp": 0.02, "jax": 0.05})
+    measured = peers.Measured(case, 100.0, {"fastmlp": 0.02, "jax": 0.05})
     figure = charts.draw([measured] * 4, "a machine")
     assert len(figure.axes) == 4
     for panel in figure.axes:
