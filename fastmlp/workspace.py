@@ -21,7 +21,8 @@ from fastmlp.network import Network, aligned_zeros, padded, round_up
 LEAST_SPLIT_INPUTS = 256
 INPUTS_PER_ROW = 2
 
-# From memory or a cache that all cores share, rows are asked for a batch before they are needed.
+# Rows that come from memory or a cache that all cores share are asked for before they are needed:
+# in training by the batch before, and by the tile before.
 LONG_BYTES = 1 << 20  # about a core's own cache
 
 

@@ -98,7 +98,8 @@ def target() -> Target:
 # The last columns of a matrix are a tail where they fill at most one part in so many of a vector.
 TAIL_SHARE = 4
 TAIL_HEIGHT = 4  # rows of the tile for it: with a quarter of 16 lanes, 16 sums in registers
-# Inner dimension from which on a product takes the tail by itself: two vectors and more.
+# Inner dimension from which on a product takes the tail by itself: a step gains 2 % here, and the
+# tile needs more than one vector of any target.
 LEAST_TAIL_DEPTH = 48
 
 

@@ -58,7 +58,7 @@ def plan_dtype(real: type) -> np.dtype:
         "ahead_rows",  # in rows: addresses of the next block's rows of X
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
-        "tails",  # elements of tails, of which predictions have one for each thread
+        "tails",  # elements of W^T of all tails: a prediction has one for each thread
         "headroom",  # of them, elements before a unit's first row
         "step",  # updates done so far
         "is_suspect",  # a prediction has met a row of X whose sum is not finite
