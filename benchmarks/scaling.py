@@ -112,7 +112,7 @@ class Model:
         """
         tiles, widest = self.machine.tiles, target().widest
         tail = vectors % 1
-        total = tail and tail / widest * self.product(kind, rows, widest, depth)
+        total = tail / widest * self.product(kind, rows, widest, depth) if tail else 0.0
         for width in _widths(int(vectors)):
             heights = sorted(h for k, h, w in tiles if (k, w) == (kind, width))
             high, rest = divmod(rows, heights[-1])
