@@ -8,11 +8,6 @@ FIRST_DIVISOR = 25.0  # of the highest rate: the first
 LAST_DIVISOR = 1e4  # of the first rate: the last
 
 
-def constant(steps: np.ndarray, total: int) -> np.ndarray:
-    """1 at every step."""
-    return np.ones(len(steps))
-
-
 def cosine(steps: np.ndarray, total: int) -> np.ndarray:
     """(1 + cos(pi t / T)) / 2 at step t of T, from 1 to 0 (Loshchilov and Hutter, 2017)."""
     return _along_cosine(1.0, 0.0, np.minimum(steps, total) / total)
@@ -69,13 +64,7 @@ def factors(name: str, first: int, count: int, epochs: int, warmup: float) -> np
     array([0.25, 0.5 , 0.75, 1.  ])
     """
     steps = np.arange(first, first + count)
-    rates = SCHEDULES.get(name, constant)(steps, epochs * count)
+    rates = SCHEDULES[name](steps, epochs * count) if name in SCHEDULES else np.ones(count)
     if warmup > 0:
         rates = rates * np.minimum(1.0, (steps + 1) / (warmup * count))
     return rates
-
-
-def correct_bias(rates: np.ndarray, first: int, beta_1: float, beta_2: float) -> np.ndarray:
-    """Adam's learning rates of steps t from `first` + 1: eta sqrt(1 - b2^t) / (1 - b1^t)."""
-    t = np.arange(first + 1, first + 1 + len(rates), dtype=np.float64)
-    return rates * np.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)

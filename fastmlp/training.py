@@ -110,7 +110,7 @@ class OptimizerState:
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
         return cls(settings, rule, float(settings.learning_rate_init), 0, moments)
 
-    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
         """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
 
         The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
@@ -119,10 +119,7 @@ class OptimizerState:
         rates = self.learning_rate * schedules.factors(
             its.learning_rate, self.epochs * count, count, its.max_iter, its.warmup
         )
-        decays = 1.0 - rates * (its.weight_decay if its.solver == "adamw" else 0.0)
-        if self.rule == optimizers.ADAM:
-            rates = schedules.correct_bias(rates, self.step, its.beta_1, its.beta_2)
-        return rates, decays
+        return rates, 1.0 - rates * its.weight_decay if its.solver == "adamw" else 1.0
 
     def end_epoch(self, samples_seen: int) -> None:
         """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""

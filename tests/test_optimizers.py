@@ -12,10 +12,10 @@ from fastmlp.engine.optimizers import (
     MOMENTUM,
     NESTEROV,
     SGD,
+    step_size,
     update,
 )
 from fastmlp.engine.records import plan_dtype
-from fastmlp.schedules import correct_bias
 
 DTYPES = [np.float32, np.float64]
 RULES = {SGD: naive.Sgd, MOMENTUM: naive.Momentum, NESTEROV: naive.Nesterov, ADAM: naive.Adam}
@@ -40,17 +40,11 @@ class Weights:
         self.plan = make_plan(weights.dtype.type, **rates)
 
     def step(self, sums, penalty, scale, decay=1.0):
-        numbers = penalty, scale, self._rate(), decay
+        eta = step_size(self.rule, self.learning_rate, self.steps, self.plan)
+        numbers = penalty, scale, eta, decay
         arrays = self.values, self.first, self.second, sums
         update(self.rule, *arrays, *map(self.values.dtype.type, numbers), self.plan)
         self.steps += 1
-
-    def _rate(self):
-        rate = np.array([self.learning_rate])
-        if self.rule == ADAM:
-            betas = float(self.plan["beta_1"]), float(self.plan["beta_2"])
-            rate = correct_bias(rate, self.steps, *betas)
-        return rate[0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -144,12 +138,14 @@ def test_adams_first_step_has_the_length_of_the_learning_rate():
     np.testing.assert_allclose(kernel.values, [-0.1, 0.1, -0.1, 0.1], rtol=1e-12)
 
 
-def test_correct_bias_is_adams_over_many_steps():
-    for step in (1, 2, 10, 1000, 1_000_000):
-        rates = correct_bias(np.full(3, 0.01), step - 1, 0.9, 0.999)
-        t = np.arange(step, step + 3)
-        expected = 0.01 * np.sqrt(-np.expm1(t * np.log(0.999))) / -np.expm1(t * np.log(0.9))
-        np.testing.assert_allclose(rates, expected, rtol=1e-11)
+@pytest.mark.parametrize("rule", RULES)
+def test_step_size_is_the_rate_and_adams_with_its_bias_corrected(rule):
+    plan = make_plan(np.float32, beta_1=0.9, beta_2=0.999)
+    for t in (1, 2, 3, 10, 1000, 1_000_000):
+        expected = 0.01
+        if rule == ADAM:
+            expected *= np.sqrt(-np.expm1(t * np.log(0.999))) / -np.expm1(t * np.log(0.9))
+        np.testing.assert_allclose(step_size(rule, 0.01, t - 1, plan), expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

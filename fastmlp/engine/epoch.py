@@ -33,6 +33,7 @@ from fastmlp.engine.gemm import (
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.memory import window
+from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
@@ -286,7 +287,8 @@ def _block(plan, samples, buffers, start, step, scale):
         weight_sum = _weight_sum(samples, batch, batch_stop)
         scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
     number = batch // plan.batch_size
-    eta, decay = buffers.rates[number], buffers.decays[number]
+    eta = step_size(plan.optimizer, buffers.rates[number], step, plan)
+    decay = buffers.decays[number]
     rows, batch_rows = stop - start, batch_stop - batch
     return Block(start, stop, rows, start == batch, is_last, batch_rows, step, scale, eta, decay)
 
@@ -332,34 +334,10 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
             outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
 
 
-@kernel
-def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
-    """Train on the next `plan.blocks` row blocks of the epoch, at most to its end.
-
-    Parameters
-    ----------
-    thread : int
-        This thread's number in the team.
-    sync : int64 array
-        See `launch`.
-    plans : record array of length 1
-        `plan.first`, `plan.step` and `plan.loss` are carried on.
-    layers, units : record arrays
-        See `records`.
-    shares : int64 array of threads + 1 elements
-        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
-    rows : int64 array
-        Row addresses, see `records.LAYER`.
-    samples : Samples
-    buffers : Buffers
-
-    Returns
-    -------
-    bool
-        False if no launch came.
-    """
-    if not join(sync, thread):
-        return False
+@part
+def _train_blocks(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+    """One launch of `train`, for a thread that has joined it."""
+    inline()
     plan = plans[0]
     phase, goal = 0, done_before(sync)
     start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
@@ -396,13 +374,42 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
                         first, end, kind == STEP,
                     )  # fmt: skip
             if not is_done(sync, goal):  # stopped
-                return True
+                return
             phase += 1
         start, step = block.stop, step + block.is_last
     leave(sync, thread)
     if thread == 0:
         plan.first, plan.step = start, step
-    return True
+
+
+@kernel
+def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+    """Train on the next `plan.blocks` row blocks of the epoch, at most to its end, at each launch.
+
+    Thread 0 returns after one launch. The others take part in those that follow as well, as long as
+    each comes soon after the one before.
+
+    Parameters
+    ----------
+    thread : int
+        This thread's number in the team.
+    sync : int64 array
+        See `launch`.
+    plans : record array of length 1
+        `plan.first`, `plan.step` and `plan.loss` are carried on.
+    layers, units : record arrays
+        See `records`.
+    shares : int64 array of threads + 1 elements
+        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
+    rows : int64 array
+        Row addresses, see `records.LAYER`.
+    samples : Samples
+    buffers : Buffers
+    """
+    while join(sync, thread):
+        _train_blocks(thread, sync, plans, layers, units, shares, rows, samples, buffers)
+        if thread == 0:
+            break
 
 
 @part

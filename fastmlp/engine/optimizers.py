@@ -15,6 +15,15 @@ MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @part
+def step_size(optimizer, rate, step, plan):
+    """eta of update t = step + 1; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t)."""
+    if optimizer != ADAM:
+        return rate
+    t = float(step + 1)
+    return rate * math.sqrt(1.0 - math.pow(plan.beta_2, t)) / (1.0 - math.pow(plan.beta_1, t))
+
+
+@part
 def mean_gradient(gradient, weights, sums, penalty, scale):
     """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
     for i in range(weights.size):
@@ -35,7 +44,7 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, 
     scale : float
         One over the batch's weight sum: g = (sums + penalty * weights) * scale.
     eta : float
-        Learning rate; for Adam, with its bias correction folded in.
+        From `step_size`.
     decay : float
         Factor by which Adam's weights shrink before their step: 1, or less for AdamW.
     plan : record

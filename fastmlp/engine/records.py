@@ -123,12 +123,12 @@ Buffers = namedtuple(
         "row_losses",  # of the block's rows
         "norms",  # squared norm of the weights of each unit
         "gradient_norms",  # and of its gradient, where that is limited
-        "rates",  # learning rate of each batch of the epoch, Adam's bias correction folded in
+        "rates",  # learning rate of each batch of the epoch
         "decays",  # factor by which weight decay shrinks the weights in each batch of the epoch
     ],
 )
 
 # A row block of a batch, as all threads work it out for themselves: samples `start` to `stop` of
 # the epoch, of a batch of batch_rows, after `step` updates; scale is one over the batch's weight
-# sum, eta its learning rate, decay the factor by which weights shrink.
+# sum, eta the size of its step, decay the factor by which weights shrink.
 Block = namedtuple("Block", "start stop rows is_first is_last batch_rows step scale eta decay")

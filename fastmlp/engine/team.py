@@ -41,8 +41,8 @@ class Team:
     Parameters
     ----------
     kernel : callable
-        Compiled without the GIL. It begins with `join`, returns whether that was True, and ends
-        with `leave`.
+        Compiled without the GIL. Each launch begins with `join` and ends with `leave`. Thread 0
+        returns after it; the others may wait for further ones, and return when `join` is False.
     arguments : tuple
         The same for every launch; what changes between launches changes inside them.
     threads : int
@@ -120,9 +120,9 @@ class Team:
         _move_from(self._cpu)
         try:
             while not self._sync[STOP]:
-                if not self._kernel(thread, self._sync, *self._arguments):
-                    with self._condition:
-                        self._condition.wait_for(lambda: self._is_asked(thread) or self._sync[STOP])
+                self._kernel(thread, self._sync, *self._arguments)
+                with self._condition:
+                    self._condition.wait_for(lambda: self._is_asked(thread) or self._sync[STOP])
         except BaseException as failure:
             self._failure = failure
             self._stop()
