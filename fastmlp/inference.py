@@ -1,15 +1,15 @@
 """Prediction: the network's outputs for rows of X."""
 
-import contextlib
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.engine import epoch, losses
-from fastmlp.engine.team import run_once
+from fastmlp.engine.team import Helped, run_once
+from fastmlp.helpers import Crew, nearby
 from fastmlp.network import Network
-from fastmlp.threads import useful_threads
+from fastmlp.threads import available_threads, useful_threads
 from fastmlp.workspace import Workspace
 
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
@@ -18,7 +18,11 @@ ROWS_PER_THREAD = 128
 # A helping thread comes some 60 us after it is called, when one core has done more than half of
 # this. With less to do for each, one is sooner through (two break even at 40 to 50 MFLOP in all).
 FLOPS_PER_THREAD = 25_000_000
-MOST_IDLE = 4  # workspaces kept of a network for later predictions
+# Threads that wait near are there at once: each must only have more to do than sharing costs, 3 us,
+# and tiles of full height.
+FLOPS_PER_NEAR_THREAD = 750_000
+ROWS_PER_NEAR_THREAD = 8
+MOST_IDLE = 4  # crews kept of a network for later predictions
 
 
 def rows_in_place(X, dtype: np.dtype):
@@ -87,42 +91,68 @@ def apply_network(
     is_suspect : bool
         Whether a dense X may hold NaN or infinity: the sum of some row is not finite.
     """
-    n_samples, n_out = X.shape[0], network.layer_sizes[-1]
-    flops = 2 * n_samples * network.parameters.size
-    threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
-    outputs = np.empty((n_samples, n_out), dtype=network.dtype)
-    with _workspace(network, threads) as workspace:
-        inputs = workspace.take_inputs(X)
-        workspace.set_activations(activation)
-        workspace.plan["output"] = losses.CODES[output]
-        arguments = (
-            workspace.plans,
-            workspace.layers,
-            workspace.rows,
-            inputs,
-            workspace.buffers,
-            outputs.reshape(-1),
+    outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
+    flops = 2 * X.shape[0] * network.parameters.size
+    worth = min(flops // FLOPS_PER_NEAR_THREAD, X.shape[0] // ROWS_PER_NEAR_THREAD)
+    if worth <= 1 or n_jobs in (0, 1) or issparse(X) or not nearby.begin(network):
+        return outputs, _apply_alone(network, X, activation, output, n_jobs, outputs)
+    try:
+        crew = nearby.crew(
+            n_jobs,
+            worth,
+            flops >= 2 * FLOPS_PER_THREAD,
+            lambda: _make_crew(network, available_threads(n_jobs), worth, n_jobs),
         )
-        workspace.plan["is_suspect"] = 0
-        run_once(epoch.predict, arguments, threads, network.dtype.type)
-        return outputs, bool(workspace.plan["is_suspect"])
+        if crew is None:
+            return outputs, _apply_alone(network, X, activation, output, 1, outputs)
+        return outputs, _predict(crew, X, activation, output, outputs)
+    finally:
+        nearby.end()
 
 
-# Workspaces of earlier predictions, by network and number of threads, for the next ones.
-_idle: WeakKeyDictionary[Network, dict[int, list[Workspace]]] = WeakKeyDictionary()
+def _make_crew(network: Network, available: int, worth: int, n_jobs: int | None) -> Crew:
+    threads = min(available, worth)
+    workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
+    # Of a dense X the kernel knows the address, in the plan; the rest stays the same.
+    inputs = workspace.take_inputs(np.empty((0, network.layer_sizes[0]), network.dtype))
+    arguments = workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
+    helped = Helped(epoch.predict, arguments, threads, network.dtype.type)
+    return Crew(workspace, helped, n_jobs, available)
 
 
-@contextlib.contextmanager
-def _workspace(network: Network, threads: int):
-    """A workspace that no other thread uses meanwhile."""
-    idle = _idle.setdefault(network, {}).setdefault(threads, [])
+def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool = False) -> bool:
+    """Fill `outputs` with a crew as it stands, or with one that is called for this once."""
+    workspace, plan = crew.workspace, crew.workspace.plan
+    inputs = workspace.take_inputs(X)
     try:
-        workspace = idle.pop()
-    except IndexError:
-        workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
-    try:
-        yield workspace
+        workspace.set_activations(activation)
+        plan["output"], plan["outputs"] = losses.CODES[output], outputs.ctypes.data
+        plan["is_suspect"] = 0
+        if calls:
+            arguments = workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
+            run_once(epoch.predict, arguments, crew.helped.threads, outputs.dtype.type)
+        else:
+            crew.helped.launch()
+        return bool(plan["is_suspect"])
     finally:
         workspace.let_go()
+
+
+# Crews of one for later predictions, and others without their helpers, by network and threads.
+_idle: WeakKeyDictionary[Network, dict[int, list[Crew]]] = WeakKeyDictionary()
+
+
+def _apply_alone(network, X, activation, output, n_jobs, outputs) -> bool:
+    """Fill `outputs` without helpers that are near; otherwise as `apply_network`."""
+    flops = 2 * X.shape[0] * network.parameters.size
+    threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
+    idle = _idle.setdefault(network, {}).setdefault(threads, [])
+    try:
+        crew = idle.pop()  # which no other thread uses meanwhile
+    except IndexError:
+        crew = _make_crew(network, threads, threads, None)
+    try:
+        return _predict(crew, X, activation, output, outputs, threads > 1 or issparse(X))
+    finally:
         if len(idle) < MOST_IDLE:
-            idle.append(workspace)
+            idle.append(crew)

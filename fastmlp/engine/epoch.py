@@ -32,7 +32,7 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.memory import window
+from fastmlp.engine.memory import array_at, window
 from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
@@ -426,17 +426,14 @@ def _transpose_tails(plan, layers, parameters, tails):
     return tails.size
 
 
-@kernel
-def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
-    """Write the network's outputs (samples, n_out) for every sample.
-
-    Arguments as in `train`, but `samples` are Inputs and `buffers` ForwardBuffers.
-    """
-    if not join(sync, thread):
-        return False
+@part
+def _predict_rows(thread, sync, plans, layers, rows, samples, buffers):
+    """One launch of `predict`, for a thread that has joined it."""
+    inline()
     plan = plans[0]
     goal = done_before(sync)
     layer = layers[layers.size - 1]
+    outputs = array_at(buffers.parameters, plan.outputs, plan.samples * layer.n_out)
     # Each thread keeps to its own rows of the workspace, as many as an item of work has at most.
     item_rows = plan.block_rows // plan.threads
     first = thread * item_rows
@@ -460,7 +457,17 @@ def predict(thread, sync, plans, layers, rows, samples, buffers, outputs):
                 like = buffers.parameters.dtype.type(0)
                 _look_for_bad_rows(plan, layers[0], rows, like, first, last)
             _copy_outputs(layer, buffers, outputs, sample, first, last)
-    if not is_done(sync, goal + items):  # stopped
-        return True
-    leave(sync, thread)
-    return True
+    if is_done(sync, goal + items):  # else stopped
+        leave(sync, thread)
+
+
+@kernel
+def predict(thread, sync, plans, layers, rows, samples, buffers):
+    """Write the network's outputs (samples, n_out) to plan.outputs, at each launch.
+
+    Threads and arguments as in `train`, but `samples` are Inputs and `buffers` ForwardBuffers.
+    """
+    while join(sync, thread):
+        _predict_rows(thread, sync, plans, layers, rows, samples, buffers)
+        if thread == 0:
+            break

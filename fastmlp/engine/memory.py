@@ -5,6 +5,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
+from numba.np.numpy_support import as_dtype
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -49,6 +50,25 @@ def window(typingctx, array, start, count):
         return view._getvalue()
 
     return array(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def array_at(typingctx, like, address, count):
+    """What stands at an address, as a flat array of the type of `like` that keeps nothing alive."""
+
+    def codegen(context, builder, signature, arguments):
+        array = context.make_array(like)(context, builder)
+        populate_array(
+            array,
+            data=builder.inttoptr(arguments[1], array.data.type),
+            shape=[arguments[2]],
+            strides=[context.get_constant(types.intp, as_dtype(like.dtype).itemsize)],
+            itemsize=context.get_constant(types.intp, as_dtype(like.dtype).itemsize),
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return like(like, types.intp, types.intp), codegen
 
 
 def emit_prefetch(builder, address, level: int = 1, for_write: bool = False) -> None:

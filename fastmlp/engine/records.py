@@ -50,6 +50,7 @@ def plan_dtype(real: type) -> np.dtype:
         "inputs",  # address of X, unless sparse
         "is_long",  # whether X is dense and larger than a core's own cache
         "input_stride",  # bytes
+        "outputs",  # address of a prediction's
         "target_columns",
         "output",  # code of the last layer's activation
         "loss_function",

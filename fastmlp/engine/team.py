@@ -2,7 +2,7 @@
 
 The calling thread is number 0 and works too. The others live as long as the team: between two
 launches each waits inside the kernel, without the GIL, for some microseconds, and after that in
-Python, asleep. For a single launch there are helpers, which sleep between two calls.
+Python, asleep. For a single launch there are helpers, who wait asleep until they are called.
 """
 
 import contextlib
@@ -33,6 +33,14 @@ def _move_from(cpu: int | None) -> None:
         if allowed - {cpu}:
             os.sched_setaffinity(0, allowed - {cpu})
             os.sched_setaffinity(0, allowed)
+
+
+_at_work = set()  # the teams, by their ids
+
+
+def is_any_at_work() -> bool:
+    """Whether a team exists, whose threads expect the cores for themselves."""
+    return bool(_at_work)
 
 
 class Team:
@@ -72,6 +80,7 @@ class Team:
         ]
 
     def __enter__(self) -> "Team":
+        _at_work.add(id(self))
         self._cpu = _current_cpu() if self._threads else None
         started = []
         try:
@@ -88,6 +97,7 @@ class Team:
         return self
 
     def __exit__(self, *exception) -> None:
+        _at_work.discard(id(self))
         self._stop()
         for thread in self._threads:
             thread.join()
@@ -136,24 +146,57 @@ def _helpers() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=_helpers.cache_clear)
+    os.register_at_fork(after_in_child=_at_work.clear)
+
+
+class Helped:
+    """Launches of a kernel with those of the helping threads that come in time.
+
+    Parameters are those of `Team`; `threads` is how many at most, the caller's included. Helpers
+    come only when they are called. They linger as long as launches follow closely on each other.
+    """
+
+    def __init__(self, kernel, arguments: tuple, threads: int, real: type):
+        self.threads = threads
+        self._arguments, self._sync = arguments, new_sync(threads)
+        self._run = entry_point(kernel, real, (0, self._sync, *arguments))
+        self._asked = []
+
+    def call(self) -> None:
+        """Ask all helpers to come, unless some that were asked before are not gone."""
+        if not all(each.done() for each in self._asked):
+            return
+        self._asked = []
+        try:
+            for thread in range(1, self.threads):
+                call = _helpers().submit(self._run, thread, self._sync, *self._arguments)
+                self._asked.append(call)
+        except RuntimeError:  # no more threads to be had, or the interpreter is about to end
+            _helpers.cache_clear()  # it would keep what nobody came for
+
+    def are_near(self) -> bool:
+        """Whether helpers are here, or about to come or to go."""
+        return any(each.running() for each in self._asked)
+
+    def launch(self) -> None:
+        """Run the kernel once, on this thread and all that are here."""
+        self._run(0, self._sync, *self._arguments)
+
+    def dismiss(self) -> None:
+        """Send the helpers away for good."""
+        self._sync[STOP] = 1
+        for each in self._asked:
+            each.cancel()
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
-    """One launch of a kernel, with those of the helping threads that come in time.
+    """One launch of a kernel, with helpers, who are sent away after it.
 
-    Parameters are those of `Team`; `threads` is how many at most, the caller's included.
+    Parameters are those of `Helped`.
     """
-    sync = new_sync(threads)
-    run = entry_point(kernel, real, (0, sync, *arguments))
-    asked = []
+    helped = Helped(kernel, arguments, threads, real)
     try:
-        for thread in range(1, threads):
-            asked += [_helpers().submit(run, thread, sync, *arguments)]
-    except RuntimeError:  # no more threads to be had, or the interpreter is about to end
-        _helpers.cache_clear()  # it would keep what nobody came for
-    try:
-        run(0, sync, *arguments)
+        helped.call()
+        helped.launch()
     finally:
-        sync[STOP] = 1  # whoever comes later goes away at once
-        for each in asked:
-            each.cancel()
+        helped.dismiss()
