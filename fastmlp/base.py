@@ -277,7 +277,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         settings = Settings.of(self)
         if incremental and hasattr(self, "_optimizer"):
-            state = self._optimizer.copy()
+            state = self._optimizer.copy(network.dtype)
         else:
             state = OptimizerState.begin(network, settings)
         training = None

@@ -142,10 +142,11 @@ class Network:
             rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
             rows[:, : layer["n_in"]] = coef.T
 
-    def copy(self) -> "Network":
-        """A network of its own with the same parameters."""
-        other = Network(self.layer_sizes, self.dtype)
-        other.parameters[...] = self.parameters
+    def copy(self, dtype: np.dtype | None = None) -> "Network":
+        """A network of its own with the same parameters, in another type where one is given."""
+        other = Network(self.layer_sizes, self.dtype if dtype is None else dtype)
+        for own, given in zip(other.arrays(), self.arrays(), strict=True):
+            own[...] = given
         return other
 
     def flops(self, rows: int) -> int:

@@ -129,10 +129,9 @@ class OptimizerState:
             decay = float(samples_seen + 1) ** settings.power_t
             self.learning_rate = settings.learning_rate_init / decay
 
-    def copy(self) -> "OptimizerState":
-        """A state of its own."""
-        moments = [moment.copy() for moment in self.moments]
-        return replace(self, moments=moments)
+    def copy(self, dtype: np.dtype) -> "OptimizerState":
+        """A state of its own, its moments of the given type."""
+        return replace(self, moments=[moment.copy(dtype) for moment in self.moments])
 
     def as_arrays(self) -> dict:
         """Builtins and arrays of the parameters' shapes, for pickles."""

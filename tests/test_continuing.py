@@ -43,6 +43,20 @@ def test_partial_fit_after_a_warm_start_by_lbfgs_begins_its_moments_anew():
     assert model._optimizer.step == 2 and not np.array_equal(model.coefs_[0], before)
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_weights_of_another_type_go_on_with_the_moments_so_far(solver):
+    wide, narrow = (quick(solver=solver, shuffle=False) for _ in range(2))
+    wide.fit(X.astype(np.float32), Y)
+    narrow.fit(X.astype(np.float32), Y)
+    wide.coefs_[0] = wide.coefs_[0].astype(np.float64)
+    for model in (wide, narrow):
+        for _ in range(3):
+            model.partial_fit(X.astype(np.float32), Y)
+    assert (wide.coefs_[1].dtype, narrow.coefs_[1].dtype) == (np.float64, np.float32)
+    for mine, other in zip(wide.coefs_, narrow.coefs_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("scoring", [None, "loss"])
 def test_a_network_of_scikit_learn_goes_on_with_early_stopping(scoring):
     trained = SklearnMLPClassifier((5,), max_iter=3, random_state=0).fit(X, Y)
