@@ -75,7 +75,8 @@ hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(100,)
         norm where it is longer. Not with solver 'lbfgs', which needs the gradient as it is.
     n_jobs : int, default=None
         Most threads: None for every CPU the process may use, -2 for all but one, and so on. The
-        result has the same bytes for any number.
+        result has the same bytes for any number. Unless it is 1, threads that have helped with a
+        prediction wait 0.2 ms for the next, spinning.
     scoring : {'loss'}, str, callable or None, default=None
         What early_stopping watches, greater being better: accuracy or R2 (None), the negative
         validation loss ('loss'), or the name of a scorer or a callable of estimator, X and y, as
