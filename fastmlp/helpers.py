@@ -9,37 +9,42 @@ from weakref import ref
 from fastmlp.engine import team
 from fastmlp.engine.team import Helped
 from fastmlp.network import Network
+from fastmlp.threads import available_threads
 
 # Predictions no further apart are a quick succession: as long as helpers linger at most, which
 # find the next one without a call then. A call takes some 60 us to wake them.
 QUICK_SECONDS = 200e-6
-# After two threads have predicted at once, so long do they without helpers that linger, for which
-# there is no core.
-CROWDED_SECONDS = 1.0
+# After two threads have predicted at once, or a call found no second CPU, so long do they without
+# helpers that linger, for which there is no core.
+ALONE_SECONDS = 1.0
 
 
 class Crew:
-    """What a network's predictions need, and helpers for them.
+    """What predictions by a network need.
 
     Parameters
     ----------
     workspace : Workspace
     helped : Helped
         With the prediction kernel and this workspace as its arguments.
-    n_jobs : int or None
-        The limit that its threads came from.
-    available : int
-        The threads that this allowed.
     """
 
-    def __init__(self, workspace, helped: Helped, n_jobs: int | None, available: int):
+    def __init__(self, workspace, helped: Helped):
         self.workspace, self.helped = workspace, helped
-        self.n_jobs, self.available = n_jobs, available
 
-    def fits(self, n_jobs: int | None, worth: int) -> bool:
-        """Whether this is a crew for work that is worth so many threads."""
-        wanted = min(worth, self.available)
-        return self.n_jobs == n_jobs and wanted <= self.helped.threads <= 2 * wanted
+    def fits(self, threads: int) -> bool:
+        """Whether this has so many threads, and not so many that most spin for nothing."""
+        return threads <= self.helped.threads <= 2 * threads
+
+
+class Turn:
+    """That a thread has the crew, as long as this lives: an interrupt may come at any moment."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _nothing() -> None:
+    """Stand for a weak reference to what is gone."""
 
 
 class Nearby:
@@ -54,34 +59,38 @@ class Nearby:
 
     def forget(self) -> None:
         """Begin anew, as after a fork, which leaves the helpers behind."""
-        self._turn = threading.Lock()
-        self._network = lambda: None
+        self._lock = threading.Lock()
+        self._turn = self._network = _nothing
         self._crew = None
-        self._last = self._crowded_until = -float("inf")
+        self._limit = None, 1  # n_jobs, and the threads that it allowed
+        self._is_quick = False  # of the present turn
+        self._last = self._alone_until = -float("inf")
 
-    def begin(self, network: Network) -> bool:
-        """Whether it is this thread's turn; then `end` must follow."""
+    def begin(self, network: Network) -> Turn | None:
+        """A turn of this thread, to be kept and ended, if it may have one."""
         now = perf_counter()
-        if not self._turn.acquire(blocking=False):
-            self._crowded_until = now + CROWDED_SECONDS
-            return False
-        if now < self._crowded_until or team.is_any_at_work():
-            self._turn.release()
-            return False
-        if self._network() is not network:
-            self._dismiss()
-            self._network = ref(network, self._lose)
-            self._last = -float("inf")
-        self._is_quick = now - self._last < QUICK_SECONDS
-        return True
+        with self._lock:
+            if self._turn() is not None:
+                self._alone_until = now + ALONE_SECONDS
+                return None
+            if now < self._alone_until or team.is_any_at_work():
+                return None
+            if self._network() is not network:
+                self._dismiss()
+                self._network = ref(network, self._lose)
+                self._last = -float("inf")
+            self._is_quick = now - self._last < QUICK_SECONDS
+            turn = Turn()
+            self._turn = ref(turn)
+            return turn
 
     def end(self) -> None:
         """Let others have their turn."""
         self._last = perf_counter()
-        self._turn.release()
+        self._turn = _nothing
 
     def crew(
-        self, n_jobs: int | None, worth: int, is_worth_a_call: bool, make: Callable[[], Crew]
+        self, n_jobs: int | None, worth: int, is_worth_a_call: bool, make: Callable[[int], Crew]
     ) -> Crew | None:
         """The crew for a prediction, helpers near or called; None if it is better done alone.
 
@@ -93,20 +102,26 @@ class Nearby:
         is_worth_a_call : bool
             Whether it is worth the wait for those that are asleep.
         make : callable
-            Makes a crew.
+            Makes a crew of so many threads.
         """
-        crew = self._crew
-        if crew is not None and crew.fits(n_jobs, worth):
-            if crew.helped.are_near():
-                return crew
-        else:
-            crew = None
+        crew, (known, available) = self._crew, self._limit
+        is_known = crew is not None and n_jobs == known
+        if is_known and crew.fits(min(worth, available)) and crew.helped.are_near():
+            return crew
         if not is_worth_a_call and not self._is_quick:
             return None
-        if crew is None:
+        self._limit = n_jobs, available_threads(n_jobs)
+        threads = min(worth, self._limit[1])
+        if threads == 1:
+            self._alone_until = perf_counter() + ALONE_SECONDS
+            return None
+        if crew is None or not crew.fits(threads):
             self._dismiss()
-            crew = self._crew = make()
-        crew.helped.call()
+            crew = make(threads)
+        self._crew = None  # not one whose call fails
+        if not crew.helped.call():
+            return None
+        self._crew = crew
         return crew
 
     def _dismiss(self) -> None:
@@ -115,7 +130,7 @@ class Nearby:
             crew.helped.dismiss()
 
     def _lose(self, network: ref) -> None:
-        """Keep no crew of a network that is gone."""
+        """Keep no crew of a network that is gone. Its helpers go by themselves, at any moment."""
         if self._network is network:
             self._crew = None
 

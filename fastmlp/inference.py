@@ -9,7 +9,7 @@ from fastmlp.engine import epoch, losses
 from fastmlp.engine.team import Helped, run_once
 from fastmlp.helpers import Crew, nearby
 from fastmlp.network import Network
-from fastmlp.threads import available_threads, useful_threads
+from fastmlp.threads import useful_threads
 from fastmlp.workspace import Workspace
 
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
@@ -94,14 +94,17 @@ def apply_network(
     outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
     flops = 2 * X.shape[0] * network.parameters.size
     worth = min(flops // FLOPS_PER_NEAR_THREAD, X.shape[0] // ROWS_PER_NEAR_THREAD)
-    if worth <= 1 or n_jobs in (0, 1) or issparse(X) or not nearby.begin(network):
+    turn = None
+    if worth > 1 and n_jobs not in (0, 1) and not issparse(X):
+        turn = nearby.begin(network)
+    if turn is None:
         return outputs, _apply_alone(network, X, activation, output, n_jobs, outputs)
     try:
         crew = nearby.crew(
             n_jobs,
             worth,
             flops >= 2 * FLOPS_PER_THREAD,
-            lambda: _make_crew(network, available_threads(n_jobs), worth, n_jobs),
+            lambda threads: _make_crew(network, threads),
         )
         if crew is None:
             return outputs, _apply_alone(network, X, activation, output, 1, outputs)
@@ -110,18 +113,17 @@ def apply_network(
         nearby.end()
 
 
-def _make_crew(network: Network, available: int, worth: int, n_jobs: int | None) -> Crew:
-    threads = min(available, worth)
+def _make_crew(network: Network, threads: int) -> Crew:
     workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
     # Of a dense X the kernel knows the address, in the plan; the rest stays the same.
     inputs = workspace.take_inputs(np.empty((0, network.layer_sizes[0]), network.dtype))
     arguments = workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
     helped = Helped(epoch.predict, arguments, threads, network.dtype.type)
-    return Crew(workspace, helped, n_jobs, available)
+    return Crew(workspace, helped)
 
 
 def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool = False) -> bool:
-    """Fill `outputs` with a crew as it stands, or with one that is called for this once."""
+    """Fill `outputs` with a crew as it stands, or with helpers called for this once."""
     workspace, plan = crew.workspace, crew.workspace.plan
     inputs = workspace.take_inputs(X)
     try:
@@ -150,7 +152,7 @@ def _apply_alone(network, X, activation, output, n_jobs, outputs) -> bool:
     try:
         crew = idle.pop()  # which no other thread uses meanwhile
     except IndexError:
-        crew = _make_crew(network, threads, threads, None)
+        crew = _make_crew(network, threads)
     try:
         return _predict(crew, X, activation, output, outputs, threads > 1 or issparse(X))
     finally:

@@ -11,8 +11,11 @@ import pytest
 
 from fastmlp import MLPClassifier, helpers, inference
 from fastmlp.engine import team
+from fastmlp.engine.launch import STOP
+from fastmlp.engine.team import Team
 from fastmlp.inference import apply_network
 from fastmlp.network import Network
+from fastmlp.threads import available_threads
 
 PATIENCE = 30.0  # seconds; a busy machine may let threads wait
 ROWS = 32
@@ -24,7 +27,7 @@ def nearby(monkeypatch):
     fresh = helpers.Nearby()
     monkeypatch.setattr(inference, "nearby", fresh)
     monkeypatch.setattr(helpers, "QUICK_SECONDS", np.inf)
-    monkeypatch.setattr(helpers, "CROWDED_SECONDS", 0.0)
+    monkeypatch.setattr(helpers, "ALONE_SECONDS", 0.0)
     yield fresh
     fresh._dismiss()
 
@@ -149,7 +152,48 @@ def test_another_network_sends_the_helpers_away(nearby):
     expected = predict(second, make_rows(second, ROWS), n_jobs=1)[0]
     assert predict(second, make_rows(second, ROWS))[0].tobytes() == expected.tobytes()
     assert nearby._crew is not crew
+    assert crew.helped._sync[STOP] == 1, "at once"
     wait_until(lambda: not crew.helped.are_near())
+
+
+def test_another_limit_of_threads_makes_another_crew(nearby):
+    network = make_network(400, 100, 10)
+    X = make_rows(network, 200)
+    for n_jobs in (2, 3, -1, 2):
+        predict(network, X, n_jobs)
+        predict(network, X, n_jobs)
+        assert nearby._limit == (n_jobs, available_threads(n_jobs))
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_nothing_keeps_the_inputs_or_the_outputs(rows, nearby):
+    network = make_network(400, 100, 10)
+    predict_until_helped(nearby, network, make_rows(network, ROWS))
+    X = make_rows(network, rows)
+    outputs = predict(network, X)[0]
+    kept = weakref.ref(X), weakref.ref(outputs)
+    del X, outputs
+    assert [each() for each in kept] == [None, None]
+
+
+def test_a_prediction_that_fails_ends_its_turn(nearby, monkeypatch):
+    network = make_network(400, 100, 10)
+    X = make_rows(network, ROWS)
+    predict_until_helped(nearby, network, X)
+    with pytest.raises(KeyError):
+        apply_network(network, X, "no such activation", "softmax", 2)
+    turn = nearby.begin(network)
+    assert turn is not None
+    nearby.end()
+
+
+def test_a_turn_that_is_lost_is_over(nearby):
+    network = make_network(400, 100, 10)
+    turn = nearby.begin(network)
+    assert nearby.begin(network) is None
+    del turn  # as where an interrupt comes before the turn is kept
+    turn = nearby.begin(network)
+    assert turn is not None
 
 
 def test_a_network_that_is_gone_leaves_no_crew(nearby):
@@ -161,18 +205,18 @@ def test_a_network_that_is_gone_leaves_no_crew(nearby):
 
 
 def test_threads_that_predict_at_once_do_without(nearby, monkeypatch):
-    monkeypatch.setattr(helpers, "CROWDED_SECONDS", np.inf)
+    monkeypatch.setattr(helpers, "ALONE_SECONDS", np.inf)
     network = make_network(400, 100, 10)
     X = make_rows(network, ROWS)
     expected = predict(network, X, n_jobs=1)[0].tobytes()
-    assert nearby.begin(network)
+    turn = nearby.begin(network)
     results = []
     other = threading.Thread(target=lambda: results.append(predict(network, X)[0].tobytes()))
     other.start()
     other.join()
+    assert turn is not None and results == [expected]
     nearby.end()
-    assert results == [expected]
-    assert not nearby.begin(network), "and for some time after"
+    assert nearby.begin(network) is None, "and for some time after"
     assert predict(network, X)[0].tobytes() == expected
 
 
@@ -228,14 +272,15 @@ def test_a_forked_child_predicts_without_its_parents_helpers(monkeypatch):
     X = make_rows(network, ROWS)
     expected = predict(network, X, n_jobs=1)[0].tobytes()
     predict_until_helped(helpers.nearby, network, X)
-    assert helpers.nearby.begin(network)  # the child must not wait for this turn to end
-    child = os.fork()
-    if child == 0:
-        same = all(predict(network, X)[0].tobytes() == expected for _ in range(5))
-        is_new = helpers.nearby.begin(network)
-        os._exit(0 if same and is_new else 1)
+    turn = helpers.nearby.begin(network)  # the child must not wait for this turn to end
+    with Team(time.sleep, (), 1):
+        child = os.fork()
+        if child == 0:
+            same = all(predict(network, X)[0].tobytes() == expected for _ in range(5))
+            is_new = not team.is_any_at_work() and helpers.nearby.begin(network) is not None
+            os._exit(0 if same and is_new else 1)
     helpers.nearby.end()
-    assert os.waitpid(child, 0)[1] == 0
+    assert turn is not None and os.waitpid(child, 0)[1] == 0
 
 
 def test_no_more_threads_to_be_had_is_no_error(nearby, monkeypatch):
@@ -248,6 +293,46 @@ def test_no_more_threads_to_be_had_is_no_error(nearby, monkeypatch):
     expected = predict(network, X, n_jobs=1)[0].tobytes()
     for _ in range(3):
         assert predict(network, X)[0].tobytes() == expected
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_call_that_fails_halfway_leaves_no_crew(failure, nearby, monkeypatch):
+    submit, asked = team.ThreadPoolExecutor.submit, []
+
+    def fail_the_second_time(pool, run, thread, sync, *rest):
+        asked.append(sync)
+        if len(asked) == 2:
+            raise failure
+        return submit(pool, run, thread, sync, *rest)
+
+    network = make_network(400, 100, 10)
+    X = make_rows(network, 200)
+    expected = predict(network, X, n_jobs=1)[0].tobytes()
+    monkeypatch.setattr(team.ThreadPoolExecutor, "submit", fail_the_second_time)
+    predict(network, X, n_jobs=3)
+    if failure is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            predict(network, X, n_jobs=3)
+    else:
+        assert predict(network, X, n_jobs=3)[0].tobytes() == expected
+        assert asked[0][STOP] == 1
+    assert nearby._crew is None, "one of whose helpers nobody knows"
+    for _ in range(20):
+        assert predict(network, X, n_jobs=3)[0].tobytes() == expected
+    assert all(sync is not asked[0] for sync in asked[2:])
+
+
+def test_a_cpu_that_came_later_is_found(nearby, monkeypatch):
+    network = make_network(400, 100, 10)
+    X = make_rows(network, 200)
+    for cpus in (1, 2, 3, 1):
+        monkeypatch.setattr(helpers, "available_threads", lambda n_jobs, cpus=cpus: cpus)
+        if nearby._crew is not None:
+            wait_until(lambda: not nearby._crew.helped.are_near())
+        predict(network, X, None)
+        predict(network, X, None)
+        assert nearby._limit == (None, cpus)
+        assert cpus == 1 or nearby._crew.helped.threads == cpus
 
 
 def test_helpers_are_called_once_while_they_are_there(nearby):

@@ -80,10 +80,10 @@ class Team:
         ]
 
     def __enter__(self) -> "Team":
-        _at_work.add(id(self))
         self._cpu = _current_cpu() if self._threads else None
         started = []
         try:
+            _at_work.add(id(self))
             for thread in self._threads:
                 thread.daemon = True  # an interpreter that exits amid a fit must not hang
                 thread.start()
@@ -162,17 +162,24 @@ class Helped:
         self._run = entry_point(kernel, real, (0, self._sync, *arguments))
         self._asked = []
 
-    def call(self) -> None:
-        """Ask all helpers to come, unless some that were asked before are not gone."""
+    def call(self) -> bool:
+        """Ask all helpers to come, unless some that were asked before are not gone.
+
+        Returns whether that could be done. If not, this must not be used any more: somebody may
+        come whom it does not know of.
+        """
         if not all(each.done() for each in self._asked):
-            return
+            return True
         self._asked = []
         try:
             for thread in range(1, self.threads):
                 call = _helpers().submit(self._run, thread, self._sync, *self._arguments)
                 self._asked.append(call)
         except RuntimeError:  # no more threads to be had, or the interpreter is about to end
+            self.dismiss()
             _helpers.cache_clear()  # it would keep what nobody came for
+            return False
+        return True
 
     def are_near(self) -> bool:
         """Whether helpers are here, or about to come or to go."""
@@ -196,7 +203,8 @@ def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
     """
     helped = Helped(kernel, arguments, threads, real)
     try:
-        helped.call()
+        if not helped.call():
+            helped = Helped(kernel, arguments, threads, real)
         helped.launch()
     finally:
         helped.dismiss()
