@@ -10,22 +10,28 @@ import ctypes
 import functools
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fastmlp.engine.cache import entry_point
 from fastmlp.engine.launch import GATE, NUMBER, OPEN, SERVED, STOP, THREAD_SLOTS, THREADS, new_sync
 
 
+@functools.cache
+def _cpu_question():
+    """The C library's function that tells the CPU, where there is one."""
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None)
+
+
 def _current_cpu() -> int | None:
-    """The CPU this thread runs on, where the system tells."""
-    if not hasattr(os, "sched_setaffinity"):
+    """The CPU this thread runs on, where the system tells and lets threads choose."""
+    if not hasattr(os, "sched_setaffinity") or _cpu_question() is None:
         return None
-    ask = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-    return None if ask is None else ask()
+    return _cpu_question()()
 
 
 def _move_from(cpu: int | None) -> None:
-    """Leave a CPU at once. A new thread may otherwise share its creator's for many milliseconds."""
+    """Leave a CPU at once: who is started or woken may share the other's for many milliseconds."""
     if cpu is None:
         return
     with contextlib.suppress(OSError):  # a sandbox may forbid it: then the system decides
@@ -170,11 +176,11 @@ class Helped:
         """
         if not all(each.done() for each in self._asked):
             return True
-        self._asked = []
+        self._asked, cpu = [], _current_cpu()
         try:
             for thread in range(1, self.threads):
-                call = _helpers().submit(self._run, thread, self._sync, *self._arguments)
-                self._asked.append(call)
+                arguments = thread, self._sync, *self._arguments
+                self._asked.append(_helpers().submit(_help, cpu, self._run, *arguments))
         except RuntimeError:  # no more threads to be had, or the interpreter is about to end
             self.dismiss()
             _helpers.cache_clear()  # it would keep what nobody came for
@@ -194,6 +200,12 @@ class Helped:
         self._sync[STOP] = 1
         for each in self._asked:
             each.cancel()
+
+
+def _help(cpu: int | None, run: Callable, *arguments):
+    """Run a kernel on another CPU than its caller's."""
+    _move_from(cpu)
+    return run(*arguments)
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
