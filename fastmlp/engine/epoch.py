@@ -334,54 +334,6 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
             outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
 
 
-@part
-def _train_blocks(thread, sync, plans, layers, units, shares, rows, samples, buffers):
-    """One launch of `train`, for a thread that has joined it."""
-    inline()
-    plan = plans[0]
-    phase, goal = 0, done_before(sync)
-    start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
-    even, least = window(shares, 0, 0), tallest_single()
-    scratch = thread * plan.scratch + plan.headroom
-    real = buffers.parameters.dtype.type
-    for _ in range(plan.blocks):
-        if start >= plan.samples:
-            break
-        block = _block(plan, samples, buffers, start, step, scale_of_batch)
-        scale_of_batch = block.scale
-        for kind in range(KINDS):
-            items, scale = _items(plan, layers, units, block, kind), block.scale
-            if items == 0:
-                continue
-            if kind == STEP:
-                scale = _clipping(plan, units, buffers)
-            by_rows = kind <= ROWS
-            goal, held = goal + items, 0
-            while True:
-                first, end, held = next_items(
-                    sync, thread, plan.threads, phase, goal, even if by_rows else shares, items,
-                    least if by_rows else 1, held,
-                )  # fmt: skip
-                if first == end:
-                    break
-                if kind == INPUT_SUMS:
-                    _input_sums(plan, layers[0], rows, samples, buffers, block, first, end)
-                elif kind == ROWS:
-                    _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, end)
-                else:
-                    _gradients_and_updates(
-                        plan, layers, units, rows, samples, buffers, block, scratch, real(scale),
-                        first, end, kind == STEP,
-                    )  # fmt: skip
-            if not is_done(sync, goal):  # stopped
-                return
-            phase += 1
-        start, step = block.stop, step + block.is_last
-    leave(sync, thread)
-    if thread == 0:
-        plan.first, plan.step = start, step
-
-
 @kernel
 def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     """Train on the next `plan.blocks` row blocks of the epoch, at most to its end, at each launch.
@@ -407,8 +359,49 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     buffers : Buffers
     """
     while join(sync, thread):
-        _train_blocks(thread, sync, plans, layers, units, shares, rows, samples, buffers)
+        plan = plans[0]
+        phase, goal = 0, done_before(sync)
+        start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
+        even, least = window(shares, 0, 0), tallest_single()
+        scratch = thread * plan.scratch + plan.headroom
+        real = buffers.parameters.dtype.type
+        for _ in range(plan.blocks):
+            if start >= plan.samples:
+                break
+            block = _block(plan, samples, buffers, start, step, scale_of_batch)
+            scale_of_batch = block.scale
+            for kind in range(KINDS):
+                items = _items(plan, layers, units, block, kind)
+                if items == 0:
+                    continue
+                scale = real(_clipping(plan, units, buffers) if kind == STEP else block.scale)
+                by_rows = kind <= ROWS
+                goal, held = goal + items, 0
+                while True:
+                    first, end, held = next_items(
+                        sync, thread, plan.threads, phase, goal, even if by_rows else shares, items,
+                        least if by_rows else 1, held,
+                    )  # fmt: skip
+                    if first == end:
+                        break
+                    if kind == INPUT_SUMS:
+                        _input_sums(plan, layers[0], rows, samples, buffers, block, first, end)
+                    elif kind == ROWS:
+                        _rows_forward_and_back(
+                            plan, layers, rows, samples, buffers, block, first, end
+                        )
+                    else:
+                        _gradients_and_updates(
+                            plan, layers, units, rows, samples, buffers, block, scratch, scale,
+                            first, end, kind == STEP,
+                        )  # fmt: skip
+                if not is_done(sync, goal):  # stopped
+                    return
+                phase += 1
+            start, step = block.stop, step + block.is_last
+        leave(sync, thread)
         if thread == 0:
+            plan.first, plan.step = start, step
             break
 
 
@@ -426,41 +419,6 @@ def _transpose_tails(plan, layers, parameters, tails):
     return tails.size
 
 
-@part
-def _predict_rows(thread, sync, plans, layers, rows, samples, buffers):
-    """One launch of `predict`, for a thread that has joined it."""
-    inline()
-    plan = plans[0]
-    goal = done_before(sync)
-    layer = layers[layers.size - 1]
-    outputs = array_at(buffers.parameters, plan.outputs, plan.samples * layer.n_out)
-    # Each thread keeps to its own rows of the workspace, as many as an item of work has at most.
-    item_rows = plan.block_rows // plan.threads
-    first = thread * item_rows
-    if plan.threads > 1:  # who comes late must find something left to do
-        fair, tall = plan.samples // (2 * plan.threads), tallest()
-        item_rows = min(item_rows, max(fair // tall, 1) * tall)
-    tails = window(buffers.tails, thread * plan.tails, plan.tails)
-    tails = window(tails, 0, _transpose_tails(plan, layers, buffers.parameters, tails))
-    items = (plan.samples + item_rows - 1) // item_rows
-    even, held = window(samples.order, 0, 0), 0
-    while True:
-        item, end, held = next_items(
-            sync, thread, plan.threads, 0, goal + items, even, items, 1, held
-        )
-        if item == end:
-            break
-        for sample in range(item * item_rows, min(end * item_rows, plan.samples), item_rows):
-            last = first + min(item_rows, plan.samples - sample)
-            _forward(plan, layers, rows, samples, buffers, tails, sample - first, first, last, None)
-            if not plan.is_sparse:
-                like = buffers.parameters.dtype.type(0)
-                _look_for_bad_rows(plan, layers[0], rows, like, first, last)
-            _copy_outputs(layer, buffers, outputs, sample, first, last)
-    if is_done(sync, goal + items):  # else stopped
-        leave(sync, thread)
-
-
 @kernel
 def predict(thread, sync, plans, layers, rows, samples, buffers):
     """Write the network's outputs (samples, n_out) to plan.outputs, at each launch.
@@ -468,6 +426,36 @@ def predict(thread, sync, plans, layers, rows, samples, buffers):
     Threads and arguments as in `train`, but `samples` are Inputs and `buffers` ForwardBuffers.
     """
     while join(sync, thread):
-        _predict_rows(thread, sync, plans, layers, rows, samples, buffers)
+        plan = plans[0]
+        goal = done_before(sync)
+        layer = layers[layers.size - 1]
+        outputs = array_at(buffers.parameters, plan.outputs, plan.samples * layer.n_out)
+        # Each thread keeps to its own rows of the workspace, as many as an item has at most.
+        item_rows = plan.block_rows // plan.threads
+        first = thread * item_rows
+        if plan.threads > 1:  # who comes late must find something left to do
+            fair, tall = plan.samples // (2 * plan.threads), tallest()
+            item_rows = min(item_rows, max(fair // tall, 1) * tall)
+        tails = window(buffers.tails, thread * plan.tails, plan.tails)
+        tails = window(tails, 0, _transpose_tails(plan, layers, buffers.parameters, tails))
+        items = (plan.samples + item_rows - 1) // item_rows
+        even, held = window(samples.order, 0, 0), 0
+        while True:
+            item, end, held = next_items(
+                sync, thread, plan.threads, 0, goal + items, even, items, 1, held
+            )
+            if item == end:
+                break
+            for sample in range(item * item_rows, min(end * item_rows, plan.samples), item_rows):
+                last = first + min(item_rows, plan.samples - sample)
+                _forward(
+                    plan, layers, rows, samples, buffers, tails, sample - first, first, last, None
+                )
+                if not plan.is_sparse:
+                    like = buffers.parameters.dtype.type(0)
+                    _look_for_bad_rows(plan, layers[0], rows, like, first, last)
+                _copy_outputs(layer, buffers, outputs, sample, first, last)
+        if is_done(sync, goal + items):  # else stopped
+            leave(sync, thread)
         if thread == 0:
             break
