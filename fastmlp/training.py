@@ -270,6 +270,8 @@ class Descent:
         """
         plan = self.workspace.plan
         plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
+        for power, beta in (("power_1", plan["beta_1"]), ("power_2", plan["beta_2"])):
+            plan[power] = float(beta) ** (self.state.step + 1)
         buffers = self.workspace.buffers
         buffers.rates[:], buffers.decays[:] = self.state.rates(buffers.rates.size)
         try:

@@ -274,10 +274,11 @@ def _items(plan, layers, units, block, kind):
 
 
 @part
-def _block(plan, samples, buffers, start, step, scale):
+def _block(plan, samples, buffers, start, step, powers, scale):
     """The row block that begins at sample `start`, after `step` updates.
 
-    `scale` is that of the block before, which is this one's too if they are of one batch.
+    `powers` are plan's power_1 and power_2 by now. `scale` is that of the block before, which is
+    this one's too if they are of one batch.
     """
     batch = start // plan.batch_size * plan.batch_size
     batch_stop = min(batch + plan.batch_size, plan.samples)
@@ -287,7 +288,7 @@ def _block(plan, samples, buffers, start, step, scale):
         weight_sum = _weight_sum(samples, batch, batch_stop)
         scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
     number = batch // plan.batch_size
-    eta = step_size(plan.optimizer, buffers.rates[number], step, plan)
+    eta = step_size(plan.optimizer, buffers.rates[number], *powers)
     decay = buffers.decays[number]
     rows, batch_rows = stop - start, batch_stop - batch
     return Block(start, stop, rows, start == batch, is_last, batch_rows, step, scale, eta, decay)
@@ -348,7 +349,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     sync : int64 array
         See `launch`.
     plans : record array of length 1
-        `plan.first`, `plan.step` and `plan.loss` are carried on.
+        `plan.first`, `step`, `power_1`, `power_2` and `loss` are carried on.
     layers, units : record arrays
         See `records`.
     shares : int64 array of threads + 1 elements
@@ -362,13 +363,14 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         plan = plans[0]
         phase, goal = 0, done_before(sync)
         start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
+        powers = plan.power_1, plan.power_2
         even, least = window(shares, 0, 0), tallest_single()
         scratch = thread * plan.scratch + plan.headroom
         real = buffers.parameters.dtype.type
         for _ in range(plan.blocks):
             if start >= plan.samples:
                 break
-            block = _block(plan, samples, buffers, start, step, scale_of_batch)
+            block = _block(plan, samples, buffers, start, step, powers, scale_of_batch)
             scale_of_batch = block.scale
             for kind in range(KINDS):
                 items = _items(plan, layers, units, block, kind)
@@ -398,10 +400,13 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
                 if not is_done(sync, goal):  # stopped
                     return
                 phase += 1
-            start, step = block.stop, step + block.is_last
+            start = block.stop
+            if block.is_last:
+                step, powers = step + 1, (powers[0] * plan.beta_1, powers[1] * plan.beta_2)
         leave(sync, thread)
         if thread == 0:
             plan.first, plan.step = start, step
+            plan.power_1, plan.power_2 = powers
             break
 
 

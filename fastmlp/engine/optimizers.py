@@ -15,12 +15,11 @@ MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @part
-def step_size(optimizer, rate, step, plan):
-    """eta of update t = step + 1; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t)."""
+def step_size(optimizer, rate, power_1, power_2):
+    """eta of update t; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t), where power_1 is b1^t."""
     if optimizer != ADAM:
         return rate
-    t = float(step + 1)
-    return rate * math.sqrt(1.0 - math.pow(plan.beta_2, t)) / (1.0 - math.pow(plan.beta_1, t))
+    return rate * math.sqrt(1.0 - power_2) / (1.0 - power_1)
 
 
 @part

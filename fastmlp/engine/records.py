@@ -69,6 +69,8 @@ def plan_dtype(real: type) -> np.dtype:
         "momentum",
         "beta_1",
         "beta_2",
+        "power_1",  # beta_1 to the power of the next update's number; a launch carries it on
+        "power_2",
         "epsilon",
         "max_grad_norm",  # 0 for no limit
         "label_smoothing",
