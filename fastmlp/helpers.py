@@ -50,8 +50,8 @@ def _nothing() -> None:
 class Nearby:
     """The crew that has predicted last, for one thread of the process at a time.
 
-    Helpers are called for work that is worth the wait, and for any in a quick succession of
-    predictions by one network. Where several threads predict, or a fit runs, nobody lingers.
+    Helpers are called in a quick succession of small predictions by one network; larger ones call
+    for themselves. Where several threads predict, or a fit runs, nobody lingers.
     """
 
     def __init__(self):
@@ -89,9 +89,7 @@ class Nearby:
         self._last = perf_counter()
         self._turn = _nothing
 
-    def crew(
-        self, n_jobs: int | None, worth: int, is_worth_a_call: bool, make: Callable[[int], Crew]
-    ) -> Crew | None:
+    def crew(self, n_jobs: int | None, worth: int, make: Callable[[int], Crew]) -> Crew | None:
         """The crew for a prediction, helpers near or called; None if it is better done alone.
 
         Parameters
@@ -99,8 +97,6 @@ class Nearby:
         n_jobs : int or None
         worth : int
             Threads that the work is worth if they are near, more than 1.
-        is_worth_a_call : bool
-            Whether it is worth the wait for those that are asleep.
         make : callable
             Makes a crew of so many threads.
         """
@@ -108,7 +104,7 @@ class Nearby:
         is_known = crew is not None and n_jobs == known
         if is_known and crew.fits(min(worth, available)) and crew.helped.are_near():
             return crew
-        if not is_worth_a_call and not self._is_quick:
+        if not self._is_quick:
             return None
         self._limit = n_jobs, available_threads(n_jobs)
         threads = min(worth, self._limit[1])

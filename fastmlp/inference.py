@@ -95,17 +95,14 @@ def apply_network(
     flops = 2 * X.shape[0] * network.parameters.size
     worth = min(flops // FLOPS_PER_NEAR_THREAD, X.shape[0] // ROWS_PER_NEAR_THREAD)
     turn = None
-    if worth > 1 and n_jobs not in (0, 1) and not issparse(X):
+    # More work is worth a call of its own: who was near a moment ago may be about to go.
+    is_small = worth > 1 and flops < 2 * FLOPS_PER_THREAD
+    if is_small and n_jobs not in (0, 1) and not issparse(X):
         turn = nearby.begin(network)
     if turn is None:
         return outputs, _apply_alone(network, X, activation, output, n_jobs, outputs)
     try:
-        crew = nearby.crew(
-            n_jobs,
-            worth,
-            flops >= 2 * FLOPS_PER_THREAD,
-            lambda threads: _make_crew(network, threads),
-        )
+        crew = nearby.crew(n_jobs, worth, lambda threads: _make_crew(network, threads))
         if crew is None:
             return outputs, _apply_alone(network, X, activation, output, 1, outputs)
         return outputs, _predict(crew, X, activation, output, outputs)
