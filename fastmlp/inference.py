@@ -100,7 +100,8 @@ def apply_network(
     if is_small and n_jobs not in (0, 1) and not issparse(X):
         turn = nearby.begin(network)
     if turn is None:
-        return outputs, _apply_alone(network, X, activation, output, n_jobs, outputs)
+        threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
+        return outputs, _apply_alone(network, X, activation, output, threads, outputs)
     try:
         crew = nearby.crew(n_jobs, worth, lambda threads: _make_crew(network, threads))
         if crew is None:
@@ -114,9 +115,13 @@ def _make_crew(network: Network, threads: int) -> Crew:
     workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
     # Of a dense X the kernel knows the address, in the plan; the rest stays the same.
     inputs = workspace.take_inputs(np.empty((0, network.layer_sizes[0]), network.dtype))
-    arguments = workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
-    helped = Helped(epoch.predict, arguments, threads, network.dtype.type)
+    helped = Helped(epoch.predict, _arguments(workspace, inputs), threads, network.dtype.type)
     return Crew(workspace, helped)
+
+
+def _arguments(workspace: Workspace, inputs) -> tuple:
+    """What the prediction kernel takes beside a thread's number and `sync`."""
+    return workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
 
 
 def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool = False) -> bool:
@@ -128,7 +133,7 @@ def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool
         plan["output"], plan["outputs"] = losses.CODES[output], outputs.ctypes.data
         plan["is_suspect"] = 0
         if calls:
-            arguments = workspace.plans, workspace.layers, workspace.rows, inputs, workspace.buffers
+            arguments = _arguments(workspace, inputs)
             run_once(epoch.predict, arguments, crew.helped.threads, outputs.dtype.type)
         else:
             crew.helped.launch()
@@ -141,10 +146,8 @@ def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool
 _idle: WeakKeyDictionary[Network, dict[int, list[Crew]]] = WeakKeyDictionary()
 
 
-def _apply_alone(network, X, activation, output, n_jobs, outputs) -> bool:
-    """Fill `outputs` without helpers that are near; otherwise as `apply_network`."""
-    flops = 2 * X.shape[0] * network.parameters.size
-    threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
+def _apply_alone(network, X, activation, output, threads, outputs) -> bool:
+    """Fill `outputs` on so many threads, none of which is near; else as `apply_network`."""
     idle = _idle.setdefault(network, {}).setdefault(threads, [])
     try:
         crew = idle.pop()  # which no other thread uses meanwhile

@@ -178,7 +178,7 @@ def test_nothing_keeps_the_inputs_or_the_outputs(rows, nearby):
     assert [each() for each in kept] == [None, None]
 
 
-def test_a_prediction_that_fails_ends_its_turn(nearby, monkeypatch):
+def test_a_prediction_that_fails_ends_its_turn(nearby):
     network = make_network(400, 100, 10)
     X = make_rows(network, ROWS)
     predict_until_helped(nearby, network, X)
@@ -266,7 +266,7 @@ def test_a_fit_that_fails_is_no_longer_at_work():
     assert not team.is_any_at_work()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no os.fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_predicts_without_its_parents_helpers(monkeypatch):
     monkeypatch.setattr(inference, "nearby", helpers.nearby)

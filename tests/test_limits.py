@@ -147,7 +147,9 @@ print(anonymous() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="measures memory by /proc, which only Linux has"
+)
 def test_a_memory_map_is_not_loaded_and_fits_do_not_leak(tmp_path):
     """1 GB of rows add under 60 MB (page cache aside), 1000 fits under 5 MB."""
     run = subprocess.run(

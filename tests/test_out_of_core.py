@@ -73,7 +73,9 @@ print(peak - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="measures memory by /proc, which only Linux has"
+)
 def test_parts_from_the_disk_need_the_memory_of_one(tmp_path):
     """Six parts of 16 MB each: 94 MB in all, of which two at most are held."""
     run = subprocess.run(
