@@ -71,9 +71,12 @@ def run_info() -> None:
     """Print what decides about speed on this machine."""
     chosen = numba.config.CPU_NAME
     by = f", as NUMBA_CPU_NAME={chosen} asks" if chosen else ""
-    per_step, per_call = (
-        f"{flops / 1e6:g}" for flops in (training.FLOPS_PER_THREAD, inference.FLOPS_PER_THREAD)
+    shares = (
+        training.FLOPS_PER_THREAD,
+        training.FLOPS_PER_STARTED_THREAD,
+        inference.FLOPS_PER_THREAD,
     )
+    per_step, per_fit, per_call = (f"{flops / 1e6:g}" for flops in shares)
     rows = {
         "fastmlp": fastmlp.__version__,
         "python": platform.python_version(),
@@ -83,8 +86,8 @@ def run_info() -> None:
         "instruction set": f"{target().name}, {target().vector_bytes} bytes a register{by}",
         "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
         "threads (n_jobs=None)": explain_threads(),
-        "of them in use": f"one for each {per_step} million operations of a training step, "
-        f"{per_call} million of a prediction",
+        "of them in use": f"one for each {per_step} million operations of a training step and "
+        f"{per_fit} million of a whole fit, {per_call} million of a prediction",
         "training kernel": cache_state(epoch.train),
         "prediction kernel": cache_state(epoch.predict),
     }

@@ -287,7 +287,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             progress.best = network.copy()
         examine = None if held_out is None else Examiner(self, network, held_out)
         data = self._kernel_data(network, *samples)
-        descent = Descent(network, settings, self.out_activation_, *data, state, training)
+        epochs = 1 if incremental else settings.max_iter
+        descent = Descent(network, settings, self.out_activation_, *data, state, training, epochs)
         if tasks is not None:
             tasks.begin(partial(self._snapshot, network, progress))
         descend(descent, progress, random_state, incremental, examine, tasks)

@@ -100,7 +100,7 @@ def apply_network(
     if is_small and n_jobs not in (0, 1) and not issparse(X):
         turn = nearby.begin(network)
     if turn is None:
-        threads = useful_threads(n_jobs, flops, FLOPS_PER_THREAD)
+        threads = useful_threads(n_jobs, flops // FLOPS_PER_THREAD)
         return outputs, _apply_alone(network, X, activation, output, threads, outputs)
     try:
         crew = nearby.crew(n_jobs, worth, lambda threads: _make_crew(network, threads))

@@ -153,7 +153,7 @@ def train_shard(
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address
     data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
-    with Descent(network, settings, epoch.output, *data, state, chosen=order) as descent:
+    with Descent(network, settings, epoch.output, *data, state, order, epochs=1) as descent:
         descent.draw_seed(np.random.RandomState(epoch.dropout_seed))
         loss = descent.epoch()
     result = Snapshot.of(network, state, loss * shares[1])

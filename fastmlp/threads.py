@@ -63,9 +63,8 @@ def explain_threads() -> str:
     return f"{available_threads(None)}, the least of {told}"
 
 
-def useful_threads(n_jobs: int | None, flops: int, flops_per_thread: int) -> int:
-    """Of the available threads, as many as have `flops_per_thread` operations to do."""
-    worth = flops // flops_per_thread
+def useful_threads(n_jobs: int | None, worth: int) -> int:
+    """Of the available threads, as many as the work is worth, at least one."""
     if worth <= 1 and n_jobs != 0:  # asking the system takes longer than a small prediction
         return 1
     return min(available_threads(n_jobs), worth)

@@ -21,6 +21,8 @@ from fastmlp.workspace import TrainingWorkspace
 BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
 FLOPS_PER_THREAD = 1_000_000
+# And a whole fit's share, 1 ms at that speed: to start and end a thread takes half of that.
+FLOPS_PER_STARTED_THREAD = 200_000_000
 # The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
 # under 200 ms on a single slow one.
 FLOPS_PER_LAUNCH = 8_000_000_000
@@ -189,9 +191,23 @@ class Descent:
         Carried on in place.
     chosen : ndarray of int, optional
         Indices of the samples to train on; all by default.
+    epochs : int, optional
+        How many there will be at most: few small ones are not worth threads. settings.max_iter
+        by default.
     """
 
-    def __init__(self, network, settings, output, X, targets, sample_weight, state, chosen=None):
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        output: str,
+        X,
+        targets,
+        sample_weight,
+        state: "OptimizerState",
+        chosen=None,
+        epochs: int | None = None,
+    ):
         self.network, self.settings, self.state = network, settings, state
         if chosen is None:
             self.order = np.arange(X.shape[0], dtype=np.int64)
@@ -200,7 +216,12 @@ class Descent:
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
-        threads = useful_threads(settings.n_jobs, network.flops(block_rows), FLOPS_PER_THREAD)
+        epochs = settings.max_iter if epochs is None else epochs
+        worth = min(
+            network.flops(block_rows) // FLOPS_PER_THREAD,
+            network.flops(n_samples) * epochs // FLOPS_PER_STARTED_THREAD,
+        )
+        threads = useful_threads(settings.n_jobs, worth)
         self.workspace = workspace = TrainingWorkspace(
             network,
             block_rows,

@@ -93,7 +93,7 @@ warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier, MLPRegressor, training
 X = np.where(np.random.RandomState(0).rand(70, 19) < 0.3, 1.5, 0.0)
 y = np.arange(70) % 5
-training.FLOPS_PER_THREAD = 1
+training.FLOPS_PER_THREAD = training.FLOPS_PER_STARTED_THREAD = 1
 digest = hashlib.sha256()
 for data in (X, scipy.sparse.csr_array(X), X.astype(np.float32)):
     for block_rows in (1024, 16):

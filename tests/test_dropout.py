@@ -72,8 +72,7 @@ def bytes_of(model):
     return b"".join(array.tobytes() for array in model.coefs_ + model.intercepts_)
 
 
-def test_bits_do_not_depend_on_thread_count_with_every_option_on(monkeypatch):
-    monkeypatch.setattr("fastmlp.training.FLOPS_PER_THREAD", 1)
+def test_bits_do_not_depend_on_thread_count_with_every_option_on(every_thread_works):
     for loss, activation in (("log_loss", ("gelu", "relu")), ("squared_error", ("mish", "elu"))):
         options = {
             "dropout": (0.3, 0.1),

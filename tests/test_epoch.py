@@ -136,8 +136,7 @@ def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dty
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_jobs", [1, 3])
-def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, monkeypatch):
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, every_thread_works):
     problem = Problem([TAILED + 5, TAILED, TAILED, 2], 23, dtype, alpha=0.5)
     descent, _ = problem.descent(batch_size=9, n_jobs=n_jobs)
     layers, tails = descent.workspace.layers, descent.workspace.buffers.tails
@@ -201,8 +200,9 @@ def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
     "sizes",
     [[30, 50, 20, 3], [301, 50, 20, 3], [257, 3], [70, TAILED, TAILED, 3], [270, TAILED, 3]],
 )
-def test_the_number_of_threads_changes_no_bit_of_a_fit(sizes, block, dtype, monkeypatch):
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+def test_the_number_of_threads_changes_no_bit_of_a_fit(
+    sizes, block, dtype, monkeypatch, every_thread_works
+):
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     results = []
     for threads in (1, 2, 3, 7):
@@ -215,8 +215,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_fit(sizes, block, dtype, monk
 
 
 @pytest.mark.parametrize("sizes", [[300, 50, 3], [784, 512, 512, 10], [257, 3]])
-def test_two_threads_write_the_halves_of_the_first_layer_that_they_read(sizes, monkeypatch):
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+def test_two_threads_write_the_halves_of_the_first_layer_that_they_read(sizes, every_thread_works):
     descent, _ = Problem(sizes, 40, np.float32).descent(n_jobs=2)
     units, shares = descent.workspace.units, descent.workspace.shares
     first_layer = (units["layer"] == 0) & (units["is_bias"] == 0)
@@ -236,8 +235,9 @@ def test_tables_of_rows_do_not_overlap():
 
 @pytest.mark.parametrize("features", [30, 301])
 @pytest.mark.parametrize("block", [6, 1024])
-def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(features, block, monkeypatch):
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
+    features, block, monkeypatch, every_thread_works
+):
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     results = []
     for is_long, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
@@ -252,8 +252,7 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(features, block, monkey
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("output", naive.OUTPUTS)
-def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, monkeypatch):
-    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
+def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, every_thread_works):
     problem = Problem([70, TAILED, 37, 5], 131, dtype, output=output)
     whole = problem.predict()
     assert_close(whole, problem.oracle().predict(problem.X), units=40)

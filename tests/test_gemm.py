@@ -202,9 +202,10 @@ def test_sparse_rows_take_the_step_of_the_oracle(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [5, 1024])
-def test_sparse_rows_give_the_bits_of_the_same_dense_rows(block, dtype, monkeypatch):
+def test_sparse_rows_give_the_bits_of_the_same_dense_rows(
+    block, dtype, monkeypatch, every_thread_works
+):
     """But in a tail, whose sums go by lanes where X is dense: 21 units end in none."""
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     for features in (2, 9, 40, 301):
         results = []

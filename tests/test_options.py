@@ -112,9 +112,7 @@ def test_the_gradient_with_class_weights_is_right(X, y, class_weight):
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_bits_do_not_depend_on_thread_count_with_every_option(monkeypatch, solver):
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
-    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
+def test_bits_do_not_depend_on_thread_count_with_every_option(every_thread_works, solver):
     options = {"class_weight": "balanced", "early_stopping": True, "scoring": "loss"}
     models = [
         quick(solver=solver, max_time=1e6, n_jobs=n_jobs, **options).fit(

@@ -225,9 +225,8 @@ def test_sparse_input_gives_the_dense_model(kind, dtype):
         )
 
 
-def test_sparse_input_in_any_form_is_understood(monkeypatch):
+def test_sparse_input_in_any_form_is_understood(monkeypatch, every_thread_works):
     """Unsorted columns, duplicates, 64-bit indices; several blocks and threads."""
-    monkeypatch.setattr("fastmlp.training.FLOPS_PER_THREAD", 1)
     random_state = np.random.RandomState(1)
     dense = np.where(random_state.rand(90, 30) < 0.2, random_state.randn(90, 30), 0)
     y = random_state.randint(0, 3, 90)

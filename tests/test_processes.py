@@ -66,13 +66,7 @@ def test_eight_threads_fit_at_once():
     assert together == alone and len(set(alone)) == len(alone)
 
 
-@pytest.fixture
-def helped(monkeypatch):
-    """Predictions of any size ask for helping threads."""
-    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
-
-
-def test_sixteen_threads_predict_with_one_model(helped):
+def test_sixteen_threads_predict_with_one_model(every_thread_works):
     model = fitted()
     expected = model.predict_proba(X)
 
@@ -88,7 +82,7 @@ def test_sixteen_threads_predict_with_one_model(helped):
         assert all(pool.map(serve, range(16)))
 
 
-def test_fit_and_predict_after_fork(helped):
+def test_fit_and_predict_after_fork(every_thread_works):
     model, expected = fitted(2), fingerprint(2)
     proba = model.predict_proba(X).tobytes()
 
@@ -122,7 +116,7 @@ def test_fork_while_another_thread_is_in_a_fit():
         thread.join()
 
 
-def test_fork_while_another_thread_predicts(helped):
+def test_fork_while_another_thread_predicts(every_thread_works):
     model, stop = fitted(2), threading.Event()
     expected = model.predict_proba(X).tobytes()
 
@@ -145,7 +139,7 @@ def test_fork_while_another_thread_predicts(helped):
             thread.join()
 
 
-def test_four_workers_forked_from_a_warm_parent_serve_together(helped):
+def test_four_workers_forked_from_a_warm_parent_serve_together(every_thread_works):
     model = fitted(2)
     proba = model.predict_proba(X).tobytes()
     context = multiprocessing.get_context("fork")
@@ -245,7 +239,7 @@ def test_ctrl_c_ends_a_large_epoch_soon():
     assert float(run.stdout) < CHILD_SECONDS / 4  # the exact delay is a benchmark's matter
 
 
-def test_no_thread_is_left_after_a_fit_and_few_after_predictions(helped):
+def test_no_thread_is_left_after_a_fit_and_few_after_predictions(every_thread_works):
     helpers, before = 0, threading.active_count()
     for each in threading.enumerate():
         helpers += each.name.startswith("fastmlp_helper")

@@ -21,13 +21,6 @@ def digits(request):
     return (X / 16).astype(request.param), y
 
 
-@pytest.fixture
-def every_thread_works(monkeypatch):
-    """Small steps use the threads they are given too, instead of fewer."""
-    monkeypatch.setattr("fastmlp.training.FLOPS_PER_THREAD", 1)
-    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
-
-
 def parameter_bytes(model):
     return b"".join(array.tobytes() for array in model.coefs_ + model.intercepts_)
 

@@ -1,0 +1,11 @@
+"""What several test modules ask for."""
+
+import pytest
+
+
+@pytest.fixture
+def every_thread_works(monkeypatch):
+    """Small work uses the threads it is given too, instead of fewer."""
+    monkeypatch.setattr("fastmlp.training.FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr("fastmlp.training.FLOPS_PER_STARTED_THREAD", 1)
+    monkeypatch.setattr("fastmlp.inference.FLOPS_PER_THREAD", 1)
