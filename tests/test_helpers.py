@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier, helpers, inference
 from fastmlp.engine import team
@@ -17,7 +18,6 @@ from fastmlp.inference import apply_network
 from fastmlp.network import Network
 from fastmlp.threads import available_threads
 
-PATIENCE = 30.0  # seconds; a busy machine may let threads wait
 ROWS = 32
 
 
@@ -57,13 +57,6 @@ def predict_until_helped(nearby, network, X, n_jobs=2):
         if nearby._crew is not None and nearby._crew.helped.are_near():
             return nearby._crew
     raise AssertionError("no helper came")
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

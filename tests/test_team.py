@@ -11,6 +11,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 from numba import njit
+from waiting import arrive, enter, exit_launch
 
 from fastmlp.engine import team
 from fastmlp.engine.cache import kernel
@@ -68,22 +69,6 @@ def count(thread, sync, threads, counts, faults, phases, shares, least):
             return True
     leave(sync, thread)
     return True
-
-
-@njit(**JIT, nogil=True)
-def enter(sync, thread):
-    return join(sync, thread)
-
-
-@njit(**JIT, nogil=True)
-def arrive(sync, goal):
-    complete(sync, 1)
-    return await_done(sync, goal)
-
-
-@njit(**JIT, nogil=True)
-def exit_launch(sync, thread):
-    leave(sync, thread)
 
 
 def counting_team(threads, items, phases, shares=EVEN, least=1):

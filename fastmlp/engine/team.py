@@ -30,15 +30,31 @@ def _current_cpu() -> int | None:
     return _cpu_question()()
 
 
-def _move_from(cpu: int | None) -> None:
-    """Leave a CPU at once: who is started or woken may share the other's for many milliseconds."""
+def _keep_away(threads: list[int]) -> set[int] | None:
+    """Let threads, by their native ids, wake on other CPUs than this one.
+
+    The system may wake them here, while another CPU is idle, and leave them waiting for many
+    milliseconds, as this thread is busy. Returns the CPUs that they may have again when they are
+    awake, None where the system does not tell.
+    """
+    cpu = _current_cpu()
     if cpu is None:
-        return
-    with contextlib.suppress(OSError):  # a sandbox may forbid it: then the system decides
+        return None
+    try:
         allowed = os.sched_getaffinity(0)
-        if allowed - {cpu}:
-            os.sched_setaffinity(0, allowed - {cpu})
-            os.sched_setaffinity(0, allowed)
+    except OSError:  # a sandbox may forbid it
+        return None
+    for thread in threads if allowed - {cpu} else []:
+        with contextlib.suppress(OSError):  # nor may this be allowed, or the thread have ended
+            os.sched_setaffinity(thread, allowed - {cpu})
+    return allowed
+
+
+def _allow(cpus: set[int] | None) -> None:
+    """Let this thread go where the system sends it, now that it is awake."""
+    if cpus is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cpus)
 
 
 _at_work = set()  # the teams, by their ids
@@ -80,13 +96,14 @@ class Team:
         self._launches = 0
         self._condition = threading.Condition()
         self._failure = None
+        self._away = set()  # native ids of the threads outside the kernel
+        self._cpus = None  # that the threads may have when awake
         self._threads = [
             threading.Thread(target=self._serve, args=(thread,), name=f"fastmlp-{thread}")
             for thread in range(1, threads)
         ]
 
     def __enter__(self) -> "Team":
-        self._cpu = _current_cpu() if self._threads else None
         started = []
         try:
             _at_work.add(id(self))
@@ -100,6 +117,7 @@ class Team:
             self._threads = started
             self.__exit__()
             raise
+        self._away = {thread.native_id for thread in self._threads}
         return self
 
     def __exit__(self, *exception) -> None:
@@ -110,6 +128,8 @@ class Team:
 
     def launch(self) -> None:
         """Run the kernel once, on every thread that comes in time; return when all have left it."""
+        if self._away:
+            self._cpus = _keep_away(list(self._away))
         with self._condition:
             self._launches += 1
             self._condition.notify_all()
@@ -133,12 +153,17 @@ class Team:
         return self._launches > gate >> NUMBER or (gate & OPEN != 0 and gate >> NUMBER > joined)
 
     def _serve(self, thread: int) -> None:
-        _move_from(self._cpu)
+        number = threading.get_native_id()
         try:
-            while not self._sync[STOP]:
-                self._kernel(thread, self._sync, *self._arguments)
+            while True:
                 with self._condition:
                     self._condition.wait_for(lambda: self._is_asked(thread) or self._sync[STOP])
+                if self._sync[STOP]:
+                    return
+                _allow(self._cpus)
+                self._away.discard(number)
+                self._kernel(thread, self._sync, *self._arguments)
+                self._away.add(number)
         except BaseException as failure:
             self._failure = failure
             self._stop()
@@ -150,8 +175,12 @@ def _helpers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="fastmlp_helper")
 
 
+_asleep = set()  # native ids of the helpers that have nothing to do
+
+
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=_helpers.cache_clear)
+    os.register_at_fork(after_in_child=_asleep.clear)
     os.register_at_fork(after_in_child=_at_work.clear)
 
 
@@ -176,11 +205,12 @@ class Helped:
         """
         if not all(each.done() for each in self._asked):
             return True
-        self._asked, cpu = [], _current_cpu()
+        self._asked = []
         try:
+            cpus = _keep_away(list(_asleep))
             for thread in range(1, self.threads):
                 arguments = thread, self._sync, *self._arguments
-                self._asked.append(_helpers().submit(_help, cpu, self._run, *arguments))
+                self._asked.append(_helpers().submit(_help, cpus, self._run, *arguments))
         except RuntimeError:  # no more threads to be had, or the interpreter is about to end
             self.dismiss()
             _helpers.cache_clear()  # it would keep what nobody came for
@@ -202,10 +232,14 @@ class Helped:
             each.cancel()
 
 
-def _help(cpu: int | None, run: Callable, *arguments):
-    """Run a kernel on another CPU than its caller's."""
-    _move_from(cpu)
-    return run(*arguments)
+def _help(cpus: set[int] | None, run: Callable, *arguments):
+    """Run a kernel on a helper, which may have these CPUs."""
+    _asleep.discard(threading.get_native_id())
+    try:
+        _allow(cpus)
+        return run(*arguments)
+    finally:
+        _asleep.add(threading.get_native_id())
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
