@@ -216,7 +216,7 @@ class Descent:
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
-        epochs = settings.max_iter if epochs is None else epochs
+        epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy's may overflow
         worth = min(
             network.flops(block_rows) // FLOPS_PER_THREAD,
             network.flops(n_samples) * epochs // FLOPS_PER_STARTED_THREAD,

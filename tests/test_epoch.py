@@ -272,3 +272,32 @@ def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, every
 def test_prediction_of_more_rows_than_a_block_equals_the_oracle(dtype):
     problem = Problem([4, 6, 3], 1001, dtype, output="softmax")
     assert_close(problem.predict(), problem.oracle().predict(problem.X), units=40)
+
+
+def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
+    problem = Problem([30, 20, 3], 60, np.float32)
+    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr(training, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
+
+    def threads(**parameters):
+        return 1 + len(problem.descent(n_jobs=3, **parameters)[0].team._threads)
+
+    assert [threads(max_iter=epochs) for epochs in (1, 9, 10, 14, 15, 200)] == [1, 1, 2, 2, 3, 3]
+    assert [threads(max_iter=np.int8(epochs)) for epochs in (9, 10, 127)] == [1, 2, 3]
+    assert threads(max_iter=2**62) == threads(max_iter=np.int64(2**62)) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*Maximum iterations")
+def test_one_epoch_of_partial_fit_is_worth_fewer_threads_than_a_fit(monkeypatch):
+    started, team = [], training.Team
+
+    def start(kernel, arguments, threads, real):
+        started.append(threads)
+        return team(kernel, arguments, threads, real)
+
+    monkeypatch.setattr(training, "Team", start)
+    X = np.random.RandomState(0).rand(200, 64)
+    model = MLPClassifier((100,), n_jobs=2).partial_fit(X, np.arange(200) % 10, classes=range(10))
+    model.partial_fit(X, np.arange(200) % 10)
+    model.set_params(max_iter=1000).fit(X, np.arange(200) % 10)
+    assert started == [1, 1, 2]

@@ -294,11 +294,11 @@ def test_no_more_threads_to_be_had_is_no_error(nearby, monkeypatch):
 def test_a_call_that_fails_halfway_leaves_no_crew(failure, nearby, monkeypatch):
     submit, asked = team.ThreadPoolExecutor.submit, []
 
-    def fail_the_second_time(pool, help_with, cpu, run, thread, sync, *rest):
+    def fail_the_second_time(pool, help_with, sleepers, cpus, run, thread, sync, *rest):
         asked.append(sync)
         if len(asked) == 2:
             raise failure
-        return submit(pool, help_with, cpu, run, thread, sync, *rest)
+        return submit(pool, help_with, sleepers, cpus, run, thread, sync, *rest)
 
     network = make_network(400, 100, 10)
     X = make_rows(network, 200)

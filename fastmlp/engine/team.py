@@ -5,8 +5,6 @@ launches each waits inside the kernel, without the GIL, for some microseconds, a
 Python, asleep. For a single launch there are helpers, who wait asleep until they are called.
 """
 
-import contextlib
-import ctypes
 import functools
 import os
 import threading
@@ -15,49 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fastmlp.engine.cache import entry_point
 from fastmlp.engine.launch import GATE, NUMBER, OPEN, SERVED, STOP, THREAD_SLOTS, THREADS, new_sync
+from fastmlp.engine.placement import Sleepers
 
-
-@functools.cache
-def _cpu_question():
-    """The C library's function that tells the CPU, where there is one."""
-    return getattr(ctypes.CDLL(None), "sched_getcpu", None)
-
-
-def _current_cpu() -> int | None:
-    """The CPU this thread runs on, where the system tells and lets threads choose."""
-    if not hasattr(os, "sched_setaffinity") or _cpu_question() is None:
-        return None
-    return _cpu_question()()
-
-
-def _keep_away(threads: list[int]) -> set[int] | None:
-    """Let threads, by their native ids, wake on other CPUs than this one.
-
-    The system may wake them here, while another CPU is idle, and leave them waiting for many
-    milliseconds, as this thread is busy. Returns the CPUs that they may have again when they are
-    awake, None where the system does not tell.
-    """
-    cpu = _current_cpu()
-    if cpu is None:
-        return None
-    try:
-        allowed = os.sched_getaffinity(0)
-    except OSError:  # a sandbox may forbid it
-        return None
-    for thread in threads if allowed - {cpu} else []:
-        with contextlib.suppress(OSError):  # nor may this be allowed, or the thread have ended
-            os.sched_setaffinity(thread, allowed - {cpu})
-    return allowed
-
-
-def _allow(cpus: set[int] | None) -> None:
-    """Let this thread go where the system sends it, now that it is awake."""
-    if cpus is not None:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, cpus)
-
-
-_at_work = set()  # the teams, by their ids
+_at_work = {}  # the teams, by their ids
 
 
 def is_any_at_work() -> bool:
@@ -96,8 +54,7 @@ class Team:
         self._launches = 0
         self._condition = threading.Condition()
         self._failure = None
-        self._away = set()  # native ids of the threads outside the kernel
-        self._cpus = None  # that the threads may have when awake
+        self._sleepers, self._cpus = Sleepers(), None  # and the CPUs they have when awake
         self._threads = [
             threading.Thread(target=self._serve, args=(thread,), name=f"fastmlp-{thread}")
             for thread in range(1, threads)
@@ -106,31 +63,30 @@ class Team:
     def __enter__(self) -> "Team":
         started = []
         try:
-            _at_work.add(id(self))
+            _at_work[id(self)] = self
             for thread in self._threads:
                 thread.daemon = True  # an interpreter that exits amid a fit must not hang
                 thread.start()
                 started.append(thread)
+                self._sleepers.add(thread.native_id)
         except RuntimeError:  # no more threads to be had: those that are will do
             self._threads = started
         except BaseException:
             self._threads = started
             self.__exit__()
             raise
-        self._away = {thread.native_id for thread in self._threads}
         return self
 
     def __exit__(self, *exception) -> None:
-        _at_work.discard(id(self))
+        _at_work.pop(id(self), None)
         self._stop()
         for thread in self._threads:
             thread.join()
 
     def launch(self) -> None:
         """Run the kernel once, on every thread that comes in time; return when all have left it."""
-        if self._away:
-            self._cpus = _keep_away(list(self._away))
         with self._condition:
+            self._cpus = self._sleepers.keep_away()
             self._launches += 1
             self._condition.notify_all()
         try:
@@ -153,35 +109,37 @@ class Team:
         return self._launches > gate >> NUMBER or (gate & OPEN != 0 and gate >> NUMBER > joined)
 
     def _serve(self, thread: int) -> None:
-        number = threading.get_native_id()
         try:
             while True:
                 with self._condition:
+                    self._sleepers.add(threading.get_native_id())
                     self._condition.wait_for(lambda: self._is_asked(thread) or self._sync[STOP])
-                if self._sync[STOP]:
-                    return
-                _allow(self._cpus)
-                self._away.discard(number)
+                    if self._sync[STOP]:
+                        return
+                    self._sleepers.wake(self._cpus)
                 self._kernel(thread, self._sync, *self._arguments)
-                self._away.add(number)
         except BaseException as failure:
             self._failure = failure
             self._stop()
 
 
 @functools.cache
-def _helpers() -> ThreadPoolExecutor:
-    """Threads for single launches, started when first needed."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="fastmlp_helper")
+def _helpers() -> tuple[ThreadPoolExecutor, Sleepers]:
+    """Threads for single launches, started when first needed, and those that sleep."""
+    executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="fastmlp_helper")
+    return executor, Sleepers()
 
 
-_asleep = set()  # native ids of the helpers that have nothing to do
+def _forget_threads() -> None:
+    """Begin anew after a fork: a child has none of its parent's threads."""
+    _helpers.cache_clear()
+    for team in _at_work.values():
+        team._sleepers.forget()
+    _at_work.clear()
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
-    os.register_at_fork(after_in_child=_asleep.clear)
-    os.register_at_fork(after_in_child=_at_work.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class Helped:
@@ -207,10 +165,11 @@ class Helped:
             return True
         self._asked = []
         try:
-            cpus = _keep_away(list(_asleep))
+            executor, sleepers = _helpers()
+            cpus = sleepers.keep_away()
             for thread in range(1, self.threads):
                 arguments = thread, self._sync, *self._arguments
-                self._asked.append(_helpers().submit(_help, cpus, self._run, *arguments))
+                self._asked.append(executor.submit(_help, sleepers, cpus, self._run, *arguments))
         except RuntimeError:  # no more threads to be had, or the interpreter is about to end
             self.dismiss()
             _helpers.cache_clear()  # it would keep what nobody came for
@@ -232,14 +191,13 @@ class Helped:
             each.cancel()
 
 
-def _help(cpus: set[int] | None, run: Callable, *arguments):
+def _help(sleepers: Sleepers, cpus: set[int] | None, run: Callable, *arguments):
     """Run a kernel on a helper, which may have these CPUs."""
-    _asleep.discard(threading.get_native_id())
+    sleepers.wake(cpus)
     try:
-        _allow(cpus)
         return run(*arguments)
     finally:
-        _asleep.add(threading.get_native_id())
+        sleepers.add(threading.get_native_id())
 
 
 def run_once(kernel, arguments: tuple, threads: int, real: type) -> None:
