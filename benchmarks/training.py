@@ -140,6 +140,25 @@ class Sparse(Benchmark):
     time_fit_of_one_epoch.pretty_name = "Training: a fit of one epoch on sparse rows"
 
 
+class Stream(Benchmark):
+    """A call of partial_fit with the next rows, of which most is not training."""
+
+    NETWORK = Network(64, (100,), 10)
+    params = ([20, 200, 2000], list(LIBRARIES))
+    param_names = ("rows", "library")
+
+    def setup(self, rows, library):
+        self.X = np.random.default_rng(0).random((rows, self.NETWORK.features), np.float32)
+        self.y = np.arange(rows) % self.NETWORK.classes
+        self.model = LIBRARIES[library](self.NETWORK.hidden, random_state=0)
+        self.model.partial_fit(self.X, self.y, classes=range(self.NETWORK.classes))
+
+    def time_partial_fit(self, rows, library):
+        self.model.partial_fit(self.X, self.y)
+
+    time_partial_fit.pretty_name = "Training: a call of partial_fit"
+
+
 class Memory(Benchmark):
     """One fit of the network 784-100-10 on more and more rows, of 3136 bytes each in X.
 
