@@ -35,16 +35,16 @@ class Sleepers:
     """
 
     def __init__(self):
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: after a fork there are none, and nobody to free the lock."""
         self._lock = threading.Lock()
         self._ids = set()
 
     def add(self, thread: int) -> None:
         """Count a thread, by its native id, among the sleepers."""
         self._ids.add(thread)
-
-    def forget(self) -> None:
-        """There are none any more, as after a fork."""
-        self.__init__()
 
     def keep_away(self) -> set[int] | None:
         """Let all wake on other CPUs than this thread's.
