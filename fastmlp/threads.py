@@ -1,10 +1,22 @@
 """How many threads: the user's limit, the machine's, and what the work is worth."""
 
+import functools
 import os
 import sys
+from time import monotonic
 
 import joblib
 import numba
+
+# joblib reads files of the system for the limit of a cgroup, for 0.1 ms, which a prediction of
+# 20,000 rows would spend 2 % of its time on. So old the answer may be.
+LIMIT_SECONDS = 10.0
+
+
+@functools.lru_cache(maxsize=8)
+def _cpu_count(period: int, affinity: frozenset | None, limit: str | None) -> int:
+    """CPUs that affinity, cgroup and joblib's limit leave; all it depends on but the cgroup."""
+    return joblib.cpu_count()
 
 
 def usable_cpus() -> int:
@@ -15,7 +27,10 @@ def usable_cpus() -> int:
     """
     if _is_in_dask_task():
         return 1
-    return min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS)
+    tells = hasattr(os, "sched_getaffinity")
+    affinity = frozenset(os.sched_getaffinity(0)) if tells else None
+    period, limit = int(monotonic() / LIMIT_SECONDS), os.environ.get("LOKY_MAX_CPU_COUNT")
+    return min(_cpu_count(period, affinity, limit), numba.config.NUMBA_NUM_THREADS)
 
 
 def _is_in_dask_task() -> bool:

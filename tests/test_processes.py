@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import joblib
 import numba
@@ -18,8 +19,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from fastmlp import MLPClassifier
-from fastmlp.threads import available_threads
+from fastmlp import MLPClassifier, threads
+from fastmlp.threads import available_threads, usable_cpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -175,14 +176,32 @@ def test_joblib_backends(backend):
 
 def test_limits_on_threads_are_honoured(monkeypatch):
     assert available_threads(5) == 5
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads, "_cpu_count", lambda *_: 8)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
     assert (available_threads(None), available_threads(-1), available_threads(-3)) == (8, 8, 6)
     assert available_threads(-20) == 1
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
     assert available_threads(None) == 3
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threads, "_cpu_count", lambda *_: 2)
     assert available_threads(None) == 2
+
+
+def test_what_limits_the_cpus_is_asked_again_when_it_may_have_changed(monkeypatch):
+    asked, now = [], [0.0]
+    monkeypatch.setattr(threads, "_cpu_count", lru_cache(threads._cpu_count.__wrapped__))
+    monkeypatch.setattr(threads, "monotonic", lambda: now[0])
+    monkeypatch.setattr(joblib, "cpu_count", lambda: asked.append(now[0]) or 4)
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    for now[0] in (1.0, 5.0, 9.0, 11.0, 12.0):
+        usable_cpus()
+    assert asked == [1.0, 11.0]
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    usable_cpus()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1}, raising=False)
+    usable_cpus()
+    usable_cpus()
+    assert len(asked) == 4
 
 
 def test_inner_limit_of_loky_is_honoured():
