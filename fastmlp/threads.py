@@ -9,7 +9,7 @@ import joblib
 import numba
 
 # joblib reads files of the system for the limit of a cgroup, for 0.1 ms, which a prediction of
-# 20,000 rows would spend 2 % of its time on. So old the answer may be.
+# 20,000 rows would spend 2 % of its time on. So old what the cgroup allows may be.
 LIMIT_SECONDS = 10.0
 
 
@@ -23,7 +23,8 @@ def usable_cpus() -> int:
     """CPUs that affinity, cgroup, NUMBA_NUM_THREADS and joblib's inner limit leave this process.
 
     In a task of a Dask worker it is one: the worker runs as many tasks at once as it has threads,
-    and tells OpenMP and BLAS so, but not Numba (dask/distributed#9075).
+    and tells OpenMP and BLAS so, but not Numba (dask/distributed#9075). The cgroup's limit may be
+    LIMIT_SECONDS old.
     """
     if _is_in_dask_task():
         return 1

@@ -204,7 +204,7 @@ class Descent:
         X,
         targets,
         sample_weight,
-        state: "OptimizerState",
+        state: OptimizerState,
         chosen=None,
         epochs: int | None = None,
     ):

@@ -122,14 +122,18 @@ def test_a_helper_wakes_on_another_cpu_than_its_caller(placements, monkeypatch):
 def test_helpers_that_are_given_up_are_not_placed_any_more(monkeypatch):
     """Their native ids may be other threads' by then."""
     network = Problem([300, 100, 10], 4, np.float32).network
+    X = np.random.default_rng(0).random((1000, 300), np.float32)
 
     def predict():
-        X = np.zeros((1000, 300), np.float32)
         return apply_network(network, X, "relu", "softmax", 2)[0].tobytes()
 
     team._helpers.cache_clear()
     expected = predict()
-    wait_until(lambda: sleeping() == 1)
+
+    def some_helper_sleeps():  # one that comes after a prediction has no work, and is not known
+        return bool(sleeping()) or not predict()
+
+    wait_until(some_helper_sleeps)
 
     def refuse(*arguments):
         raise RuntimeError("can't start new thread")

@@ -66,7 +66,7 @@ class Sleepers:
             return allowed
 
     def wake(self, cpus: set[int] | None) -> None:
-        """This thread sleeps no more, and may have these CPUs."""
+        """This thread sleeps no more, and may have these CPUs; None leaves them as they are."""
         with self._lock:
             self._ids.discard(threading.get_native_id())
             if cpus is not None:

@@ -54,7 +54,8 @@ class Team:
         self._launches = 0
         self._condition = threading.Condition()
         self._failure = None
-        self._sleepers, self._cpus = Sleepers(), None  # and the CPUs they have when awake
+        self._sleepers = Sleepers()
+        self._cpus = None  # that the threads may have when they wake, as `keep_away` tells
         self._threads = [
             threading.Thread(target=self._serve, args=(thread,), name=f"fastmlp-{thread}")
             for thread in range(1, threads)
