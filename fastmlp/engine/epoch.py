@@ -32,7 +32,7 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.memory import array_at, window
+from fastmlp.engine.memory import address_of, array_at, prefetch, window
 from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
@@ -56,6 +56,16 @@ def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
     for m in range(first, last):
         sample = _sample(samples, start + m)
         rows[table + m] = plan.inputs + plan.input_stride * sample + offset
+
+
+@part
+def _ask_for_targets(plan, samples, start, first, last):
+    """Bring the targets and weights of rows `first` to `last` of the block near."""
+    for m in range(first, last):
+        sample = _sample(samples, start + m)
+        prefetch(address_of(samples.targets, sample * plan.target_columns))
+        if samples.weights.size:
+            prefetch(address_of(samples.weights, sample))
 
 
 @part
@@ -300,6 +310,7 @@ def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, l
     if plan.is_long:  # WEIGHTS brings the next block's rows near
         known = min(last, plan.samples - block.stop)
         _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
+        _ask_for_targets(plan, samples, block.start, first, last)
     _forward(
         plan, layers, rows, samples, buffers, buffers.tails, block.start, first, last, block.step
     )

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from fastmlp.engine.config import CACHE_LINE, TAIL_HEIGHT
-from fastmlp.engine.memory import address_of, make_own, prefetch, window
+from fastmlp.engine.memory import address_of, make_own, prefetch_for_write, window
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
@@ -219,11 +219,11 @@ def prefetch_unit(optimizer, buffers, at, count, depth):
         if depth >= OWNING_DEPTH:  # the other threads have read the weights
             make_own(address_of(buffers.parameters, at) + line)
         else:
-            prefetch(address_of(buffers.parameters, at) + line)
+            prefetch_for_write(address_of(buffers.parameters, at) + line)
         if optimizer != SGD:
-            prefetch(address_of(buffers.first_moment, at) + line)
+            prefetch_for_write(address_of(buffers.first_moment, at) + line)
         if optimizer == ADAM:
-            prefetch(address_of(buffers.second_moment, at) + line)
+            prefetch_for_write(address_of(buffers.second_moment, at) + line)
 
 
 @part

@@ -81,15 +81,22 @@ def emit_prefetch(builder, address, level: int = 1, for_write: bool = False) -> 
     builder.call(function, [builder.inttoptr(address, byte), *hints])
 
 
-@intrinsic
-def prefetch(typingctx, address):
-    """Bring a cache line near, soon to be written."""
+def _make_prefetch(for_write: bool):
+    """The intrinsic that asks for a cache line, to be read or to be written."""
 
-    def codegen(context, builder, signature, arguments):
-        emit_prefetch(builder, arguments[0], for_write=True)
-        return context.get_dummy_value()
+    @intrinsic
+    def ask(typingctx, address):
+        def codegen(context, builder, signature, arguments):
+            emit_prefetch(builder, arguments[0], for_write=for_write)
+            return context.get_dummy_value()
 
-    return types.void(types.intp), codegen
+        return types.void(types.intp), codegen
+
+    return ask
+
+
+prefetch = _make_prefetch(for_write=False)
+prefetch_for_write = _make_prefetch(for_write=True)
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from numba.np.numpy_support import as_dtype
 from fastmlp.engine.config import tail_columns, target
 from fastmlp.engine.memory import I32, I64, i64
 
-SUM_CHAINS = 4  # sums kept apart in `any_sum`, since an addition takes four cycles
+SUM_CHAINS = 4  # parts of a sum over vectors kept apart, since an addition takes four cycles
 
 
 class Vectors:
@@ -192,19 +192,36 @@ tallest = _target_constant("tallest")
 tallest_single = _target_constant("tallest_single")
 
 
+def _emit_sum(vectors, address, count, add):
+    """Emit the sum of `count` vectors at an address by a fixed tree; add(total, vector) is one."""
+    builder = vectors.builder
+    bytes_of = [i64(size * target().vector_bytes) for size in (1, SUM_CHAINS)]
+    chains = [cgutils.alloca_once_value(builder, vectors.fill(0.0)) for _ in range(SUM_CHAINS)]
+    rounds = builder.udiv(count, i64(SUM_CHAINS))
+    with cgutils.for_range(builder, rounds) as loop:
+        at = builder.add(address, builder.mul(loop.index, bytes_of[1]))
+        for vector, chain in enumerate(chains):
+            builder.store(add(builder.load(chain), vectors.load(at, vector)), chain)
+    first = functools.reduce(builder.fadd, map(builder.load, chains))
+    total = cgutils.alloca_once_value(builder, first)
+    rest = builder.add(address, builder.mul(rounds, bytes_of[1]))
+    with cgutils.for_range(builder, builder.urem(count, i64(SUM_CHAINS))) as loop:
+        at = builder.add(rest, builder.mul(loop.index, bytes_of[0]))
+        builder.store(add(builder.load(total), vectors.load(at)), total)
+    return builder.load(total)
+
+
 @intrinsic
 def sum_of_squares(typingctx, like, address, count):
-    """Sum of the squares of `count` vectors at an address, by a fixed tree."""
+    """Sum of the squares of `count` vectors at an address."""
 
     def codegen(context, builder, signature, arguments):
         vectors = Vectors(builder, context, like)
         _, address, count = arguments
-        total = cgutils.alloca_once_value(builder, vectors.fill(0.0))
-        with cgutils.for_range(builder, count) as loop:
-            at = builder.add(address, builder.mul(loop.index, i64(target().vector_bytes)))
-            value = vectors.load(at)
-            builder.store(vectors.multiply_add(value, value, builder.load(total)), total)
-        return vectors.fold(builder.load(total), builder.fadd)
+        squares = _emit_sum(
+            vectors, address, count, lambda total, value: vectors.multiply_add(value, value, total)
+        )
+        return vectors.fold(squares, builder.fadd)
 
     return like(like, types.intp, types.intp), codegen
 
@@ -216,17 +233,10 @@ def any_sum(typingctx, like, address, size):
     def codegen(context, builder, signature, arguments):
         vectors = Vectors(builder, context, like)
         _, address, size = arguments
-        step = SUM_CHAINS * vectors.lanes
-        whole = builder.udiv(size, i64(step))
-        totals = [cgutils.alloca_once_value(builder, vectors.fill(0.0)) for _ in range(SUM_CHAINS)]
-        with cgutils.for_range(builder, whole) as loop:
-            at = builder.add(address, builder.mul(loop.index, i64(step * vectors.item)))
-            for vector, total in enumerate(totals):
-                value = vectors.load(at, vector)
-                builder.store(builder.fadd(builder.load(total), value), total)
-        total = functools.reduce(builder.fadd, map(builder.load, totals))
+        whole = builder.udiv(size, i64(vectors.lanes))
+        total = _emit_sum(vectors, address, whole, builder.fadd)
         rest = cgutils.alloca_once_value(builder, vectors.fold(total, builder.fadd))
-        first = builder.mul(whole, i64(step))
+        first = builder.mul(whole, i64(vectors.lanes))
         with cgutils.for_range(builder, builder.sub(size, first)) as loop:
             offset = builder.mul(builder.add(first, loop.index), i64(vectors.item))
             element = builder.load(vectors.pointer(address, offset, vectors.scalar))
