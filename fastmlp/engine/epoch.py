@@ -233,7 +233,9 @@ def _gradient_and_update(
     if is_clipping:
         penalty = type(penalty)(0)
     elif not gathered:
-        weight_gradient(plan, layer, unit, rows, buffers, scratch, block.rows, block.is_first)
+        weight_gradient(
+            plan, layer, unit, rows, buffers, scratch, block.rows, block.is_first, block.is_last
+        )
         sums = window(buffers.scratch, scratch, count)
     if block.is_last and plan.max_grad_norm > 0 and not is_clipping:
         keep_gradient(plan, layer, unit, index, buffers, sums, scale)

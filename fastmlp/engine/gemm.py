@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from fastmlp.engine.config import CACHE_LINE, TAIL_HEIGHT
-from fastmlp.engine.memory import address_of, make_own, prefetch_for_write, window
+from fastmlp.engine.memory import address_of, make_own, prefetch, prefetch_for_write, window
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
@@ -209,17 +209,18 @@ def unit_span(layer, unit):
 
 @part
 def prefetch_unit(optimizer, buffers, at, count, depth):
-    """Ask for the parameters and moments of a unit while its products are still being computed.
+    """Ask for what a unit's step changes while its products are still being computed.
 
-    `depth` is how many rows they are sums over.
+    `depth` is how many rows they are sums over; the parameters are only to be read at first where
+    `_own_parameters` will take them.
     """
     inline()
     item = buffers.parameters.itemsize
     for line in range(0, count * item, CACHE_LINE):
-        if depth >= OWNING_DEPTH:  # the other threads have read the weights
-            make_own(address_of(buffers.parameters, at) + line)
-        else:
+        if depth < OWNING_DEPTH:
             prefetch_for_write(address_of(buffers.parameters, at) + line)
+        else:
+            prefetch(address_of(buffers.parameters, at) + line)
         if optimizer != SGD:
             prefetch_for_write(address_of(buffers.first_moment, at) + line)
         if optimizer == ADAM:
@@ -227,7 +228,20 @@ def prefetch_unit(optimizer, buffers, at, count, depth):
 
 
 @part
-def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
+def _own_parameters(buffers, at, stride, rows, size):
+    """Take the parameters that one tile's sums will change from the threads that have read them.
+
+    They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. The stores
+    that wait for them fill a core's buffer: those of a whole unit would hold up the tile.
+    """
+    inline()
+    for row in range(rows):
+        for line in range(0, size, CACHE_LINE):
+            make_own(address_of(buffers.parameters, at + row * stride) + line)
+
+
+@part
+def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, is_last):
     """sums = a^T delta over `depth` rows of the block, for one unit, into `scratch`.
 
     Parameters
@@ -241,6 +255,8 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         Rows of the block.
     is_first : bool
         Whether sums begin at zero, or at buffers.gradient, from the batch's earlier blocks.
+    is_last : bool
+        Whether the unit's parameters will be changed next.
     """
     inline()
     like = buffers.parameters.dtype.type(0)
@@ -260,6 +276,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
     if plan.is_long and unit.layer == 0 and not unit.is_bias:
         alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
         visit = alternates * (unit.first // unit.rows)
+    owns = is_last and depth >= OWNING_DEPTH
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -270,6 +287,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         while row < last:
             height = _tile_height(width, last - row, available)
             row = min(row, last - height)
+            if owns:
+                _own_parameters(
+                    buffers, base + row * layer.stride + column // item, layer.stride, height,
+                    width * vector_bytes(),
+                )  # fmt: skip
             tile_tn(
                 like, height, width, address_of(rows, table), ahead, row * item,
                 address_of(buffers.deltas, layer.outputs) + column,
@@ -281,6 +303,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first):
         vector += width
     if takes_tail:
         column = vector * vector_bytes()
+        if owns:
+            _own_parameters(
+                buffers, base + unit.first * layer.stride + column // item, layer.stride, unit.rows,
+                vector_bytes(),
+            )  # fmt: skip
         tail_gradient(
             like, address_of(rows, table), unit.first * item,
             address_of(buffers.deltas, layer.outputs) + column,
