@@ -4,6 +4,8 @@ Momentum with learning rate 1, from velocity zero, leaves minus the gradient in 
 no gradient array exists in the engine.
 """
 
+from threading import Thread
+
 import naive
 import numpy as np
 import pytest
@@ -11,9 +13,25 @@ from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import training
+from fastmlp.engine.cache import kernel
 from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target, tile_shapes
+from fastmlp.engine.gemm import OWNING_DEPTH, weight_gradient
 from fastmlp.network import CONFLICTING_BYTES
 from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
+
+UNITS_SUMMED = 100_000  # some tenths of a second
+
+
+@kernel
+def sum_unit(plans, layers, units, rows, buffers, index, times):
+    """The gradient sums of a unit again and again, as if its parameters were changed next."""
+    plan, unit = plans[0], units[index]
+    layer = layers[unit.layer]
+    for _ in range(times):
+        weight_gradient(
+            plan, layer, unit, rows, buffers, plan.headroom, plan.block_rows, True, True
+        )
+
 
 MOST_ROWS = 2 * max(height for height, _ in tile_shapes()) + 1
 
@@ -86,6 +104,30 @@ def test_step_is_right_for_every_number_of_features(dtype):
     for features in range(1, MOST_ROWS + 1):
         for units in edge_units(dtype):
             assert_step_is_right(Problem([features, units, 2], 9, dtype))
+
+
+@pytest.mark.parametrize("rest", [1, 3, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
+    """A last tile lies over the unit before, whose thread may be changing it meanwhile."""
+    features, wide = 16 + rest, target().widest * target().lanes(dtype)
+    descent, _ = Problem([features, 2 * wide, 2], 2 * OWNING_DEPTH, dtype).descent()
+    with descent:
+        descent.epoch()  # fills the tables of rows
+    workspace = descent.workspace
+    units = workspace.units[(workspace.units["layer"] == 0) & (workspace.units["is_bias"] == 0)]
+    before = descent.network.coefs[0][units["first"][-1] - 1]
+    before[:] = 0
+    arguments = workspace.plans, workspace.layers, units, workspace.rows, workspace.buffers
+    sum_unit(*arguments, len(units) - 1, 1)  # compiled before the two run at once
+    other = Thread(target=sum_unit, args=(*arguments, len(units) - 1, UNITS_SUMMED))
+    other.start()
+    count = 0
+    while other.is_alive():
+        before += 1
+        count += 1
+    assert count > 0
+    np.testing.assert_array_equal(before, count)
 
 
 def tail_units(dtype):

@@ -228,16 +228,17 @@ def prefetch_unit(optimizer, buffers, at, count, depth):
 
 
 @part
-def _own_parameters(buffers, at, stride, rows, size):
-    """Take the parameters that one tile's sums will change from the threads that have read them.
+def _own_parameters(buffers, at, layer, unit, size):
+    """Take the parameters in `size` bytes of each row of a unit from the threads that read them.
 
-    They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. The stores
-    that wait for them fill a core's buffer: those of a whole unit would hold up the tile.
+    The first row's begin at index `at`. Of other units, whose threads may be changing them, not one
+    is touched. The stores that wait fill a core's buffer: those of a whole unit would hold up the
+    tiles, so a column group comes at a time.
     """
     inline()
-    for row in range(rows):
+    for row in range(unit.rows):
         for line in range(0, size, CACHE_LINE):
-            make_own(address_of(buffers.parameters, at + row * stride) + line)
+            make_own(address_of(buffers.parameters, at + row * layer.stride) + line)
 
 
 @part
@@ -276,7 +277,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
     if plan.is_long and unit.layer == 0 and not unit.is_bias:
         alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
         visit = alternates * (unit.first // unit.rows)
-    owns = is_last and depth >= OWNING_DEPTH
+    owns, (at, _) = is_last and depth >= OWNING_DEPTH, unit_span(layer, unit)
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -284,14 +285,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         row, last = unit.first, unit.first + unit.rows
         ahead = visit % 2 * (plan.ahead_rows - table) * ADDRESS_BYTES
         visit += alternates
+        if owns:
+            _own_parameters(buffers, at + column // item, layer, unit, width * vector_bytes())
         while row < last:
             height = _tile_height(width, last - row, available)
             row = min(row, last - height)
-            if owns:
-                _own_parameters(
-                    buffers, base + row * layer.stride + column // item, layer.stride, height,
-                    width * vector_bytes(),
-                )  # fmt: skip
             tile_tn(
                 like, height, width, address_of(rows, table), ahead, row * item,
                 address_of(buffers.deltas, layer.outputs) + column,
@@ -304,10 +302,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
     if takes_tail:
         column = vector * vector_bytes()
         if owns:
-            _own_parameters(
-                buffers, base + unit.first * layer.stride + column // item, layer.stride, unit.rows,
-                vector_bytes(),
-            )  # fmt: skip
+            _own_parameters(buffers, at + column // item, layer, unit, vector_bytes())
         tail_gradient(
             like, address_of(rows, table), unit.first * item,
             address_of(buffers.deltas, layer.outputs) + column,
