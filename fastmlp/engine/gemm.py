@@ -228,17 +228,17 @@ def prefetch_unit(optimizer, buffers, at, count, depth):
 
 
 @part
-def _own_parameters(buffers, at, layer, unit, size):
-    """Take the parameters in `size` bytes of each row of a unit from the threads that read them.
+def _own_parameters(buffers, at, stride, rows, size):
+    """Take parameters of a unit that the next tile sums for from the threads that have read them.
 
-    The first row's begin at index `at`. Of other units, whose threads may be changing them, not one
-    is touched. The stores that wait fill a core's buffer: those of a whole unit would hold up the
-    tiles, so a column group comes at a time.
+    They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. Those of
+    another unit, which its thread may be changing, must not be among them. The stores that wait
+    fill a core's buffer: for a whole unit at once they would hold up the tiles.
     """
     inline()
-    for row in range(unit.rows):
+    for row in range(rows):
         for line in range(0, size, CACHE_LINE):
-            make_own(address_of(buffers.parameters, at + row * layer.stride) + line)
+            make_own(address_of(buffers.parameters, at + row * stride) + line)
 
 
 @part
@@ -285,10 +285,13 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         row, last = unit.first, unit.first + unit.rows
         ahead = visit % 2 * (plan.ahead_rows - table) * ADDRESS_BYTES
         visit += alternates
-        if owns:
-            _own_parameters(buffers, at + column // item, layer, unit, width * vector_bytes())
         while row < last:
             height = _tile_height(width, last - row, available)
+            if owns:
+                _own_parameters(
+                    buffers, at + (row - unit.first) * layer.stride + column // item, layer.stride,
+                    min(height, last - row), width * vector_bytes(),
+                )  # fmt: skip
             row = min(row, last - height)
             tile_tn(
                 like, height, width, address_of(rows, table), ahead, row * item,
@@ -302,7 +305,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
     if takes_tail:
         column = vector * vector_bytes()
         if owns:
-            _own_parameters(buffers, at + column // item, layer, unit, vector_bytes())
+            _own_parameters(buffers, at + column // item, layer.stride, unit.rows, vector_bytes())
         tail_gradient(
             like, address_of(rows, table), unit.first * item,
             address_of(buffers.deltas, layer.outputs) + column,
