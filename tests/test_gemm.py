@@ -106,7 +106,7 @@ def test_step_is_right_for_every_number_of_features(dtype):
             assert_step_is_right(Problem([features, units, 2], 9, dtype))
 
 
-@pytest.mark.parametrize("rest", [1, 3, 5])
+@pytest.mark.parametrize("rest", sorted({3, target().tallest - 1}))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
     """A last tile lies over the unit before, whose thread may be changing it meanwhile."""
@@ -117,7 +117,7 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
     workspace = descent.workspace
     units = workspace.units[(workspace.units["layer"] == 0) & (workspace.units["is_bias"] == 0)]
     before = descent.network.coefs[0][units["first"][-1] - 1]
-    before[:] = 0
+    before[:] = zero = 1 / np.finfo(dtype).eps  # from here on every count changes the last bits
     arguments = workspace.plans, workspace.layers, units, workspace.rows, workspace.buffers
     sum_unit(*arguments, len(units) - 1, 1)  # compiled before the two run at once
     other = Thread(target=sum_unit, args=(*arguments, len(units) - 1, UNITS_SUMMED))
@@ -127,7 +127,7 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
         before += 1
         count += 1
     assert count > 0
-    np.testing.assert_array_equal(before, count)
+    np.testing.assert_array_equal(before - zero, count)
 
 
 def tail_units(dtype):
