@@ -60,7 +60,7 @@ def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
 
 @part
 def _ask_for_targets(plan, samples, start, first, last):
-    """Bring the targets and weights of rows `first` to `last` of the block near."""
+    """Bring targets (the first line of each row) and weights of some rows of the block near."""
     for m in range(first, last):
         sample = _sample(samples, start + m)
         prefetch(address_of(samples.targets, sample * plan.target_columns))

@@ -277,7 +277,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
     if plan.is_long and unit.layer == 0 and not unit.is_bias:
         alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
         visit = alternates * (unit.first // unit.rows)
-    owns, (at, _) = is_last and depth >= OWNING_DEPTH, unit_span(layer, unit)
+    owns = is_last and depth >= OWNING_DEPTH
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -289,7 +289,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
             height = _tile_height(width, last - row, available)
             if owns:
                 _own_parameters(
-                    buffers, at + (row - unit.first) * layer.stride + column // item, layer.stride,
+                    buffers, base + row * layer.stride + column // item, layer.stride,
                     min(height, last - row), width * vector_bytes(),
                 )  # fmt: skip
             row = min(row, last - height)
@@ -305,7 +305,10 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
     if takes_tail:
         column = vector * vector_bytes()
         if owns:
-            _own_parameters(buffers, at + column // item, layer.stride, unit.rows, vector_bytes())
+            _own_parameters(
+                buffers, base + unit.first * layer.stride + column // item, layer.stride, unit.rows,
+                vector_bytes(),
+            )  # fmt: skip
         tail_gradient(
             like, address_of(rows, table), unit.first * item,
             address_of(buffers.deltas, layer.outputs) + column,

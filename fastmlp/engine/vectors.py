@@ -195,18 +195,19 @@ tallest_single = _target_constant("tallest_single")
 def _emit_sum(vectors, address, count, add):
     """Emit the sum of `count` vectors at an address by a fixed tree; add(total, vector) is one."""
     builder = vectors.builder
-    bytes_of = [i64(size * target().vector_bytes) for size in (1, SUM_CHAINS)]
+    one_vector = i64(target().vector_bytes)
+    one_round = i64(SUM_CHAINS * target().vector_bytes)
     chains = [cgutils.alloca_once_value(builder, vectors.fill(0.0)) for _ in range(SUM_CHAINS)]
     rounds = builder.udiv(count, i64(SUM_CHAINS))
     with cgutils.for_range(builder, rounds) as loop:
-        at = builder.add(address, builder.mul(loop.index, bytes_of[1]))
+        at = builder.add(address, builder.mul(loop.index, one_round))
         for vector, chain in enumerate(chains):
             builder.store(add(builder.load(chain), vectors.load(at, vector)), chain)
     first = functools.reduce(builder.fadd, map(builder.load, chains))
     total = cgutils.alloca_once_value(builder, first)
-    rest = builder.add(address, builder.mul(rounds, bytes_of[1]))
+    rest = builder.add(address, builder.mul(rounds, one_round))
     with cgutils.for_range(builder, builder.urem(count, i64(SUM_CHAINS))) as loop:
-        at = builder.add(rest, builder.mul(loop.index, bytes_of[0]))
+        at = builder.add(rest, builder.mul(loop.index, one_vector))
         builder.store(add(builder.load(total), vectors.load(at)), total)
     return builder.load(total)
 
