@@ -17,13 +17,18 @@ PRODUCTS = {"forward": False, "weight gradient": True}  # whether A is read tran
 DEPTH = 512  # of the sums: a strip of weights fills half of a second-level cache at most
 PANEL_ROWS = 128  # of A and C, swept by tiles of one shape
 ROUNDS = 30
+FLOPS_PER_LAUNCH = 50_000_000  # at least: 200 us, beside which a call from Python, 1 us, is little
 ADDRESS_BYTES = 8
 
 
 @kernel
-def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, depth):
-    """C (PANEL_ROWS, width vectors) = start + A B, or A^T B; `item` is an element's bytes."""
-    for row in range(0, PANEL_ROWS, height):
+def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, depth, count):
+    """C (PANEL_ROWS, width vectors) = start + A B, or A^T B, `count` times.
+
+    `item` is an element's bytes.
+    """
+    for tile in range(count * PANEL_ROWS // height):
+        row = tile * height % PANEL_ROWS
         if is_transposed:
             tile_tn(
                 like, height, width, rows, 0, row * item, b, start, 0, c + row * stride, stride,
@@ -51,9 +56,10 @@ def tile_gflops(product: str, height: int, width: int, dtype: str, depth: int = 
     b, c = aligned_ones(depth, columns, dtype), aligned_ones(PANEL_ROWS, columns, dtype)
     start = aligned_zeros(columns, dtype)
     rows = a.ctypes.data + np.arange(len(a)) * a.strides[0]
+    count = -(-FLOPS_PER_LAUNCH // (2 * c.size * depth))
     arguments = (
         is_transposed, np.dtype(dtype).type(0), height, width, rows.ctypes.data, a.itemsize,
-        b.ctypes.data, b.strides[0], start.ctypes.data, c.ctypes.data, depth,
+        b.ctypes.data, b.strides[0], start.ctypes.data, c.ctypes.data, depth, count,
     )  # fmt: skip
     sweep(*arguments)
     seconds = []
@@ -61,7 +67,7 @@ def tile_gflops(product: str, height: int, width: int, dtype: str, depth: int = 
         began = time.perf_counter()
         sweep(*arguments)
         seconds.append(time.perf_counter() - began)
-    return 2 * c.size * depth / np.median(seconds) / 1e9
+    return 2 * c.size * depth * count / np.median(seconds) / 1e9
 
 
 def outermost_shapes() -> list[tuple[int, int]]:
