@@ -32,7 +32,7 @@ def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, d
         if is_transposed:
             tile_tn(
                 like, height, width, rows, 0, row * item, b, start, 0, c + row * stride, stride,
-                depth,
+                depth, c, 0, 0,
             )  # fmt: skip
         else:
             tile_nn(

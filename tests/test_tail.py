@@ -139,7 +139,7 @@ def test_the_gradient_of_a_tail_has_the_bits_of_a_tile(dtype, same_start):
                 tile_tn(
                     dtype(0), 1, 1, operands.rows.ctypes.data, 0, (offset + row) * got.itemsize,
                     operands.b.ctypes.data, start.ctypes.data, 0, expected[row].ctypes.data,
-                    operands.b.strides[0], depth,
+                    operands.b.strides[0], depth, 0, 0, 0,
                 )  # fmt: skip
             tail = operands.tail
             np.testing.assert_array_equal(got[:, :tail], expected[:, :tail])

@@ -63,6 +63,7 @@ class Operands:
             self.c.ctypes.data,
             self.c.strides[0],
             self.depth,
+            *((self.c.ctypes.data, FAR, FAR) if self.transposed else ()),
         )
         return self.c
 
@@ -110,6 +111,7 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
     zeros = np.zeros(width * lanes, dtype)
     rows = a.ctypes.data + np.arange(a.shape[0]) * a.strides[0]
     tile = tile_tn if transposed else tile_nn
+    beside = (0, 0, 0) if transposed else ()
     results = []
     for tall, wide in tile_shapes():
         c = np.zeros((height, width * lanes), dtype)
@@ -121,6 +123,7 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
                     dtype(0), tall, wide, rows.ctypes.data + first, 0, row * item * transposed,
                     b.ctypes.data + column * item, zeros.ctypes.data, 0,
                     c.ctypes.data + row * c.strides[0] + column * item, c.strides[0], depth,
+                    *beside,
                 )  # fmt: skip
         results.append(c)
     assert_close(results[0], (a.T if transposed else a).astype(np.float64) @ b, units=depth)

@@ -24,7 +24,7 @@ from fastmlp.engine.gemm import (
     forward_rows,
     forward_second_sum,
     keep_gradient,
-    prefetch_unit,
+    prefetch_parameters,
     transpose_tail_rows,
     unit_span,
     update_unit,
@@ -228,7 +228,7 @@ def _gradient_and_update(
     at, count = unit_span(layer, unit)
     gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
     if block.is_last:
-        prefetch_unit(plan.optimizer, buffers, at, count, block.rows)
+        prefetch_parameters(buffers, at, count, block.rows)
     sums, penalty = window(buffers.gradient, at, count), plan.alpha
     if is_clipping:
         penalty = type(penalty)(0)

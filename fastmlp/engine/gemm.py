@@ -13,7 +13,7 @@ from fastmlp.engine.memory import address_of, make_own, prefetch, prefetch_for_w
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp.engine.part import inline, part
 from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
-from fastmlp.engine.tile import tile_nn, tile_tn
+from fastmlp.engine.tile import PACE_BITS, tile_nn, tile_tn
 from fastmlp.engine.vectors import (
     lanes_of,
     sum_of_squares,
@@ -208,8 +208,8 @@ def unit_span(layer, unit):
 
 
 @part
-def prefetch_unit(optimizer, buffers, at, count, depth):
-    """Ask for what a unit's step changes while its products are still being computed.
+def prefetch_parameters(buffers, at, count, depth):
+    """Ask for the parameters of a unit while its products are still being computed.
 
     `depth` is how many rows they are sums over; the parameters are only to be read at first where
     `_own_parameters` will take them.
@@ -221,10 +221,6 @@ def prefetch_unit(optimizer, buffers, at, count, depth):
             prefetch_for_write(address_of(buffers.parameters, at) + line)
         else:
             prefetch(address_of(buffers.parameters, at) + line)
-        if optimizer != SGD:
-            prefetch_for_write(address_of(buffers.first_moment, at) + line)
-        if optimizer == ADAM:
-            prefetch_for_write(address_of(buffers.second_moment, at) + line)
 
 
 @part
@@ -239,6 +235,22 @@ def _own_parameters(buffers, at, stride, rows, size):
     for row in range(rows):
         for line in range(0, size, CACHE_LINE):
             make_own(address_of(buffers.parameters, at + row * stride) + line)
+
+
+@part
+def _pace_of_moments(plan, layer, unit, buffers, scratch, steps, is_last):
+    """Last arguments of `tile_tn` that bring a unit's moments near, all of them in `steps` steps.
+
+    Where none are changed next, a line that is near anyway.
+    """
+    inline()
+    if plan.optimizer == SGD or not is_last:
+        return address_of(buffers.scratch, scratch), 0, 0
+    at, count = unit_span(layer, unit)
+    first, gap = address_of(buffers.first_moment, at), 0
+    if plan.optimizer == ADAM:
+        gap = address_of(buffers.second_moment, at) - first
+    return first, gap, (count * buffers.first_moment.itemsize << PACE_BITS) // steps
 
 
 @part
@@ -278,6 +290,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
         visit = alternates * (unit.first // unit.rows)
     owns = is_last and depth >= OWNING_DEPTH
+    height = _tile_height(widest(), unit.rows, available)
+    tiles = -(-unit.rows // height) * -(-vectors // widest())
+    near, gap, pace = _pace_of_moments(
+        plan, layer, unit, buffers, scratch, max(1, tiles) * depth, is_last
+    )
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -298,8 +315,9 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
                 address_of(buffers.deltas, layer.outputs) + column,
                 origin + row * start_stride + column, start_stride,
                 address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
-                stride, depth,
+                stride, depth, near, gap, pace,
             )  # fmt: skip
+            near += depth * pace >> PACE_BITS
             row += height
         vector += width
     if takes_tail:

@@ -20,12 +20,13 @@ from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
+PACE_BITS = 8  # a pace counts this fraction of bytes, 1 / 256, as it may be few a step
 
 
 def _emit_tile(vectors, transposed, asks, height, width, arguments):
     """Emit one tile shape."""
     # `offset` is that of A's elements in a row; not transposed, of what is asked for beside B's.
-    rows, ahead, offset, b, start, start_stride, c, stride, depth = arguments
+    rows, ahead, offset, b, start, start_stride, c, stride, depth, near, gap, pace = arguments
     builder, spans = vectors.builder, range(width)
     ahead_rows = builder.add(rows, ahead)
     a_rows = [] if transposed else [load_entry(builder, rows, i64(r)) for r in range(height)]
@@ -48,6 +49,10 @@ def _emit_tile(vectors, transposed, asks, height, width, arguments):
         if asks:
             emit_prefetch(builder, line_ahead(k))
         if transposed:
+            passed = builder.lshr(builder.mul(k, pace), i64(PACE_BITS))
+            wanted = builder.add(near, passed)
+            emit_prefetch(builder, wanted, for_write=True)
+            emit_prefetch(builder, builder.add(wanted, gap), for_write=True)
             a_row = builder.add(load_entry(builder, rows, k), offset)
         else:
             along = builder.mul(k, i64(vectors.item))
@@ -88,7 +93,7 @@ def _make_tile(transposed: bool, shapes, asks: bool):
     @intrinsic
     def tile(
         typingctx, like, height, width, rows, ahead, offset, b, start, start_stride, c, stride,
-        depth,
+        depth, near, gap, pace,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
@@ -106,7 +111,7 @@ def _make_tile(transposed: bool, shapes, asks: bool):
             builder.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(like, *([types.intp] * 11)), codegen
+        return types.void(like, *([types.intp] * 14)), codegen
 
     return tile
 
@@ -141,14 +146,21 @@ def tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c,
     """
     if ahead != 0 and width > 1 and height == tallest():
         _tile_nn_asking(
-            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth
-        )
+            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth,
+            0, 0, 0,
+        )  # fmt: skip
     else:
-        _tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth)
+        _tile_nn(
+            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth,
+            0, 0, 0,
+        )  # fmt: skip
 
 
 @part
-def tile_tn(like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth):
+def tile_tn(
+    like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth, near, gap,
+    pace,
+):  # fmt: skip
     """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`.
 
     Parameters
@@ -160,5 +172,14 @@ def tile_tn(like, height, width, rows, ahead, offset, b, start, start_stride, c,
         near: 0 for A's own rows, where the next unit's elements stand.
     offset : int
         Bytes from there to the first element used.
+    near, gap : address and bytes
+        What is brought near, to be written after this: lines from `near` on, and others `gap`
+        beyond them.
+    pace : int
+        How far the tile comes in them with each step of its depth, in 1 / 256 bytes. All at once
+        they would hold up the tile.
     """
-    _tile_tn(like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth)
+    _tile_tn(
+        like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth, near,
+        gap, pace,
+    )  # fmt: skip
