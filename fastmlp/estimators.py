@@ -115,7 +115,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-            return X, y
+            return X, self._as_indicators(y)
         classes = unique_labels(y)
         if self.warm_start:
             if set(classes) != set(self.classes_):
@@ -129,7 +129,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "`y` has classes not in `self.classes_`. "
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
-        return X, y
+        return X, self._as_indicators(y)
 
     def _check_held_out(self, X, y):
         X, y = self._validate(X, y, reset=False)
@@ -137,7 +137,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         fits = y.ndim == 1 + self._label_binarizer.y_type_.startswith("multilabel")
         if not fits or len(np.setdiff1d(labels, self.classes_)):
             raise ValueError(f"y has labels {labels}, in training they are {self.classes_}")
-        return X, y
+        return X, self._as_indicators(y)
+
+    def _as_indicators(self, y):
+        """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
+        return self._label_binarizer.transform(y).astype(bool).astype(int) if y.ndim == 2 else y
 
     def _check_sample_weight(self, sample_weight, X, y):
         sample_weight = super()._check_sample_weight(sample_weight, X, y)
@@ -152,13 +156,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             by_class = weights[np.searchsorted(self.classes_, y)]
         elif isinstance(self.class_weight, list):
-            columns = (y.toarray() if issparse(y) else y).T
-            if len(self.class_weight) != len(columns):
+            if len(self.class_weight) != y.shape[1]:
                 raise ValueError(
-                    f"the number of elements of class_weight must be y's columns, {len(columns)}"
+                    f"the number of elements of class_weight must be y's columns, {y.shape[1]}"
                 )
             by_class = np.ones(y.shape[0])
-            for column, weights in zip(columns, self.class_weight, strict=True):
+            for column, weights in zip(y.T, self.class_weight, strict=True):
                 of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
                 by_class *= np.where(column == 0, of_no, of_yes)
         else:
@@ -169,9 +172,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return super()._check_sample_weight(product, X, y)
 
     def _targets(self, y, dtype):
-        if y.ndim == 2:  # a label indicator matrix; any number but 0 means yes
-            indicators = self._label_binarizer.transform(y).astype(bool)
-            return np.ascontiguousarray(indicators, dtype=dtype)
+        if y.ndim == 2:
+            return np.ascontiguousarray(self._as_indicators(y), dtype=dtype)
         numbers = np.searchsorted(self.classes_, y)
         if not np.array_equal(self.classes_.take(numbers, mode="clip"), y):
             raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")
@@ -346,6 +348,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _check_X_y(self, X, y, reset, incremental):
         X, y = self._validate(X, y, reset=reset, y_numeric=True)
+        if issparse(y):
+            raise ValueError("sparse y is not supported; y.toarray() is")
         if y.dtype.kind not in "biuf":
             raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
         if self.loss == "poisson" and y.min() < 0:

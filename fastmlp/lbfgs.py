@@ -1,5 +1,6 @@
 """The quasi-Newton solver: SciPy's L-BFGS-B on the kernels' loss and gradient over all samples."""
 
+import warnings
 from dataclasses import replace
 from time import monotonic
 
@@ -85,16 +86,24 @@ def minimize(
     -----
     ConvergenceWarning
         If max_iter iterations, max_fun evaluations or max_time were not enough.
+    UserWarning
+        If Ctrl-C ended the fit; the network is left as the last iteration left it.
     """
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
     end = deadline(settings)
+    latest = np.inf  # loss
+    reached = network.pack(), latest, 0  # by the iterations done: parameters, loss, number
 
     def evaluate(packed):
+        nonlocal latest
         if tasks is not None:
             tasks.begin_epoch()
-        return function(packed)
+        latest, gradient = function(packed)
+        return latest, gradient
 
     def end_iteration(packed):
+        nonlocal reached
+        reached = packed.copy(), latest, reached[2] + 1
         network.unpack(packed)
         if tasks is not None and tasks.end_epoch():
             raise StopIteration
@@ -102,15 +111,21 @@ def minimize(
             warn_of_time(settings)
             raise StopIteration
 
-    with function:
-        result = scipy.optimize.minimize(
-            evaluate,
-            network.pack(),
-            method="L-BFGS-B",
-            jac=True,
-            options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
-            callback=end_iteration,
-        )
+    try:
+        with function:
+            result = scipy.optimize.minimize(
+                evaluate,
+                network.pack(),
+                method="L-BFGS-B",
+                jac=True,
+                options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
+                callback=end_iteration,
+            )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+        packed, loss, n_iter = reached
+        network.unpack(packed)
+        return float(loss), n_iter
     network.unpack(result.x)
     if result.status == STOPPED:
         return float(result.fun), result.nit

@@ -69,6 +69,8 @@ class HeldOut:
             X, y = estimator._check_held_out(X, y)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
+            if estimator.early_stopping and len(y) < LEAST_ROWS:
+                raise ValueError(f"{len(y)} rows are too few to stop by; {LEAST_ROWS} are needed")
         except ValueError as error:
             raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
         return cls(X, y, sample_weight)

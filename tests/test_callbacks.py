@@ -158,11 +158,12 @@ def test_invalid_data_are_refused_before_any_task():
     assert [hook[0] for hook in recorder.hooks] == ["setup", "teardown"]
 
 
-def test_ctrl_c_within_a_callback_ends_the_fit_as_elsewhere():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_ctrl_c_within_a_callback_ends_the_fit_as_elsewhere(solver):
     recorder = Recorder(fail_at=("end", 3), error=KeyboardInterrupt)
     with pytest.warns(UserWarning, match="interrupted"):
-        model = fit_watched(quick(), X, Y, recorder=recorder)[0]
-    assert_same_bytes(model, quick(max_iter=3).fit(X, Y))
+        model = fit_watched(quick(solver=solver), X, Y, recorder=recorder)[0]
+    assert_same_bytes(model, quick(solver=solver, max_iter=3).fit(X, Y))
 
 
 def test_an_epoch_cut_short_has_an_end_without_a_model(monkeypatch):

@@ -20,6 +20,7 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
@@ -384,3 +385,37 @@ def test_multilabel_partial_fit_equals_fit():
     assert_same_bytes(model, whole)
     assert model.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(model.predict(features), whole.predict(features))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_matrix])
+def test_multilabel_y_of_other_numbers_stops_where_scikit_learn_stops(kind):
+    rng = np.random.RandomState(0)
+    X = rng.randn(400, 5)
+    Y = kind(2 * (X[:, :3] > 0).astype(int))
+    options = dict(
+        hidden_layer_sizes=(20,), early_stopping=True, learning_rate_init=0.01, random_state=0
+    )
+    ours = MLPClassifier(**options).fit(X, Y)
+    theirs = SklearnMLPClassifier(**options).fit(X, Y)
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-6)
+
+
+def test_labels_of_validation_data_may_be_any_number_but_zero():
+    rng = np.random.RandomState(0)
+    X = rng.randn(80, 4)
+    Y = (X[:, :2] > 0).astype(int)
+
+    def fit(factor):
+        model = MLPClassifier((6,), early_stopping=True, max_iter=20, random_state=0)
+        return model.fit(X, factor * Y, X_val=X, y_val=factor * Y)
+
+    assert fit(2).validation_scores_ == fit(1).validation_scores_
+
+
+def test_a_score_to_stop_by_needs_two_rows():
+    X = np.random.RandomState(0).randn(30, 2)
+    model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
+    with pytest.raises(ValueError, match="1 rows are too few to stop by"):
+        model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])
