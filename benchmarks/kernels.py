@@ -31,8 +31,8 @@ def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, d
         row = tile * height % PANEL_ROWS
         if is_transposed:
             tile_tn(
-                like, height, width, rows, 0, row * item, b, start, 0, c + row * stride, stride,
-                depth, c, 0, 0,
+                like, height, width, rows, (0, c, 0, 0), row * item, b, start, 0, c + row * stride,
+                stride, depth,
             )  # fmt: skip
         else:
             tile_nn(

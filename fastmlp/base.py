@@ -124,7 +124,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             Weights of the samples; None weighs each 1.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation data: `validation_loss_curve_` is taken on them. With early_stopping they
-            decide, instead of a part of X. In a pipeline, name it in `transform_input`.
+            decide, instead of a part of X, and must be two rows at least. In a pipeline, name it in
+            `transform_input`.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Their targets; of a classifier, labels that y has too.
         sample_weight_val : array-like of shape (n_val,), default=None

@@ -141,7 +141,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _as_indicators(self, y):
         """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
-        return self._label_binarizer.transform(y).astype(bool).astype(int) if y.ndim == 2 else y
+        if y.ndim == 1:
+            return y
+        return self._label_binarizer.transform(y).astype(bool).astype(int)
 
     def _check_sample_weight(self, sample_weight, X, y):
         sample_weight = super()._check_sample_weight(sample_weight, X, y)
@@ -173,7 +175,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _targets(self, y, dtype):
         if y.ndim == 2:
-            return np.ascontiguousarray(self._as_indicators(y), dtype=dtype)
+            return np.ascontiguousarray(y, dtype=dtype)
         numbers = np.searchsorted(self.classes_, y)
         if not np.array_equal(self.classes_.take(numbers, mode="clip"), y):
             raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")

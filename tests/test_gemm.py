@@ -14,8 +14,9 @@ from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import training
 from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target, tile_shapes
-from fastmlp.engine.gemm import OWNING_DEPTH, weight_gradient
+from fastmlp.engine.config import CACHE_LINE, LEAST_TAIL_DEPTH, tail_columns, target, tile_shapes
+from fastmlp.engine.gemm import OWNING_DEPTH, moments_by_pace, weight_gradient
+from fastmlp.engine.tile import PACE_BITS
 from fastmlp.network import CONFLICTING_BYTES
 from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
 
@@ -31,6 +32,13 @@ def sum_unit(plans, layers, units, rows, buffers, index, times):
         weight_gradient(
             plan, layer, unit, rows, buffers, plan.headroom, plan.block_rows, True, True
         )
+
+
+@kernel
+def pace_through(plans, layers, units, buffers, index, steps):
+    """Where a unit's moments are, and how far its tiles come in them."""
+    plan, unit = plans[0], units[index]
+    return moments_by_pace(plan, layers[unit.layer], unit, buffers, 0, steps, True)
 
 
 MOST_ROWS = 2 * max(height for height, _ in tile_shapes()) + 1
@@ -128,6 +136,24 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
         count += 1
     assert count > 0
     np.testing.assert_array_equal(before - zero, count)
+
+
+@pytest.mark.parametrize("steps", [1, 100, 1408, 9999])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiles_pass_all_moments_of_their_unit_and_no_others(steps, dtype):
+    """Lines of another unit would be taken from the thread that is changing them."""
+    descent, _ = Problem([19, 300, 7], 5, dtype).descent()
+    workspace, item = descent.workspace, dtype().itemsize
+    for index, unit in enumerate(workspace.units):
+        layer = workspace.layers[unit["layer"]]
+        weights = layer["weights"] + unit["first"] * layer["stride"]
+        first = layer["bias"] if unit["is_bias"] else weights
+        size = unit["rows"] * layer["stride"] * item
+        near, _, pace = pace_through(
+            workspace.plans, workspace.layers, workspace.units, workspace.buffers, index, steps
+        )
+        assert near == workspace.buffers.first_moment[first:].ctypes.data
+        assert size - CACHE_LINE < steps * pace >> PACE_BITS <= size
 
 
 def tail_units(dtype):

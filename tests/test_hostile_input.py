@@ -179,6 +179,11 @@ def test_targets_that_are_no_numbers_are_refused():
             MLPRegressor(max_iter=1).fit(X, y)
 
 
+def test_sparse_targets_of_a_regressor_are_refused():
+    with pytest.raises(ValueError, match="sparse y is not supported"):
+        MLPRegressor(max_iter=1).fit(X, scipy.sparse.csr_array(X[:, :2]))
+
+
 def test_values_beyond_the_models_type_are_refused():
     model = MLPClassifier((5,), max_iter=1).fit(X.astype(np.float32), Y)
     with np.errstate(over="ignore"), pytest.raises(ValueError, match="range of float32"):

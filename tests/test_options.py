@@ -51,6 +51,11 @@ CLASS_WEIGHTS = [
 ]
 
 
+def test_a_list_of_class_weights_takes_any_number_but_zero_for_yes():
+    model = quick(class_weight=DICTS).fit(MULTILABEL_X, 2 * MULTILABEL_Y)
+    assert_same_bytes(model, quick(class_weight=DICTS).fit(MULTILABEL_X, MULTILABEL_Y))
+
+
 @pytest.mark.parametrize(("X", "y", "class_weight"), CLASS_WEIGHTS)
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -183,6 +188,26 @@ def test_max_time_may_end_a_fit_before_its_first_epoch(monkeypatch):
         model = quick(max_time=0.5, early_stopping=early_stopping).fit(X, Y)
         assert (model.n_iter_, model.t_, model.loss_curve_) == (0, 0, [])
         assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_ctrl_c_keeps_the_last_iteration_of_lbfgs(monkeypatch):
+    """It comes within an evaluation, when the network holds the point that is tried."""
+    whole, evaluations = lbfgs.LossAndGradient.__call__, iter(range(9))
+
+    def interrupted(self, packed):
+        value = whole(self, packed)
+        if next(evaluations) == 8:
+            raise KeyboardInterrupt
+        return value
+
+    monkeypatch.setattr(lbfgs.LossAndGradient, "__call__", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = quick(solver="lbfgs", max_iter=50).fit(X, Y)
+    monkeypatch.undo()
+    assert model.n_iter_ > 1
+    shorter = quick(solver="lbfgs", max_iter=model.n_iter_).fit(X, Y)
+    assert_same_bytes(model, shorter)
+    assert model.loss_ == shorter.loss_
 
 
 def test_max_time_ends_lbfgs_after_whole_iterations(monkeypatch):

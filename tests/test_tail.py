@@ -11,6 +11,7 @@ from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
 from fastmlp.engine.tile import tile_tn
 
 DTYPES = [np.float32, np.float64]
+NOTHING = (0, 0, 0, 0)  # that a tile would bring near
 
 
 def depths(dtype):
@@ -137,9 +138,9 @@ def test_the_gradient_of_a_tail_has_the_bits_of_a_tile(dtype, same_start):
             for row in range(lanes):
                 start = operands.start[0 if same_start else row]
                 tile_tn(
-                    dtype(0), 1, 1, operands.rows.ctypes.data, 0, (offset + row) * got.itemsize,
-                    operands.b.ctypes.data, start.ctypes.data, 0, expected[row].ctypes.data,
-                    operands.b.strides[0], depth, 0, 0, 0,
+                    dtype(0), 1, 1, operands.rows.ctypes.data, NOTHING,
+                    (offset + row) * got.itemsize, operands.b.ctypes.data, start.ctypes.data, 0,
+                    expected[row].ctypes.data, operands.b.strides[0], depth,
                 )  # fmt: skip
             tail = operands.tail
             np.testing.assert_array_equal(got[:, :tail], expected[:, :tail])

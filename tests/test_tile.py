@@ -47,6 +47,9 @@ class Operands:
         product = (a.T if self.transposed else a) @ self.b.astype(np.float64)
         return product + (self.start[:1] if same_start else self.start)
 
+    def wanted(self, ahead):
+        return (ahead, self.c.ctypes.data, FAR, FAR) if self.transposed else ahead
+
     def run(self, same_start=False):
         tile = tile_tn if self.transposed else tile_nn
         skipped = BORDER * self.dtype().itemsize
@@ -55,7 +58,7 @@ class Operands:
             self.dtype(0),
             *self.shape,
             rows.ctypes.data,
-            rows[: -len(self.a)].nbytes,
+            self.wanted(rows[: -len(self.a)].nbytes),
             skipped if self.transposed else FAR,
             self.b.ctypes.data,
             self.start.ctypes.data,
@@ -63,7 +66,6 @@ class Operands:
             self.c.ctypes.data,
             self.c.strides[0],
             self.depth,
-            *((self.c.ctypes.data, FAR, FAR) if self.transposed else ()),
         )
         return self.c
 
@@ -111,7 +113,7 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
     zeros = np.zeros(width * lanes, dtype)
     rows = a.ctypes.data + np.arange(a.shape[0]) * a.strides[0]
     tile = tile_tn if transposed else tile_nn
-    beside = (0, 0, 0) if transposed else ()
+    nothing = (0, 0, 0, 0) if transposed else 0
     results = []
     for tall, wide in tile_shapes():
         c = np.zeros((height, width * lanes), dtype)
@@ -120,10 +122,9 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
                 column = vector * lanes
                 first = 0 if transposed else row * rows.itemsize
                 tile(
-                    dtype(0), tall, wide, rows.ctypes.data + first, 0, row * item * transposed,
-                    b.ctypes.data + column * item, zeros.ctypes.data, 0,
+                    dtype(0), tall, wide, rows.ctypes.data + first, nothing,
+                    row * item * transposed, b.ctypes.data + column * item, zeros.ctypes.data, 0,
                     c.ctypes.data + row * c.strides[0] + column * item, c.strides[0], depth,
-                    *beside,
                 )  # fmt: skip
         results.append(c)
     assert_close(results[0], (a.T if transposed else a).astype(np.float64) @ b, units=depth)

@@ -238,10 +238,10 @@ def _own_parameters(buffers, at, stride, rows, size):
 
 
 @part
-def _pace_of_moments(plan, layer, unit, buffers, scratch, steps, is_last):
-    """Last arguments of `tile_tn` that bring a unit's moments near, all of them in `steps` steps.
+def moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last):
+    """Where a unit's moments are and how far to come in them, as `near`, `gap`, `pace` of a tile.
 
-    Where none are changed next, a line that is near anyway.
+    All are passed in `steps` steps. Where none change next: a line that is near anyway.
     """
     inline()
     if plan.optimizer == SGD or not is_last:
@@ -251,6 +251,13 @@ def _pace_of_moments(plan, layer, unit, buffers, scratch, steps, is_last):
     if plan.optimizer == ADAM:
         gap = address_of(buffers.second_moment, at) - first
     return first, gap, (count * buffers.first_moment.itemsize << PACE_BITS) // steps
+
+
+@part
+def _steps_of_tiles(unit, available, vectors, depth):
+    """Steps of depth that all tiles of a unit take together; at least one tile's."""
+    rows = _tile_height(widest(), unit.rows, available)
+    return max(1, -(-unit.rows // rows) * -(-vectors // widest())) * depth
 
 
 @part
@@ -290,11 +297,8 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
         visit = alternates * (unit.first // unit.rows)
     owns = is_last and depth >= OWNING_DEPTH
-    height = _tile_height(widest(), unit.rows, available)
-    tiles = -(-unit.rows // height) * -(-vectors // widest())
-    near, gap, pace = _pace_of_moments(
-        plan, layer, unit, buffers, scratch, max(1, tiles) * depth, is_last
-    )
+    steps = _steps_of_tiles(unit, available, vectors, depth)
+    near, gap, pace = moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last)
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
@@ -311,11 +315,11 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
                 )  # fmt: skip
             row = min(row, last - height)
             tile_tn(
-                like, height, width, address_of(rows, table), ahead, row * item,
+                like, height, width, address_of(rows, table), (ahead, near, gap, pace), row * item,
                 address_of(buffers.deltas, layer.outputs) + column,
                 origin + row * start_stride + column, start_stride,
                 address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
-                stride, depth, near, gap, pace,
+                stride, depth,
             )  # fmt: skip
             near += depth * pace >> PACE_BITS
             row += height

@@ -12,6 +12,7 @@ Addresses are integers and all strides and offsets count bytes.
 """
 
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastmlp.engine.config import CACHE_LINE, target, tile_shapes
@@ -20,14 +21,16 @@ from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
-PACE_BITS = 8  # a pace counts this fraction of bytes, 1 / 256, as it may be few a step
+WANTED = 4  # integers that tell a tile what to bring near, see `tile_tn`
+PACE_BITS = 8  # a pace is a number of bytes times 256: it may be less than one
 
 
 def _emit_tile(vectors, transposed, asks, height, width, arguments):
     """Emit one tile shape."""
     # `offset` is that of A's elements in a row; not transposed, of what is asked for beside B's.
-    rows, ahead, offset, b, start, start_stride, c, stride, depth, near, gap, pace = arguments
+    rows, wanted, offset, b, start, start_stride, c, stride, depth = arguments
     builder, spans = vectors.builder, range(width)
+    ahead, near, gap, pace = cgutils.unpack_tuple(builder, wanted, WANTED)
     ahead_rows = builder.add(rows, ahead)
     a_rows = [] if transposed else [load_entry(builder, rows, i64(r)) for r in range(height)]
 
@@ -50,9 +53,9 @@ def _emit_tile(vectors, transposed, asks, height, width, arguments):
             emit_prefetch(builder, line_ahead(k))
         if transposed:
             passed = builder.lshr(builder.mul(k, pace), i64(PACE_BITS))
-            wanted = builder.add(near, passed)
-            emit_prefetch(builder, wanted, for_write=True)
-            emit_prefetch(builder, builder.add(wanted, gap), for_write=True)
+            first = builder.add(near, passed)
+            emit_prefetch(builder, first, for_write=True)
+            emit_prefetch(builder, builder.add(first, gap), for_write=True)
             a_row = builder.add(load_entry(builder, rows, k), offset)
         else:
             along = builder.mul(k, i64(vectors.item))
@@ -92,8 +95,8 @@ def _make_tile(transposed: bool, shapes, asks: bool):
 
     @intrinsic
     def tile(
-        typingctx, like, height, width, rows, ahead, offset, b, start, start_stride, c, stride,
-        depth, near, gap, pace,
+        typingctx, like, height, width, rows, wanted, offset, b, start, start_stride, c, stride,
+        depth,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
@@ -111,7 +114,8 @@ def _make_tile(transposed: bool, shapes, asks: bool):
             builder.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(like, *([types.intp] * 14)), codegen
+        lines, integer = types.UniTuple(types.intp, WANTED), types.intp
+        return types.void(like, *[integer] * 3, lines, *[integer] * 7), codegen
 
     return tile
 
@@ -144,42 +148,32 @@ def tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c,
     depth : int
         Length of the inner dimension, at least 1.
     """
+    wanted = ahead, 0, 0, 0
     if ahead != 0 and width > 1 and height == tallest():
         _tile_nn_asking(
-            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth,
-            0, 0, 0,
-        )  # fmt: skip
+            like, height, width, rows, wanted, beside, b, start, start_stride, c, stride, depth
+        )
     else:
         _tile_nn(
-            like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth,
-            0, 0, 0,
-        )  # fmt: skip
+            like, height, width, rows, wanted, beside, b, start, start_stride, c, stride, depth
+        )
 
 
 @part
-def tile_tn(
-    like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth, near, gap,
-    pace,
-):  # fmt: skip
+def tile_tn(like, height, width, rows, wanted, offset, b, start, start_stride, c, stride, depth):
     """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`.
 
     Parameters
     ----------
     rows : address
         Table of the addresses of A's rows, `depth` of them.
-    ahead : int
-        Bytes from `rows` to a table of as many rows, of which the line after `offset` is brought
-        near: 0 for A's own rows, where the next unit's elements stand.
+    wanted : (ahead, near, gap, pace)
+        What is brought near meanwhile. `ahead`: bytes from `rows` to a table of as many rows, of
+        which the line after `offset` is to be read; 0 for A's own rows, where the next unit's
+        elements stand. `near` and `gap`: the address of lines to be written after this, and the
+        bytes to others like them. `pace`: how far the tile comes in these with each step of its
+        depth, in 1 / 256 bytes; all at once they would hold it up.
     offset : int
-        Bytes from there to the first element used.
-    near, gap : address and bytes
-        What is brought near, to be written after this: lines from `near` on, and others `gap`
-        beyond them.
-    pace : int
-        How far the tile comes in them with each step of its depth, in 1 / 256 bytes. All at once
-        they would hold up the tile.
+        Bytes from a row's beginning to the first element used.
     """
-    _tile_tn(
-        like, height, width, rows, ahead, offset, b, start, start_stride, c, stride, depth, near,
-        gap, pace,
-    )  # fmt: skip
+    _tile_tn(like, height, width, rows, wanted, offset, b, start, start_stride, c, stride, depth)
