@@ -23,11 +23,11 @@ The time of a step is the sum, for the slowest thread, of
 
 and at least the time that memory needs to deliver the batch's rows of X.
 
-On an AMD EPYC (Zen 5) it comes to 0.81-0.98 of the times measured on one core: it takes memory to
+On an AMD EPYC (Zen 5) it comes to 0.73-0.94 of the times measured on one core: it takes memory to
 deliver X while cores compute, which they do not all of the time, and leaves out what begins and
-ends each piece of the weights. On two it comes to 0.68-1.18, and to 0.48 for `digits` in a run
-where the two virtual cores, which change between hand-overs at 6 and at 30 GB/s, changed between
-the measurement of the pieces and that of the epoch.
+ends each piece of the weights. On two it comes to 0.74-1.08, to 0.52-0.62 for `small_batch`, and to
+0.59 for `digits` in one run of three: the two virtual cores change between hand-overs at 6 and at
+30 GB/s, between the measurement of the pieces and that of the epoch too.
 
 The model knows one shared cache and one memory. Cores in several sockets, or with several caches,
 pay more for hand-overs; clocks that fall with the number of busy cores slow the tiles.
