@@ -18,6 +18,7 @@ from fastmlp.engine.activations import (
 )
 from fastmlp.engine.cache import kernel
 from fastmlp.engine.config import TAIL_HEIGHT
+from fastmlp.engine.denormals import flush_denormals, restore_denormals
 from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
@@ -348,30 +349,9 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
             outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
 
 
-@kernel
-def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
-    """Train on the next `plan.blocks` row blocks of the epoch, at most to its end, at each launch.
-
-    Thread 0 returns after one launch. The others take part in those that follow as well, as long as
-    each comes soon after the one before.
-
-    Parameters
-    ----------
-    thread : int
-        This thread's number in the team.
-    sync : int64 array
-        See `launch`.
-    plans : record array of length 1
-        `plan.first`, `step`, `power_1`, `power_2` and `loss` are carried on.
-    layers, units : record arrays
-        See `records`.
-    shares : int64 array of threads + 1 elements
-        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
-    rows : int64 array
-        Row addresses, see `records.LAYER`.
-    samples : Samples
-    buffers : Buffers
-    """
+@part
+def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+    """`train`, in which denormal numbers are what the thread takes them for."""
     while join(sync, thread):
         plan = plans[0]
         phase, goal = 0, done_before(sync)
@@ -421,6 +401,35 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
             plan.first, plan.step = start, step
             plan.power_1, plan.power_2 = powers
             break
+
+
+@kernel
+def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+    """Train on the next `plan.blocks` row blocks of the epoch, at most to its end, at each launch.
+
+    Thread 0 returns after one launch. The others take part in those that follow as well, as long as
+    each comes soon after the one before. Denormal numbers count as zeros meanwhile.
+
+    Parameters
+    ----------
+    thread : int
+        This thread's number in the team.
+    sync : int64 array
+        See `launch`.
+    plans : record array of length 1
+        `plan.first`, `step`, `power_1`, `power_2` and `loss` are carried on.
+    layers, units : record arrays
+        See `records`.
+    shares : int64 array of threads + 1 elements
+        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
+    rows : int64 array
+        Row addresses, see `records.LAYER`.
+    samples : Samples
+    buffers : Buffers
+    """
+    before = flush_denormals()
+    _train(thread, sync, plans, layers, units, shares, rows, samples, buffers)
+    restore_denormals(before)
 
 
 @part

@@ -1,0 +1,58 @@
+"""Numbers too small for full precision, which training takes as zeros.
+
+Below 1.2e-38 (float32) or 2.2e-308 (float64) a number loses digits, and processors take many times
+longer for it. Nothing that small matters to a model, but many are met: the moments of weights whose
+gradient has become zero shrink towards it for ever, and so do weights of an input that is always
+zero. Only x86 processors are told: of others no such cost is known.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastmlp.engine.memory import I32, is_x86
+
+# Bits of MXCSR: results too small become zero, operands too small count as zero.
+FLUSH_TO_ZERO = 1 << 15
+DENORMALS_ARE_ZERO = 1 << 6
+
+
+def _emit_access(builder, name: str, place) -> None:
+    """Load or store this thread's MXCSR."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+    builder.call(function, [builder.bitcast(place, byte)])
+
+
+@intrinsic
+def flush_denormals(typingctx):
+    """Take denormal numbers as zeros on this thread; returns what `restore_denormals` needs."""
+
+    def codegen(context, builder, signature, arguments):
+        place = cgutils.alloca_once_value(builder, ir.Constant(I32, 0))
+        if not is_x86(builder):
+            return builder.load(place)
+        _emit_access(builder, "stmxcsr", place)
+        before = builder.load(place)
+        bits = ir.Constant(I32, FLUSH_TO_ZERO | DENORMALS_ARE_ZERO)
+        builder.store(builder.or_(before, bits), place)
+        _emit_access(builder, "ldmxcsr", place)
+        return before
+
+    return types.int32(), codegen
+
+
+@intrinsic
+def restore_denormals(typingctx, before):
+    """Treat denormal numbers on this thread as before `flush_denormals`."""
+
+    def codegen(context, builder, signature, arguments):
+        if is_x86(builder):
+            place = cgutils.alloca_once(builder, I32)
+            builder.store(arguments[0], place)
+            _emit_access(builder, "ldmxcsr", place)
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
