@@ -68,6 +68,11 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 """
 
 
+def is_x86(triple: str) -> bool:
+    """Whether the platform that LLVM calls `triple` has an x86 processor."""
+    return triple.startswith(("x86", "i686"))
+
+
 def _probe(triple: str, cpu: str, features: str) -> Target:
     """Ask LLVM itself: which registers does it use for 16 fused multiply-adds?"""
     module = llvm.parse_assembly(_PROBE)

@@ -351,7 +351,7 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
 
 @part
 def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
-    """`train`, in which denormal numbers are what the thread takes them for."""
+    """The launches of `train`, which says how the thread takes denormal numbers."""
     while join(sync, thread):
         plan = plans[0]
         phase, goal = 0, done_before(sync)

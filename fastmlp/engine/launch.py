@@ -18,8 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import CACHE_LINE
-from fastmlp.engine.memory import is_x86
+from fastmlp.engine.config import CACHE_LINE, is_x86
 from fastmlp.engine.part import part
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
@@ -113,7 +112,7 @@ def _pause(typingctx):
 
     def codegen(context, builder, signature, arguments):
         triple, void = builder.module.triple, ir.VoidType()
-        if is_x86(builder):
+        if is_x86(triple):
             kind, arguments, name = ir.FunctionType(void, []), [], "llvm.x86.sse2.pause"
         elif triple.startswith(("aarch64", "arm64")):
             code = ir.IntType(32)  # hint 1 is the instruction YIELD

@@ -1,4 +1,4 @@
-"""Addresses, views of flat arrays, and cache lines; the processor that code is made for."""
+"""Addresses, views of flat arrays, and cache lines."""
 
 from llvmlite import ir
 from numba import types
@@ -14,11 +14,6 @@ I64 = ir.IntType(64)
 def i64(value: int) -> ir.Constant:
     """A constant of LLVM."""
     return ir.Constant(I64, value)
-
-
-def is_x86(builder) -> bool:
-    """Whether the code is for an x86 processor."""
-    return builder.module.triple.startswith(("x86", "i686"))
 
 
 def load_entry(builder, table, index):
