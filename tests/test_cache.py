@@ -103,20 +103,14 @@ def test_garbage_waits_for_the_compiler_and_is_collected_afterwards_as_before(sw
     assert (kernel.collects, after) == (False, before)
 
 
-def copied_engine(folder, monkeypatch):
-    """A copy of the engine's sources, made to be the ones that count for the digest."""
-    copy = folder / "engine"
-    shutil.copytree(PACKAGE / "engine", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
-    return copy
-
-
 def test_digest_changes_with_every_source_and_only_then(tmp_path, monkeypatch):
     digest = cache.engine_digest.__wrapped__
     original = digest()
-    copy = copied_engine(tmp_path, monkeypatch)
+    copy = tmp_path / "engine"
+    shutil.copytree(PACKAGE / "engine", copy)
+    monkeypatch.setattr(cache.resources, "files", lambda package: copy)
     assert digest() == original
-    sources = sorted(copy.glob("*.py"))
+    sources = sorted(copy.rglob("*.py"))
     assert len(sources) > 5
     for source in sources:
         text = source.read_text()
@@ -124,8 +118,34 @@ def test_digest_changes_with_every_source_and_only_then(tmp_path, monkeypatch):
         assert digest() != original
         source.write_text(text)
         assert digest() == original
-    (copy / "another.py").write_text("")
+    (copy / "inner").mkdir()
+    assert digest() == original
+    (copy / "inner" / "another.py").write_text("")
     assert digest() != original
+
+
+def test_an_engine_without_sources_compiles_in_memory(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(cache, "engine_digest", cache.engine_digest.__wrapped__)
+    assert result(make_kernel()) == [2, 2, 2]
+    assert files(folder) == []
+
+
+def test_digest_of_a_zip_is_that_of_its_sources(tmp_path):
+    archive = shutil.make_archive(tmp_path / "app", "zip", PACKAGE.parent, PACKAGE.name)
+    told = "import fastmlp.engine.cache as c; print(c.__file__, c.engine_digest())"
+    environment = {**os.environ, "PYTHONPATH": archive}
+    run = subprocess.run(
+        [sys.executable, "-c", told],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    origin, digest = run.stdout.split()
+    assert origin.startswith(archive)
+    assert digest == cache.engine_digest()
 
 
 def test_a_new_digest_compiles_anew(folder, monkeypatch):

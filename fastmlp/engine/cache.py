@@ -9,6 +9,9 @@ import pickle
 import sys
 import uuid
 import warnings
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numba
@@ -19,17 +22,37 @@ from numba.core.serialize import dumps
 
 from fastmlp.engine.config import JIT
 
+ENGINE = "fastmlp.engine"  # the package whose sources the kernels are compiled from
 DIGEST_BYTES = hashlib.sha256().digest_size
 NAME_CHARACTERS = 16  # of a digest, in a file's name
 
 
+def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Path and content of every Python source below a folder, which may be one of a zip file."""
+    for entry in folder.iterdir():
+        path = f"{prefix}/{entry.name}"
+        if entry.is_dir():
+            yield from _sources(entry, path)
+        elif path.endswith(".py"):
+            yield path, entry.read_bytes()
+
+
 @functools.cache
 def engine_digest() -> str:
-    """SHA-256 of all engine sources: numba alone would miss a change in a callee's file."""
+    """SHA-256 of all engine sources: numba alone would miss a change in a callee's file.
+
+    Raises
+    ------
+    RuntimeError
+        Where the engine was installed without its sources: kernels on disk could be stale then.
+    """
+    sources = sorted(_sources(resources.files(ENGINE)))
+    if not sources:
+        raise RuntimeError(f"{ENGINE} has no sources to tell its compiled kernels by")
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+    for path, content in sources:
+        digest.update(path.encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
