@@ -5,8 +5,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import target, tile_shapes
+from fastmlp._engine.jit.cache import kernel
+from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp.engine.tile import tile_nn, tile_tn
 from fastmlp.network import aligned_zeros
 

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import target
+from fastmlp._engine.jit.target import target
 from fastmlp.threads import available_threads
 
 # Independent sums in flight. They must hide the latency of a multiply-add (4 cycles on up to 4

@@ -51,7 +51,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp import MLPClassifier
-from fastmlp.engine.config import tail_columns, target
+from fastmlp._engine.jit.target import tail_columns, target
 from fastmlp.machine import cpu_name
 from fastmlp.training import BLOCK_ROWS
 from fastmlp.workspace import has_tail, splits_inputs

@@ -19,9 +19,9 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
 from fastmlp import inference, training
+from fastmlp._engine.jit.cache import cache_state
+from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp.engine import epoch
-from fastmlp.engine.cache import cache_state
-from fastmlp.engine.config import target, tile_shapes
 from fastmlp.machine import cpu_name
 from fastmlp.threads import explain_threads
 

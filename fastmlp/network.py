@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastmlp.engine.config import CACHE_LINE, target
+from fastmlp._engine.jit.target import CACHE_LINE, target
 from fastmlp.engine.records import LAYER
 
 

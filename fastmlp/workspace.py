@@ -5,8 +5,8 @@ import functools
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp.engine import activations
-from fastmlp.engine.config import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp.engine.optimizers import MOMENTS
 from fastmlp.engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 from fastmlp.layerwise import per_layer

@@ -5,6 +5,7 @@ import pytest
 from naive import ACTIVATIONS, DERIVATIVES, assert_close, normal_distribution
 from numba import njit
 
+from fastmlp._engine.jit.target import JIT, target
 from fastmlp.engine.activations import (
     CODES,
     NEEDS_SLOPE,
@@ -15,7 +16,6 @@ from fastmlp.engine.activations import (
     multiply_by,
     multiply_by_derivative,
 )
-from fastmlp.engine.config import JIT, target
 from fastmlp.engine.elementary import (
     expm1_of_negative,
     exponential,

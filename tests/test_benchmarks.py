@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from benchmarks import charts, libraries, peers, primitives, scaling
 from benchmarks.common import WORKLOADS, Network, aligned_table, in_units
 from benchmarks.primitives import STEPPED, Machine
-from fastmlp.engine.config import tile_shapes
+from fastmlp._engine.jit.target import tile_shapes
 
 
 def a_machine(**changes):

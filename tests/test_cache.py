@@ -16,8 +16,8 @@ import pytest
 from numba import njit
 
 import fastmlp
-from fastmlp.engine import cache
-from fastmlp.engine.config import JIT
+from fastmlp._engine.jit import cache
+from fastmlp._engine.jit.target import JIT
 
 PACKAGE = Path(fastmlp.__file__).parent
 
@@ -107,7 +107,7 @@ def test_digest_changes_with_every_source_and_only_then(tmp_path, monkeypatch):
     digest = cache.engine_digest.__wrapped__
     original = digest()
     copy = tmp_path / "engine"
-    shutil.copytree(PACKAGE / "engine", copy)
+    shutil.copytree(PACKAGE / "_engine", copy)
     monkeypatch.setattr(cache.resources, "files", lambda package: copy)
     assert digest() == original
     sources = sorted(copy.rglob("*.py"))
@@ -133,7 +133,7 @@ def test_an_engine_without_sources_compiles_in_memory(folder, tmp_path, monkeypa
 
 def test_digest_of_a_zip_is_that_of_its_sources(tmp_path):
     archive = shutil.make_archive(tmp_path / "app", "zip", PACKAGE.parent, PACKAGE.name)
-    told = "import fastmlp.engine.cache as c; print(c.__file__, c.engine_digest())"
+    told = "import fastmlp._engine.jit.cache as c; print(c.__file__, c.engine_digest())"
     environment = {**os.environ, "PYTHONPATH": archive}
     run = subprocess.run(
         [sys.executable, "-c", told],
@@ -279,6 +279,6 @@ def test_editing_a_callee_of_the_real_kernels_takes_effect(tmp_path):
 
     assert predict() == ["0.5", "0"]
     assert predict() == ["0.5", "1"]
-    with open(copy / "engine" / "activations.py", "a") as source:
+    with open(copy / "_engine" / "kernels" / "activations.py", "a") as source:
         source.write(LATER_LOGISTIC)
     assert predict() == ["0.25", "0"]

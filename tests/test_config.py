@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastmlp.engine.config import TILE_TABLE, Target, target, tile_shapes
+from fastmlp._engine.jit.target import TILE_TABLE, Target, target, tile_shapes
 from fastmlp.engine.tile import WIDTH_RADIX
 
 TESTS = Path(__file__).parent
@@ -44,7 +44,7 @@ def run(arguments, changes):
 
 @pytest.mark.parametrize("changes, expected", ENVIRONMENTS)
 def test_target_is_what_numba_compiles_for(changes, expected):
-    code = "from fastmlp.engine.config import target; print(target().name)"
+    code = "from fastmlp._engine.jit.target import target; print(target().name)"
     answer = run(["-c", code], changes)
     assert answer.stdout.strip() == expected, answer.stderr
 
@@ -82,7 +82,7 @@ def test_heights_are_powers_of_two_that_nest(entry):
 
 @pytest.mark.parametrize("entry", TILE_TABLE.values())
 def test_shapes_hold_every_height_down_to_one_row(entry, monkeypatch):
-    monkeypatch.setattr("fastmlp.engine.config.target", lambda: entry)
+    monkeypatch.setattr("fastmlp._engine.jit.target.target", lambda: entry)
     shapes = tile_shapes()
     assert len(set(shapes)) == len(shapes)
     assert {width for _, width in shapes} == set(range(1, entry.widest + 1))

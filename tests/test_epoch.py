@@ -7,7 +7,7 @@ from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import MLPClassifier, training, workspace
-from fastmlp.engine.config import tail_columns
+from fastmlp._engine.jit.target import tail_columns
 from fastmlp.lbfgs import LossAndGradient
 from fastmlp.training import Settings
 

@@ -13,8 +13,14 @@ from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import training
-from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import CACHE_LINE, LEAST_TAIL_DEPTH, tail_columns, target, tile_shapes
+from fastmlp._engine.jit.cache import kernel
+from fastmlp._engine.jit.target import (
+    CACHE_LINE,
+    LEAST_TAIL_DEPTH,
+    tail_columns,
+    target,
+    tile_shapes,
+)
 from fastmlp.engine.gemm import OWNING_DEPTH, moments_by_pace, weight_gradient
 from fastmlp.engine.tile import PACE_BITS
 from fastmlp.network import CONFLICTING_BYTES

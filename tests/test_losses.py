@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from naive import assert_close
 
-from fastmlp.engine.config import target
+from fastmlp._engine.jit.target import target
 from fastmlp.engine.losses import CODES, LOSSES, apply_output, row_loss_and_delta
 from fastmlp.engine.records import plan_dtype
 from fastmlp.network import round_up

@@ -5,7 +5,7 @@ import pytest
 
 from fastmlp import __main__ as command
 from fastmlp import machine
-from fastmlp.engine.config import target
+from fastmlp._engine.jit.target import target
 from fastmlp.threads import available_threads, explain_threads
 
 

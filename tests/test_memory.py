@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastmlp.engine.config import JIT
+from fastmlp._engine.jit.target import JIT
 from fastmlp.engine.memory import address_of, make_own, prefetch, window
 
 DTYPES = [np.float32, np.float64]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numba.core.registry import cpu_target
 
-from fastmlp.engine.part import part
+from fastmlp._engine.jit.device import part
 
 
 @part

@@ -105,7 +105,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier as Sklearn
 from fastmlp import MLPClassifier
-from fastmlp.engine.config import target
+from fastmlp._engine.jit.target import target
 warnings.simplefilter("ignore")
 X, y = load_digits(return_X_y=True)
 parameters = dict(hidden_layer_sizes=(100, 21), max_iter=3, random_state=0)

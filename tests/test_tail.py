@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive import BORDER, assert_close, poisoned, rounded
 
-from fastmlp.engine.config import TAIL_HEIGHT, TAIL_SHARE, tail_columns, target
+from fastmlp._engine.jit.target import TAIL_HEIGHT, TAIL_SHARE, tail_columns, target
 from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
 from fastmlp.engine.tile import tile_tn
 

@@ -13,9 +13,9 @@ import pytest
 from numba import njit
 from waiting import arrive, enter, exit_launch
 
+from fastmlp._engine.jit.cache import kernel
+from fastmlp._engine.jit.target import JIT
 from fastmlp.engine import team
-from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import JIT
 from fastmlp.engine.launch import (
     DONE,
     STOP,

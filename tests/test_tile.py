@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive import BORDER, assert_close, poisoned, rounded
 
-from fastmlp.engine.config import target, tile_shapes
+from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp.engine.tile import tile_nn, tile_tn
 
 DTYPES = [np.float32, np.float64]

@@ -7,7 +7,7 @@ import pytest
 from naive import BORDER, assert_close, poisoned, rounded
 from numba import njit
 
-from fastmlp.engine.config import JIT, target
+from fastmlp._engine.jit.target import JIT, target
 from fastmlp.engine.memory import address_of
 from fastmlp.engine.vectors import (
     any_sum,

@@ -6,6 +6,7 @@ and mish take some values twice, it is computed together with a.
 
 import math
 
+from fastmlp._engine.jit.device import inline, part
 from fastmlp.engine.elementary import (
     expm1_of_negative,
     exponential,
@@ -13,7 +14,6 @@ from fastmlp.engine.elementary import (
     log1p_of_fraction,
     normal_tail,
 )
-from fastmlp.engine.part import inline, part
 
 (
     IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, MISH,

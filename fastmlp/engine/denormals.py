@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import is_x86
+from fastmlp._engine.jit.target import is_x86
 from fastmlp.engine.memory import I32
 
 # Bits of MXCSR: results too small become zero, operands too small count as zero.

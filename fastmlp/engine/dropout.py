@@ -8,7 +8,7 @@ as 1, 2, 3", SC 2011).
 
 import numpy as np
 
-from fastmlp.engine.part import inline, part
+from fastmlp._engine.jit.device import inline, part
 
 RANGE = 2.0**32  # of the random number of a unit
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastmlp.engine.part import inline, part
+from fastmlp._engine.jit.device import inline, part
 from fastmlp.engine.vectors import multiply_add, polynomial, power_of_two
 
 # Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the

@@ -10,14 +10,15 @@ with its share helps out (see `launch`).
 
 import math
 
+from fastmlp._engine.jit.cache import kernel
+from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp.engine.activations import (
     activate,
     activate_with_slope,
     multiply_by,
     multiply_by_derivative,
 )
-from fastmlp.engine.cache import kernel
-from fastmlp.engine.config import TAIL_HEIGHT
 from fastmlp.engine.denormals import flush_denormals, restore_denormals
 from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
@@ -35,7 +36,6 @@ from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.memory import address_of, array_at, prefetch, window
 from fastmlp.engine.optimizers import step_size
-from fastmlp.engine.part import inline, part
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 from fastmlp.engine.vectors import any_sum, tallest, tallest_single

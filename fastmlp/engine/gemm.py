@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
-from fastmlp.engine.config import CACHE_LINE, TAIL_HEIGHT
+from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
 from fastmlp.engine.memory import address_of, make_own, prefetch, prefetch_for_write, window
 from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
-from fastmlp.engine.part import inline, part
 from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
 from fastmlp.engine.tile import PACE_BITS, tile_nn, tile_tn
 from fastmlp.engine.vectors import (

@@ -18,8 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import CACHE_LINE, is_x86
-from fastmlp.engine.part import part
+from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.target import CACHE_LINE, is_x86
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
 SLOT = 2 * CACHE_LINE // 8

@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
+from fastmlp._engine.jit.device import part
 from fastmlp.engine.activations import logistic_function
 from fastmlp.engine.elementary import exponential, machine_epsilon
 from fastmlp.engine.memory import address_of
-from fastmlp.engine.part import part
 from fastmlp.engine.vectors import divide_by_sum, lanes_of, subtract_maximum
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)

@@ -6,7 +6,7 @@ which sum is written out: left to the compiler, it would change from one build t
 
 import math
 
-from fastmlp.engine.part import part
+from fastmlp._engine.jit.device import part
 from fastmlp.engine.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)

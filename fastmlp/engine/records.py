@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from fastmlp.engine.config import CACHE_LINE
+from fastmlp._engine.jit.target import CACHE_LINE
 
 # One record per weight layer. Offsets count elements of the buffer named.
 LAYER = np.dtype(

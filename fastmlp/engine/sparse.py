@@ -4,8 +4,8 @@
 row i stand between row_starts[i] and row_starts[i + 1].
 """
 
+from fastmlp._engine.jit.device import part
 from fastmlp.engine.memory import window
-from fastmlp.engine.part import part
 from fastmlp.engine.vectors import multiply_add
 
 

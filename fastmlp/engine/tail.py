@@ -11,9 +11,9 @@ Addresses are integers and all strides and offsets count bytes.
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import TAIL_HEIGHT
+from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp.engine.memory import i64, load_entry
-from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from fastmlp.engine.cache import entry_point
+from fastmlp._engine.jit.cache import entry_point
 from fastmlp.engine.launch import GATE, NUMBER, OPEN, SERVED, STOP, THREAD_SLOTS, THREADS, new_sync
 from fastmlp.engine.placement import Sleepers
 

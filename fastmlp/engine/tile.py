@@ -15,9 +15,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import CACHE_LINE, target, tile_shapes
+from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.target import CACHE_LINE, target, tile_shapes
 from fastmlp.engine.memory import emit_prefetch, i64, load_entry
-from fastmlp.engine.part import part
 from fastmlp.engine.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width

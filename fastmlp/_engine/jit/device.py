@@ -10,7 +10,7 @@ from numba.core.typed_passes import InlineOverloads, NativeLowering, NopythonRew
 from numba.core.untyped_passes import InlineClosureLikes
 from numba.extending import intrinsic
 
-from fastmlp.engine.config import JIT
+from fastmlp._engine.jit.target import JIT
 
 # Passes of numba's for what parts do not have: closures, array expressions, overloads to inline.
 UNUSED = InlineClosureLikes, NopythonRewrites, InlineOverloads

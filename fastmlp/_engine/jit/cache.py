@@ -20,9 +20,9 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-from fastmlp.engine.config import JIT
+from fastmlp._engine.jit.target import JIT
 
-ENGINE = "fastmlp.engine"  # the package whose sources the kernels are compiled from
+ENGINE = "fastmlp._engine"  # the package whose sources the kernels are compiled from
 DIGEST_BYTES = hashlib.sha256().digest_size
 NAME_CHARACTERS = 16  # of a digest, in a file's name
 
