@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastmlp._engine.jit.target import TILE_TABLE, Target, target, tile_shapes
-from fastmlp.engine.tile import WIDTH_RADIX
+from fastmlp._engine.simd.tile import WIDTH_RADIX
 
 TESTS = Path(__file__).parent
 ORACLE_TESTS = ["tile", "tail", "gemm", "epoch", "activations", "losses", "optimizers"]

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT
-from fastmlp.engine.memory import address_of, make_own, prefetch, window
+from fastmlp._engine.simd.memory import address_of, make_own, prefetch, window
 
 DTYPES = [np.float32, np.float64]
 

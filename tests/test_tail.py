@@ -7,8 +7,8 @@ import pytest
 from naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import TAIL_HEIGHT, TAIL_SHARE, tail_columns, target
-from fastmlp.engine.tail import tail_gradient, tail_row, tail_rows
-from fastmlp.engine.tile import tile_tn
+from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
+from fastmlp._engine.simd.tile import tile_tn
 
 DTYPES = [np.float32, np.float64]
 NOTHING = (0, 0, 0, 0)  # that a tile would bring near

@@ -15,6 +15,7 @@ from waiting import arrive, enter, exit_launch
 
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import JIT
+from fastmlp._engine.simd.memory import window
 from fastmlp.engine import team
 from fastmlp.engine.launch import (
     DONE,
@@ -28,7 +29,6 @@ from fastmlp.engine.launch import (
     new_sync,
     next_items,
 )
-from fastmlp.engine.memory import window
 from fastmlp.engine.team import Team, run_once
 
 SIZES = [1, 2, 3, 7]

@@ -7,7 +7,7 @@ import pytest
 from naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp.engine.tile import tile_nn, tile_tn
+from fastmlp._engine.simd.tile import tile_nn, tile_tn
 
 DTYPES = [np.float32, np.float64]
 DEPTHS = [1, 2, 3, 37]

@@ -8,8 +8,8 @@ from naive import BORDER, assert_close, poisoned, rounded
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT, target
-from fastmlp.engine.memory import address_of
-from fastmlp.engine.vectors import (
+from fastmlp._engine.simd.memory import address_of
+from fastmlp._engine.simd.vectors import (
     any_sum,
     divide_by_sum,
     lanes_of,

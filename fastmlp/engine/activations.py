@@ -7,7 +7,7 @@ and mish take some values twice, it is computed together with a.
 import math
 
 from fastmlp._engine.jit.device import inline, part
-from fastmlp.engine.elementary import (
+from fastmlp._engine.simd.elementary import (
     expm1_of_negative,
     exponential,
     hyperbolic_tangent,

@@ -13,13 +13,15 @@ import math
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.device import inline, part
 from fastmlp._engine.jit.target import TAIL_HEIGHT
+from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
+from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
+from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
 from fastmlp.engine.activations import (
     activate,
     activate_with_slope,
     multiply_by,
     multiply_by_derivative,
 )
-from fastmlp.engine.denormals import flush_denormals, restore_denormals
 from fastmlp.engine.dropout import drop_units, row_key
 from fastmlp.engine.gemm import (
     delta_rows,
@@ -34,11 +36,9 @@ from fastmlp.engine.gemm import (
 )
 from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.memory import address_of, array_at, prefetch, window
 from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.records import Block
 from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
-from fastmlp.engine.vectors import any_sum, tallest, tallest_single
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
 INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)

@@ -9,10 +9,10 @@ import math
 import numpy as np
 
 from fastmlp._engine.jit.device import part
+from fastmlp._engine.simd.elementary import exponential, machine_epsilon
+from fastmlp._engine.simd.memory import address_of
+from fastmlp._engine.simd.vectors import divide_by_sum, lanes_of, subtract_maximum
 from fastmlp.engine.activations import logistic_function
-from fastmlp.engine.elementary import exponential, machine_epsilon
-from fastmlp.engine.memory import address_of
-from fastmlp.engine.vectors import divide_by_sum, lanes_of, subtract_maximum
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}

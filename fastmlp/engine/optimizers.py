@@ -7,7 +7,7 @@ which sum is written out: left to the compiler, it would change from one build t
 import math
 
 from fastmlp._engine.jit.device import part
-from fastmlp.engine.vectors import multiply_add
+from fastmlp._engine.simd.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 # Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.

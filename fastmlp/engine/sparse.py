@@ -5,8 +5,8 @@ row i stand between row_starts[i] and row_starts[i + 1].
 """
 
 from fastmlp._engine.jit.device import part
-from fastmlp.engine.memory import window
-from fastmlp.engine.vectors import multiply_add
+from fastmlp._engine.simd.memory import window
+from fastmlp._engine.simd.vectors import multiply_add
 
 
 @part

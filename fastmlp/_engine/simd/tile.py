@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.device import part
 from fastmlp._engine.jit.target import CACHE_LINE, target, tile_shapes
-from fastmlp.engine.memory import emit_prefetch, i64, load_entry
-from fastmlp.engine.vectors import Vectors, tallest
+from fastmlp._engine.simd.memory import emit_prefetch, i64, load_entry
+from fastmlp._engine.simd.vectors import Vectors, tallest
 
 WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
 WANTED = 4  # integers that tell a tile what to bring near, see `tile_tn`

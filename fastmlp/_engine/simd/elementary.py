@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp._engine.jit.device import inline, part
-from fastmlp.engine.vectors import multiply_add, polynomial, power_of_two
+from fastmlp._engine.simd.vectors import multiply_add, polynomial, power_of_two
 
 # Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
 # last place, and arguments beyond which exp is exactly 0 or infinite.

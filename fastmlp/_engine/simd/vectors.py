@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
 from fastmlp._engine.jit.target import tail_columns, target
-from fastmlp.engine.memory import I32, I64, i64
+from fastmlp._engine.simd.memory import I32, I64, i64
 
 SUM_CHAINS = 4  # parts of a sum over vectors kept apart, since an addition takes four cycles
 

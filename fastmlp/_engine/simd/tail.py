@@ -13,8 +13,8 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.device import part
 from fastmlp._engine.jit.target import TAIL_HEIGHT
-from fastmlp.engine.memory import i64, load_entry
-from fastmlp.engine.vectors import Vectors
+from fastmlp._engine.simd.memory import i64, load_entry
+from fastmlp._engine.simd.vectors import Vectors
 
 
 def _all_but_last(vectors, depth):

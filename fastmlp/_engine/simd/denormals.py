@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import is_x86
-from fastmlp.engine.memory import I32
+from fastmlp._engine.simd.memory import I32
 
 # Bits of MXCSR: results too small become zero, operands too small count as zero.
 FLUSH_TO_ZERO = 1 << 15

@@ -1,0 +1,1 @@
+"""Explicit SIMD: what LLVM is told, instruction by instruction."""
