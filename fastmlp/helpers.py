@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import perf_counter
 from weakref import ref
 
-from fastmlp.engine import team
-from fastmlp.engine.team import Helped
+from fastmlp._engine.threading import team
+from fastmlp._engine.threading.team import Helped
 from fastmlp.network import Network
 from fastmlp.threads import available_threads
 

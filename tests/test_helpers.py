@@ -11,9 +11,9 @@ import pytest
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier, helpers, inference
-from fastmlp.engine import team
-from fastmlp.engine.launch import STOP
-from fastmlp.engine.team import Team
+from fastmlp._engine.threading import team
+from fastmlp._engine.threading.team import Team
+from fastmlp._engine.threading.work_stealing import STOP
 from fastmlp.inference import apply_network
 from fastmlp.network import Network
 from fastmlp.threads import available_threads

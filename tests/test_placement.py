@@ -9,8 +9,8 @@ from problem import Problem
 from waiting import arrive, enter, exit_launch, wait_until
 
 from fastmlp import MLPClassifier
-from fastmlp.engine import placement, team
-from fastmlp.engine.launch import done_before
+from fastmlp._engine.threading import placement, team
+from fastmlp._engine.threading.work_stealing import done_before
 from fastmlp.inference import apply_network
 
 pytestmark = pytest.mark.skipif(

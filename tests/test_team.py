@@ -16,8 +16,9 @@ from waiting import arrive, enter, exit_launch
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import JIT
 from fastmlp._engine.simd.memory import window
-from fastmlp.engine import team
-from fastmlp.engine.launch import (
+from fastmlp._engine.threading import team
+from fastmlp._engine.threading.team import Team, run_once
+from fastmlp._engine.threading.work_stealing import (
     DONE,
     STOP,
     await_done,
@@ -29,7 +30,6 @@ from fastmlp.engine.launch import (
     new_sync,
     next_items,
 )
-from fastmlp.engine.team import Team, run_once
 
 SIZES = [1, 2, 3, 7]
 HANGS_AFTER = 120  # seconds, after which the run is ended with a traceback of every thread

@@ -5,7 +5,7 @@ import time
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT
-from fastmlp.engine.launch import await_done, complete, join, leave
+from fastmlp._engine.threading.work_stealing import await_done, complete, join, leave
 
 PATIENCE = 30.0  # seconds; a busy machine may let threads wait
 

@@ -16,6 +16,7 @@ from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
 from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
+from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
 from fastmlp.engine.activations import (
     activate,
     activate_with_slope,
@@ -34,7 +35,6 @@ from fastmlp.engine.gemm import (
     update_unit,
     weight_gradient,
 )
-from fastmlp.engine.launch import done_before, is_done, join, leave, next_items
 from fastmlp.engine.losses import apply_output, row_loss_and_delta
 from fastmlp.engine.optimizers import step_size
 from fastmlp.engine.records import Block

@@ -12,8 +12,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fastmlp._engine.jit.cache import entry_point
-from fastmlp.engine.launch import GATE, NUMBER, OPEN, SERVED, STOP, THREAD_SLOTS, THREADS, new_sync
-from fastmlp.engine.placement import Sleepers
+from fastmlp._engine.threading.placement import Sleepers
+from fastmlp._engine.threading.work_stealing import (
+    GATE,
+    NUMBER,
+    OPEN,
+    SERVED,
+    STOP,
+    THREAD_SLOTS,
+    THREADS,
+    new_sync,
+)
 
 _at_work = {}  # the teams, by their ids
 

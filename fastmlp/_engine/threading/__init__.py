@@ -1,0 +1,1 @@
+"""Threads: who takes part in a launch, and how its work is shared."""
