@@ -16,12 +16,12 @@ from numba import njit
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.device import part
 from fastmlp._engine.jit.target import JIT, target, tile_shapes
+from fastmlp._engine.kernels.activations import CODES, activate, multiply_by_derivative
+from fastmlp._engine.kernels.losses import LOG_LOSS, SOFTMAX, apply_output, row_loss_and_delta
+from fastmlp._engine.kernels.optimizers import ADAM, update
 from fastmlp._engine.simd.memory import window
 from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import await_done, complete, done_before, join, leave
-from fastmlp.engine.activations import CODES, activate, multiply_by_derivative
-from fastmlp.engine.losses import LOG_LOSS, SOFTMAX, apply_output, row_loss_and_delta
-from fastmlp.engine.optimizers import ADAM, update
 from fastmlp.engine.records import plan_dtype
 from fastmlp.network import aligned_zeros
 from fastmlp.threads import available_threads

@@ -21,7 +21,7 @@ import fastmlp
 from fastmlp import inference, training
 from fastmlp._engine.jit.cache import cache_state
 from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp.engine import epoch
+from fastmlp._engine.kernels import epoch
 from fastmlp.machine import cpu_name
 from fastmlp.threads import explain_threads
 

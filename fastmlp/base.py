@@ -19,9 +19,9 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Str
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import lbfgs, schedules
+from fastmlp._engine.kernels import activations
 from fastmlp.architecture import hidden_activations
 from fastmlp.callbacks import FitTasks
-from fastmlp.engine import activations
 from fastmlp.inference import apply_network, rows_in_place
 from fastmlp.layerwise import per_layer
 from fastmlp.network import Network

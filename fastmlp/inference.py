@@ -5,8 +5,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp._engine.kernels import epoch, losses
 from fastmlp._engine.threading.team import Helped, run_once
-from fastmlp.engine import epoch, losses
 from fastmlp.helpers import Crew, nearby
 from fastmlp.network import Network
 from fastmlp.threads import useful_threads

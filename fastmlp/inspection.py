@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.utils import check_random_state
 
-from fastmlp.engine import optimizers
+from fastmlp._engine.kernels import optimizers
 from fastmlp.inference import rows_in_place
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings

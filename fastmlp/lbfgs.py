@@ -8,8 +8,8 @@ import numpy as np
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
+from fastmlp._engine.kernels.optimizers import GRADIENT
 from fastmlp.callbacks import FitTasks
-from fastmlp.engine.optimizers import GRADIENT
 from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings, deadline, warn_of_time
 

@@ -10,9 +10,9 @@ from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import schedules
+from fastmlp._engine.kernels import epoch, losses, optimizers
 from fastmlp._engine.threading.team import Team
 from fastmlp.callbacks import FitTasks
-from fastmlp.engine import epoch, losses, optimizers
 from fastmlp.network import Network
 from fastmlp.progress import Progress
 from fastmlp.threads import useful_threads

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
-from fastmlp.engine import activations
-from fastmlp.engine.optimizers import MOMENTS
+from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp.engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 from fastmlp.layerwise import per_layer
 from fastmlp.network import Network, aligned_zeros, padded, round_up

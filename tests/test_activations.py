@@ -6,14 +6,7 @@ from naive import ACTIVATIONS, DERIVATIVES, assert_close, normal_distribution
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT, target
-from fastmlp._engine.simd.elementary import (
-    expm1_of_negative,
-    exponential,
-    hyperbolic_tangent,
-    log1p_of_fraction,
-    normal_tail,
-)
-from fastmlp.engine.activations import (
+from fastmlp._engine.kernels.activations import (
     CODES,
     NEEDS_SLOPE,
     RELU,
@@ -22,6 +15,13 @@ from fastmlp.engine.activations import (
     logistic_function,
     multiply_by,
     multiply_by_derivative,
+)
+from fastmlp._engine.simd.elementary import (
+    expm1_of_negative,
+    exponential,
+    hyperbolic_tangent,
+    log1p_of_fraction,
+    normal_tail,
 )
 
 DTYPES = [np.float32, np.float64]

@@ -240,7 +240,7 @@ def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, monk
 
 PREDICT = """
 import numpy as np
-from fastmlp.engine import epoch
+from fastmlp._engine.kernels import epoch
 from fastmlp.inference import apply_network
 from fastmlp.network import Network
 

@@ -16,7 +16,7 @@ import numpy as np
 warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier
 from fastmlp.__main__ import cache_state
-from fastmlp.engine import epoch
+from fastmlp._engine.kernels import epoch
 X = np.random.RandomState(0).randn(60, 5)
 y = (X[:, 0] > 0).astype(int)
 model = MLPClassifier((6,), max_iter=150, learning_rate_init=0.05, random_state=0).fit(X, y)

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.kernels.activations import CODES
 from fastmlp.displays import ActivationDisplay, LossCurveDisplay, NetworkDisplay, WeightsDisplay
-from fastmlp.engine.activations import CODES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

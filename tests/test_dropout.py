@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from fastmlp import MLPClassifier
-from fastmlp.engine.dropout import drop_units, row_key
+from fastmlp._engine.kernels.dropout import drop_units, row_key
 from fastmlp.inspection import check_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -21,8 +21,8 @@ from fastmlp._engine.jit.target import (
     target,
     tile_shapes,
 )
+from fastmlp._engine.kernels.products import OWNING_DEPTH, moments_by_pace, weight_gradient
 from fastmlp._engine.simd.tile import PACE_BITS
-from fastmlp.engine.gemm import OWNING_DEPTH, moments_by_pace, weight_gradient
 from fastmlp.network import CONFLICTING_BYTES
 from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, inspection
-from fastmlp.engine.activations import CODES
+from fastmlp._engine.kernels.activations import CODES
 from fastmlp.inspection import check_gradient
 
 ACTIVATIONS = list(CODES)

@@ -8,7 +8,7 @@ import pytest
 from naive import assert_close
 
 from fastmlp._engine.jit.target import target
-from fastmlp.engine.losses import CODES, LOSSES, apply_output, row_loss_and_delta
+from fastmlp._engine.kernels.losses import CODES, LOSSES, apply_output, row_loss_and_delta
 from fastmlp.engine.records import plan_dtype
 from fastmlp.network import round_up
 

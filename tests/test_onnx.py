@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.engine import activations, losses
+from fastmlp._engine.kernels import activations, losses
 from fastmlp.interop import register_onnx_converter, to_onnx, to_sklearn
 from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph
 

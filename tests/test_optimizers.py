@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from naive import assert_close
 
-from fastmlp.engine.optimizers import (
+from fastmlp._engine.kernels.optimizers import (
     ADAM,
     GRADIENT,
     MOMENTS,

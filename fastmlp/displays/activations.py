@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from fastmlp._engine.kernels import activations
 from fastmlp.displays.panels import panels
-from fastmlp.engine import activations
 
 PANEL_SIZE = (3.0, 2.6)  # inches
 MOST_COLUMNS = 4

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmlp._engine.jit.device import inline, part
 from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
+from fastmlp._engine.kernels.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp._engine.simd.memory import address_of, make_own, prefetch, prefetch_for_write, window
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import PACE_BITS, tile_nn, tile_tn
@@ -23,7 +24,6 @@ from fastmlp._engine.simd.vectors import (
     vector_bytes,
     widest,
 )
-from fastmlp.engine.optimizers import ADAM, SGD, mean_gradient, update
 
 ADDRESS_BYTES = 8
 # Rows of a block from which on a unit's products take longer (half a cycle a line and row) than

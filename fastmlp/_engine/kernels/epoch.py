@@ -13,18 +13,16 @@ import math
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.device import inline, part
 from fastmlp._engine.jit.target import TAIL_HEIGHT
-from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
-from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
-from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
-from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
-from fastmlp.engine.activations import (
+from fastmlp._engine.kernels.activations import (
     activate,
     activate_with_slope,
     multiply_by,
     multiply_by_derivative,
 )
-from fastmlp.engine.dropout import drop_units, row_key
-from fastmlp.engine.gemm import (
+from fastmlp._engine.kernels.dropout import drop_units, row_key
+from fastmlp._engine.kernels.losses import apply_output, row_loss_and_delta
+from fastmlp._engine.kernels.optimizers import step_size
+from fastmlp._engine.kernels.products import (
     delta_rows,
     forward_rows,
     forward_second_sum,
@@ -35,10 +33,12 @@ from fastmlp.engine.gemm import (
     update_unit,
     weight_gradient,
 )
-from fastmlp.engine.losses import apply_output, row_loss_and_delta
-from fastmlp.engine.optimizers import step_size
+from fastmlp._engine.kernels.sparse import add_sparse_row, forward_sparse_row
+from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
+from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
+from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
+from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
 from fastmlp.engine.records import Block
-from fastmlp.engine.sparse import add_sparse_row, forward_sparse_row
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
 INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)

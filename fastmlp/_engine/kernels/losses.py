@@ -9,10 +9,10 @@ import math
 import numpy as np
 
 from fastmlp._engine.jit.device import part
+from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of
 from fastmlp._engine.simd.vectors import divide_by_sum, lanes_of, subtract_maximum
-from fastmlp.engine.activations import logistic_function
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}

@@ -1,0 +1,1 @@
+"""The kernels: each equation of back-propagation in one place."""
