@@ -18,8 +18,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from benchmarks.fashion_mnist import DEBIAN_DIRECTORY, load
 from fastmlp import MLPClassifier
+from fastmlp._engine.network import Network
 from fastmlp.lbfgs import LossAndGradient
-from fastmlp.network import Network
 from fastmlp.training import Settings
 
 STEPS, RATE = 1000, 0.1

@@ -7,8 +7,8 @@ import numpy as np
 
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import target, tile_shapes
+from fastmlp._engine.network import aligned_zeros
 from fastmlp._engine.simd.tile import tile_nn, tile_tn
-from fastmlp.network import aligned_zeros
 
 from .common import DTYPES, Benchmark
 from .roofline import peak_gflops

@@ -27,8 +27,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fastmlp.machine import cpu_name
-from fastmlp.threads import available_threads
+from fastmlp._engine.machine import cpu_name
+from fastmlp._engine.threads import available_threads
 
 from .charts import draw
 from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, aligned_table, in_times, in_units

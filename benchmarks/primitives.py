@@ -19,12 +19,12 @@ from fastmlp._engine.jit.target import JIT, target, tile_shapes
 from fastmlp._engine.kernels.activations import CODES, activate, multiply_by_derivative
 from fastmlp._engine.kernels.losses import LOG_LOSS, SOFTMAX, apply_output, row_loss_and_delta
 from fastmlp._engine.kernels.optimizers import ADAM, update
+from fastmlp._engine.network import aligned_zeros
+from fastmlp._engine.records import plan_dtype
 from fastmlp._engine.simd.memory import window
 from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import await_done, complete, done_before, join, leave
-from fastmlp.engine.records import plan_dtype
-from fastmlp.network import aligned_zeros
-from fastmlp.threads import available_threads
+from fastmlp._engine.threads import available_threads
 
 from .kernels import PRODUCTS, tile_gflops
 from .roofline import peak_gflops

@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import target
-from fastmlp.threads import available_threads
+from fastmlp._engine.threads import available_threads
 
 # Independent sums in flight. They must hide the latency of a multiply-add (4 cycles on up to 4
 # pipes) and leave registers for its operands: 32 registers hold 24 sums, 16 hold 12.

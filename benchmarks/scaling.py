@@ -52,9 +52,9 @@ import numpy as np
 
 from fastmlp import MLPClassifier
 from fastmlp._engine.jit.target import tail_columns, target
-from fastmlp.machine import cpu_name
+from fastmlp._engine.machine import cpu_name
+from fastmlp._engine.workspace import has_tail, splits_inputs
 from fastmlp.training import BLOCK_ROWS
-from fastmlp.workspace import has_tail, splits_inputs
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
 from .libraries import estimator_trainer, seconds_each

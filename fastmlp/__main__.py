@@ -22,8 +22,8 @@ from fastmlp import inference, training
 from fastmlp._engine.jit.cache import cache_state
 from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp._engine.kernels import epoch
-from fastmlp.machine import cpu_name
-from fastmlp.threads import explain_threads
+from fastmlp._engine.machine import cpu_name
+from fastmlp._engine.threads import explain_threads
 
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}

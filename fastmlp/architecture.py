@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.layerwise import per_layer
+from fastmlp._engine.layerwise import per_layer
 
 
 def hidden_activations(estimator, n_hidden: int) -> list[str]:

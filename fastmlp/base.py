@@ -20,11 +20,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastmlp import lbfgs, schedules
 from fastmlp._engine.kernels import activations
+from fastmlp._engine.layerwise import per_layer
+from fastmlp._engine.network import Network
 from fastmlp.architecture import hidden_activations
 from fastmlp.callbacks import FitTasks
 from fastmlp.inference import apply_network, rows_in_place
-from fastmlp.layerwise import per_layer
-from fastmlp.network import Network
 from fastmlp.progress import Progress
 from fastmlp.training import Descent, OptimizerState, Settings, descend
 from fastmlp.validation import Examiner, HeldOut

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import perf_counter
 from weakref import ref
 
+from fastmlp._engine.network import Network
 from fastmlp._engine.threading import team
 from fastmlp._engine.threading.team import Helped
-from fastmlp.network import Network
-from fastmlp.threads import available_threads
+from fastmlp._engine.threads import available_threads
 
 # Predictions no further apart are a quick succession: as long as helpers linger at most, which
 # find the next one without a call then. A call takes some 60 us to wake them.

@@ -6,11 +6,11 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp._engine.kernels import epoch, losses
+from fastmlp._engine.network import Network
 from fastmlp._engine.threading.team import Helped, run_once
+from fastmlp._engine.threads import useful_threads
+from fastmlp._engine.workspace import Workspace
 from fastmlp.helpers import Crew, nearby
-from fastmlp.network import Network
-from fastmlp.threads import useful_threads
-from fastmlp.workspace import Workspace
 
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
 # enough that activations stay there as well.

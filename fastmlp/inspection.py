@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp._engine.kernels import optimizers
+from fastmlp._engine.network import Network
 from fastmlp.inference import rows_in_place
-from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
 __all__ = ["check_gradient"]

@@ -9,8 +9,8 @@ import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
+from fastmlp._engine.network import Network
 from fastmlp.callbacks import FitTasks
-from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings, deadline, warn_of_time
 
 STOPPED = 99  # SciPy's status after a callback raised StopIteration

@@ -29,9 +29,9 @@ from time import monotonic
 import numpy as np
 from distributed import Client, Future, get_worker
 
+from fastmlp._engine.network import Network
+from fastmlp._engine.threads import available_threads
 from fastmlp.inference import rows_in_place
-from fastmlp.network import Network
-from fastmlp.threads import available_threads
 from fastmlp.training import Descent, OptimizerState, OutOfTime, Settings, deadline
 
 FAN_IN = 8  # snapshots added by one task

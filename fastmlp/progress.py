@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastmlp.network import Network
+from fastmlp._engine.network import Network
 
 TRAINING_LOSS = "training loss"  # what improvement is measured by without early stopping
 

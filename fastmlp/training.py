@@ -11,12 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import schedules
 from fastmlp._engine.kernels import epoch, losses, optimizers
+from fastmlp._engine.network import Network
 from fastmlp._engine.threading.team import Team
+from fastmlp._engine.threads import useful_threads
+from fastmlp._engine.workspace import TrainingWorkspace
 from fastmlp.callbacks import FitTasks
-from fastmlp.network import Network
 from fastmlp.progress import Progress
-from fastmlp.threads import useful_threads
-from fastmlp.workspace import TrainingWorkspace
 
 BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.

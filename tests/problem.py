@@ -6,8 +6,8 @@ from naive import assert_close
 from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.network import Network
 from fastmlp.inference import apply_network
-from fastmlp.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
 DTYPES = [np.float32, np.float64]

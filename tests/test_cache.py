@@ -242,7 +242,7 @@ PREDICT = """
 import numpy as np
 from fastmlp._engine.kernels import epoch
 from fastmlp.inference import apply_network
-from fastmlp.network import Network
+from fastmlp._engine.network import Network
 
 outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]
 print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))

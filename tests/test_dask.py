@@ -16,7 +16,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.network import Network
+from fastmlp._engine.network import Network
 from fastmlp.training import OptimizerState, Settings
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")

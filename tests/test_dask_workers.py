@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from fastmlp import MLPClassifier
-from fastmlp.threads import available_threads
+from fastmlp._engine.threads import available_threads
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 da = pytest.importorskip("dask.array", reason="needs the extra dask")

@@ -18,8 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.network import Network
 from fastmlp.inference import apply_network
-from fastmlp.network import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

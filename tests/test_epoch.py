@@ -6,7 +6,8 @@ import pytest
 from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
-from fastmlp import MLPClassifier, training, workspace
+from fastmlp import MLPClassifier, training
+from fastmlp._engine import workspace
 from fastmlp._engine.jit.target import tail_columns
 from fastmlp.lbfgs import LossAndGradient
 from fastmlp.training import Settings

@@ -22,9 +22,9 @@ from fastmlp._engine.jit.target import (
     tile_shapes,
 )
 from fastmlp._engine.kernels.products import OWNING_DEPTH, moments_by_pace, weight_gradient
+from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.simd.tile import PACE_BITS
-from fastmlp.network import CONFLICTING_BYTES
-from fastmlp.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
+from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
 
 UNITS_SUMMED = 100_000  # some tenths of a second
 

@@ -11,12 +11,12 @@ import pytest
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier, helpers, inference
+from fastmlp._engine.network import Network
 from fastmlp._engine.threading import team
 from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import STOP
+from fastmlp._engine.threads import available_threads
 from fastmlp.inference import apply_network
-from fastmlp.network import Network
-from fastmlp.threads import available_threads
 
 ROWS = 32
 

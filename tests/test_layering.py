@@ -22,13 +22,13 @@ FLOORS = [
     {"fastmlp.local_sgd"},
     {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
     {"fastmlp.progress", "fastmlp.callbacks"},
-    {"fastmlp.workspace"},
+    {"fastmlp._engine.workspace"},
     {
-        "fastmlp.network",
-        "fastmlp.threads",
-        "fastmlp.machine",
+        "fastmlp._engine.network",
+        "fastmlp._engine.threads",
+        "fastmlp._engine.machine",
         "fastmlp.schedules",
-        "fastmlp.layerwise",
+        "fastmlp._engine.layerwise",
     },
     {"fastmlp.engine"},
 ]
@@ -71,9 +71,12 @@ def floor_of(name):
 
 
 def test_the_house_is_seen_whole():
-    assert {"fastmlp", "fastmlp.network", "fastmlp.engine", "fastmlp._engine.simd.tile"} <= set(
-        NAMES
-    )
+    assert {
+        "fastmlp",
+        "fastmlp._engine.network",
+        "fastmlp.engine",
+        "fastmlp._engine.simd.tile",
+    } <= set(NAMES)
     assert "fastmlp._engine.kernels.products" in imported("fastmlp._engine.kernels.epoch")
     assert "fastmlp._engine.kernels.epoch" in imported("fastmlp.training")
 
@@ -101,7 +104,7 @@ def test_the_engine_knows_nothing_of_the_house_above(name):
         assert root != "fastmlp" or other.startswith("fastmlp.engine")
 
 
-@pytest.mark.parametrize("name", ["fastmlp.network", "fastmlp.workspace"])
+@pytest.mark.parametrize("name", ["fastmlp._engine.network", "fastmlp._engine.workspace"])
 def test_tables_and_buffers_know_nothing_of_scikit_learn(name):
     assert not [other for other in imported(name) if other.split(".")[0] == "sklearn"]
 

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.network import Network
+from fastmlp._engine.network import Network
 from fastmlp.training import Descent, OptimizerState, Settings
 
 pytestmark = [

@@ -9,8 +9,8 @@ from naive import assert_close
 
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels.losses import CODES, LOSSES, apply_output, row_loss_and_delta
-from fastmlp.engine.records import plan_dtype
-from fastmlp.network import round_up
+from fastmlp._engine.network import round_up
+from fastmlp._engine.records import plan_dtype
 
 DTYPES = [np.float32, np.float64]
 WIDTHS = [(output, n) for output in CODES for n in (1, 2, 3, 10, 40)]

@@ -4,9 +4,9 @@ import numba
 import pytest
 
 from fastmlp import __main__ as command
-from fastmlp import machine
+from fastmlp._engine import machine
 from fastmlp._engine.jit.target import target
-from fastmlp.threads import available_threads, explain_threads
+from fastmlp._engine.threads import available_threads, explain_threads
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from fastmlp._engine.kernels.optimizers import (
     step_size,
     update,
 )
-from fastmlp.engine.records import plan_dtype
+from fastmlp._engine.records import plan_dtype
 
 DTYPES = [np.float32, np.float64]
 RULES = {SGD: naive.Sgd, MOMENTUM: naive.Momentum, NESTEROV: naive.Nesterov, ADAM: naive.Adam}

@@ -19,8 +19,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from fastmlp import MLPClassifier, threads
-from fastmlp.threads import available_threads, usable_cpus
+from fastmlp import MLPClassifier
+from fastmlp._engine import threads
+from fastmlp._engine.threads import available_threads, usable_cpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -215,7 +216,7 @@ def test_affinity_is_honoured():
         return
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from fastmlp.threads import available_threads; print(available_threads(None))"
+        "from fastmlp._engine.threads import available_threads; print(available_threads(None))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(run.stdout) == 1

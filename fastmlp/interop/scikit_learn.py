@@ -10,9 +10,9 @@ from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp._engine.network import Network
 from fastmlp.architecture import hidden_activations
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.network import Network
 from fastmlp.training import OptimizerState, Settings
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))

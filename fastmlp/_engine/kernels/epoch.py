@@ -34,11 +34,11 @@ from fastmlp._engine.kernels.products import (
     weight_gradient,
 )
 from fastmlp._engine.kernels.sparse import add_sparse_row, forward_sparse_row
+from fastmlp._engine.records import Block
 from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
 from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
 from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
-from fastmlp.engine.records import Block
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
 INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)

@@ -21,7 +21,7 @@ def per_layer(values, n_hidden: int, name: str) -> list:
 
     Examples
     --------
-    >>> from fastmlp.layerwise import per_layer
+    >>> from fastmlp._engine.layerwise import per_layer
     >>> per_layer("relu", 2, "activation"), per_layer([0.5, 0.1], 2, "dropout")
     (['relu', 'relu'], [0.5, 0.1])
     """

@@ -13,7 +13,7 @@ def cpu_name() -> str:
 
     Examples
     --------
-    >>> from fastmlp.machine import cpu_name
+    >>> from fastmlp._engine.machine import cpu_name
     >>> cpu_name() != ""
     True
     """

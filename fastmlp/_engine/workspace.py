@@ -8,9 +8,9 @@ from scipy.sparse import issparse
 from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.optimizers import MOMENTS
-from fastmlp.engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
-from fastmlp.layerwise import per_layer
-from fastmlp.network import Network, aligned_zeros, padded, round_up
+from fastmlp._engine.layerwise import per_layer
+from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
+from fastmlp._engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 
 # z of the first layer becomes two sums, each over half of the inputs, where there are at least so
 # many in all and for each row of a block. Of two cores each then keeps its half of W and hands on

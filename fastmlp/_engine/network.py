@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastmlp._engine.jit.target import CACHE_LINE, target
-from fastmlp.engine.records import LAYER
+from fastmlp._engine.records import LAYER
 
 
 def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
