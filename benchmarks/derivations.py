@@ -19,8 +19,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from benchmarks.fashion_mnist import DEBIAN_DIRECTORY, load
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
-from fastmlp.lbfgs import LossAndGradient
-from fastmlp.training import Settings
+from fastmlp._training.lbfgs import LossAndGradient
+from fastmlp._training.training import Settings
 
 STEPS, RATE = 1000, 0.1
 REPEATS = 3

@@ -18,16 +18,16 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastmlp import lbfgs, schedules
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network
+from fastmlp._training import lbfgs, schedules
+from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.history import Progress
+from fastmlp._training.training import Descent, OptimizerState, Settings, descend
+from fastmlp._training.validation import Examiner, HeldOut
 from fastmlp.architecture import hidden_activations
-from fastmlp.callbacks import FitTasks
 from fastmlp.inference import apply_network, rows_in_place
-from fastmlp.progress import Progress
-from fastmlp.training import Descent, OptimizerState, Settings, descend
-from fastmlp.validation import Examiner, HeldOut
 from fastmlp.version import __version__
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")

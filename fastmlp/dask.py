@@ -16,6 +16,7 @@ except ImportError as error:
     ) from error
 
 from fastmlp import docstrings
+from fastmlp._training.training import OptimizerState, Settings, descend
 from fastmlp.base import BaseMLP
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.local_sgd import ClusterDescent
@@ -28,7 +29,6 @@ from fastmlp.partitions import (
     row_blocks,
     summarize,
 )
-from fastmlp.training import OptimizerState, Settings, descend
 
 MANNER = """\
 Takes dask arrays and data frames, gives lazy dask arrays. In `fit` every worker trains a replica

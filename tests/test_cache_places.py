@@ -90,7 +90,8 @@ def test_kernels_run_under_bounds_checking_with_the_same_bytes_compiled_and_load
 import hashlib, warnings
 import numpy as np, scipy.sparse
 warnings.simplefilter("ignore")
-from fastmlp import MLPClassifier, MLPRegressor, training
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._training import training
 X = np.where(np.random.RandomState(0).rand(70, 19) < 0.3, 1.5, 0.0)
 y = np.arange(70) % 5
 training.FLOPS_PER_THREAD = training.FLOPS_PER_STARTED_THREAD = 1

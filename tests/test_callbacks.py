@@ -12,7 +12,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor, training
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._training import training
 from fastmlp.base import BaseMLP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

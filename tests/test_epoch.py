@@ -6,11 +6,12 @@ import pytest
 from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
-from fastmlp import MLPClassifier, training
+from fastmlp import MLPClassifier
 from fastmlp._engine import workspace
 from fastmlp._engine.jit.target import tail_columns
-from fastmlp.lbfgs import LossAndGradient
-from fastmlp.training import Settings
+from fastmlp._training import training
+from fastmlp._training.lbfgs import LossAndGradient
+from fastmlp._training.training import Settings
 
 TAILED = 66  # units that end in a tail of two, but where vectors are short
 

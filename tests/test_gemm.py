@@ -12,7 +12,6 @@ import pytest
 from naive import assert_close
 from problem import DTYPES, SPREAD, Problem, assert_all_close
 
-from fastmlp import training
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import (
     CACHE_LINE,
@@ -25,6 +24,7 @@ from fastmlp._engine.kernels.products import OWNING_DEPTH, moments_by_pace, weig
 from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.simd.tile import PACE_BITS
 from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
+from fastmlp._training import training
 
 UNITS_SUMMED = 100_000  # some tenths of a second
 

@@ -20,14 +20,19 @@ FLOORS = [
     {"fastmlp.estimators", "fastmlp.base", "fastmlp.architecture"},
     {"fastmlp.partitions"},
     {"fastmlp.local_sgd"},
-    {"fastmlp.training", "fastmlp.inference", "fastmlp.lbfgs", "fastmlp.validation"},
-    {"fastmlp.progress", "fastmlp.callbacks"},
+    {
+        "fastmlp._training.training",
+        "fastmlp.inference",
+        "fastmlp._training.lbfgs",
+        "fastmlp._training.validation",
+    },
+    {"fastmlp._training.history", "fastmlp._training.callbacks"},
     {"fastmlp._engine.workspace"},
     {
         "fastmlp._engine.network",
         "fastmlp._engine.threads",
         "fastmlp._engine.machine",
-        "fastmlp.schedules",
+        "fastmlp._training.schedules",
         "fastmlp._engine.layerwise",
     },
     {"fastmlp.engine"},
@@ -78,7 +83,7 @@ def test_the_house_is_seen_whole():
         "fastmlp._engine.simd.tile",
     } <= set(NAMES)
     assert "fastmlp._engine.kernels.products" in imported("fastmlp._engine.kernels.epoch")
-    assert "fastmlp._engine.kernels.epoch" in imported("fastmlp.training")
+    assert "fastmlp._engine.kernels.epoch" in imported("fastmlp._training.training")
 
 
 @pytest.mark.parametrize("name", NAMES)

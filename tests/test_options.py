@@ -14,7 +14,8 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLPClassifier, lbfgs, training
+from fastmlp import MLPClassifier
+from fastmlp._training import lbfgs, training
 from fastmlp.inspection import check_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

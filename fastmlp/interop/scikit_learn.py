@@ -11,9 +11,9 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.network import Network
+from fastmlp._training.training import OptimizerState, Settings
 from fastmlp.architecture import hidden_activations
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.training import OptimizerState, Settings
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
 WITHOUT_EFFECT = {"n_jobs"}  # on the model; it decides about time

@@ -57,7 +57,7 @@ def factors(name: str, first: int, count: int, epochs: int, warmup: float) -> np
 
     Examples
     --------
-    >>> from fastmlp.schedules import factors
+    >>> from fastmlp._training.schedules import factors
     >>> factors("cosine", first=0, count=2, epochs=2, warmup=0).round(3)
     array([1.   , 0.854])
     >>> factors("constant", first=0, count=4, epochs=2, warmup=1)

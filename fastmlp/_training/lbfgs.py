@@ -10,8 +10,8 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
 from fastmlp._engine.network import Network
-from fastmlp.callbacks import FitTasks
-from fastmlp.training import Descent, OptimizerState, Settings, deadline, warn_of_time
+from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.training import Descent, OptimizerState, Settings, deadline, warn_of_time
 
 STOPPED = 99  # SciPy's status after a callback raised StopIteration
 

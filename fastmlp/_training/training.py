@@ -9,14 +9,14 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import schedules
 from fastmlp._engine.kernels import epoch, losses, optimizers
 from fastmlp._engine.network import Network
 from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threads import useful_threads
 from fastmlp._engine.workspace import TrainingWorkspace
-from fastmlp.callbacks import FitTasks
-from fastmlp.progress import Progress
+from fastmlp._training import schedules
+from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.history import Progress
 
 BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.

@@ -1,0 +1,1 @@
+"""The fit loops: stochastic gradient descent and L-BFGS, schedules, history, validation."""
