@@ -18,12 +18,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
-from fastmlp import inference
 from fastmlp._engine.jit.cache import cache_state
 from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp._engine.kernels import epoch
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.threads import explain_threads
+from fastmlp._inference import predictions
 from fastmlp._training import training
 
 SEED = 0

@@ -8,8 +8,8 @@ from sklearn.utils import check_random_state
 
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
+from fastmlp._inference.predictions import rows_in_place
 from fastmlp._training.training import Descent, OptimizerState, Settings
-from fastmlp.inference import rows_in_place
 
 __all__ = ["check_gradient"]
 

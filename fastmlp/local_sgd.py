@@ -31,8 +31,8 @@ from distributed import Client, Future, get_worker
 
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import available_threads
+from fastmlp._inference.predictions import rows_in_place
 from fastmlp._training.training import Descent, OptimizerState, OutOfTime, Settings, deadline
-from fastmlp.inference import rows_in_place
 
 FAN_IN = 8  # snapshots added by one task
 MOST_ATTEMPTS = 5  # at one round, before lost data are taken to be lost for good

@@ -10,7 +10,7 @@ from dask.utils import is_dataframe_like, is_series_like
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight
 
-from fastmlp.inference import rows_in_place
+from fastmlp._inference.predictions import rows_in_place
 from fastmlp.local_sgd import Shard
 
 

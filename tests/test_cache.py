@@ -241,7 +241,7 @@ def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, monk
 PREDICT = """
 import numpy as np
 from fastmlp._engine.kernels import epoch
-from fastmlp.inference import apply_network
+from fastmlp._inference.predictions import apply_network
 from fastmlp._engine.network import Network
 
 outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]

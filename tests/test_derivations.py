@@ -19,7 +19,7 @@ from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp.inference import apply_network
+from fastmlp._inference.predictions import apply_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

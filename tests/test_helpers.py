@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from waiting import PATIENCE, wait_until
 
-from fastmlp import MLPClassifier, helpers, inference
+from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
 from fastmlp._engine.threading import team
 from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import STOP
 from fastmlp._engine.threads import available_threads
-from fastmlp.inference import apply_network
+from fastmlp._inference import helpers, predictions
+from fastmlp._inference.predictions import apply_network
 
 ROWS = 32
 

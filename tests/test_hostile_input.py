@@ -202,7 +202,7 @@ def test_weights_that_are_no_arrays_of_numbers_are_a_clear_error():
 def test_idle_workspaces_are_few():
     from concurrent.futures import ThreadPoolExecutor
 
-    from fastmlp import inference
+    from fastmlp._inference import predictions
 
     model = fitted()
     with ThreadPoolExecutor(12) as pool:

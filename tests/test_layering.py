@@ -22,7 +22,7 @@ FLOORS = [
     {"fastmlp.local_sgd"},
     {
         "fastmlp._training.training",
-        "fastmlp.inference",
+        "fastmlp._inference.predictions",
         "fastmlp._training.lbfgs",
         "fastmlp._training.validation",
     },

@@ -11,7 +11,7 @@ from waiting import arrive, enter, exit_launch, wait_until
 from fastmlp import MLPClassifier
 from fastmlp._engine.threading import placement, team
 from fastmlp._engine.threading.work_stealing import done_before
-from fastmlp.inference import apply_network
+from fastmlp._inference.predictions import apply_network
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1,

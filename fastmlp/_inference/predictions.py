@@ -10,7 +10,7 @@ from fastmlp._engine.network import Network
 from fastmlp._engine.threading.team import Helped, run_once
 from fastmlp._engine.threads import useful_threads
 from fastmlp._engine.workspace import Workspace
-from fastmlp.helpers import Crew, nearby
+from fastmlp._inference.helpers import Crew, nearby
 
 # Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
 # enough that activations stay there as well.
