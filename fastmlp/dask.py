@@ -15,9 +15,9 @@ except ImportError as error:
         "fastmlp.dask needs dask and distributed: python -m pip install 'fastmlp[dask]'"
     ) from error
 
-from fastmlp import docstrings
+from fastmlp._estimator import docstrings
+from fastmlp._estimator.base import BaseMLP
 from fastmlp._training.training import OptimizerState, Settings, descend
-from fastmlp.base import BaseMLP
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.local_sgd import ClusterDescent
 from fastmlp.partitions import (

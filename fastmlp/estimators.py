@@ -13,8 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastmlp import docstrings
-from fastmlp.base import BaseMLP, is_stochastic
+from fastmlp._estimator import docstrings
+from fastmlp._estimator.base import BaseMLP, is_stochastic
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):

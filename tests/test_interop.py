@@ -206,7 +206,7 @@ def test_others_and_unfitted_estimators_are_refused(convert):
 def test_importing_fastmlp_brings_in_none_of_the_optional_packages():
     code = """if True:
         import sys
-        import fastmlp, fastmlp.displays, fastmlp.interop, fastmlp.architecture
+        import fastmlp, fastmlp.displays, fastmlp.interop, fastmlp._estimator.architecture
         optional = "matplotlib onnx onnxruntime skl2onnx shap skops dask".split()
         print([name for name in optional if name in sys.modules])
     """

@@ -17,7 +17,7 @@ MOST_LINES = 500
 FLOORS = [
     {"fastmlp", "fastmlp.__main__", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection"},
     {"fastmlp.dask"},
-    {"fastmlp.estimators", "fastmlp.base", "fastmlp.architecture"},
+    {"fastmlp.estimators", "fastmlp._estimator.base", "fastmlp._estimator.architecture"},
     {"fastmlp.partitions"},
     {"fastmlp.local_sgd"},
     {

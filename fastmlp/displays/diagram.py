@@ -4,7 +4,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from fastmlp.architecture import Architecture
+from fastmlp._estimator.architecture import Architecture
 from fastmlp.displays.panels import panels, pyplot
 
 COLUMN_WIDTH, HEIGHT = 1.5, 4.2  # inches of a layer in a new figure
@@ -23,7 +23,7 @@ class NetworkDisplay:
 
     Parameters
     ----------
-    architecture : fastmlp.architecture.Architecture
+    architecture : fastmlp._estimator.architecture.Architecture
     name : str, default=None
         Stands in the title, before the number of parameters.
 

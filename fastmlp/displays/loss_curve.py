@@ -5,7 +5,7 @@ from itertools import cycle, islice
 import numpy as np
 from sklearn.base import is_classifier
 
-from fastmlp.architecture import Architecture
+from fastmlp._estimator.architecture import Architecture
 from fastmlp.displays.panels import panels, pyplot
 
 FIGURE_SIZE = (6.4, 4.8)  # inches

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastmlp.architecture import Architecture
+from fastmlp._estimator.architecture import Architecture
 from fastmlp.displays.panels import panels
 
 IMAGES_SIZE = (7.0, 6.0)  # inches

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp.architecture import Architecture
+from fastmlp._estimator.architecture import Architecture
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.interop.onnx_graph import Graph, add_estimator, output_types
 

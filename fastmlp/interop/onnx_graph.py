@@ -5,7 +5,7 @@ import math
 import numpy as np
 from sklearn.base import is_classifier
 
-from fastmlp.architecture import Architecture
+from fastmlp._estimator.architecture import Architecture
 
 LEAKY_SLOPE = 0.01
 

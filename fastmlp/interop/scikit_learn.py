@@ -11,8 +11,8 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.network import Network
+from fastmlp._estimator.architecture import hidden_activations
 from fastmlp._training.training import OptimizerState, Settings
-from fastmlp.architecture import hidden_activations
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))

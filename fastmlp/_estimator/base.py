@@ -21,13 +21,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network
+from fastmlp._estimator.architecture import hidden_activations
 from fastmlp._inference.predictions import apply_network, rows_in_place
 from fastmlp._training import lbfgs, schedules
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import Progress
 from fastmlp._training.training import Descent, OptimizerState, Settings, descend
 from fastmlp._training.validation import Examiner, HeldOut
-from fastmlp.architecture import hidden_activations
 from fastmlp.version import __version__
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")

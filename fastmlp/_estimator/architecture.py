@@ -27,7 +27,7 @@ class Architecture:
     Examples
     --------
     >>> from fastmlp import MLPClassifier
-    >>> from fastmlp.architecture import Architecture
+    >>> from fastmlp._estimator.architecture import Architecture
     >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 5, [0, 1, 1, 0] * 5
     >>> model = MLPClassifier((8,), solver="lbfgs", random_state=0).fit(X, y)
     >>> architecture = Architecture.of(model)
