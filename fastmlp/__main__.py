@@ -75,7 +75,7 @@ def run_info() -> None:
     shares = (
         training.FLOPS_PER_THREAD,
         training.FLOPS_PER_STARTED_THREAD,
-        inference.FLOPS_PER_THREAD,
+        predictions.FLOPS_PER_THREAD,
     )
     per_step, per_fit, per_call = (f"{flops / 1e6:g}" for flops in shares)
     rows = {

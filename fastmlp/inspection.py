@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from sklearn.utils import check_random_state
 
+from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
-from fastmlp._inference.predictions import rows_in_place
 from fastmlp._training.training import Descent, OptimizerState, Settings
 
 __all__ = ["check_gradient"]

@@ -24,9 +24,9 @@ dask = pytest.importorskip("dask", reason="needs the extra dask")
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs Dask's data frames")
 
-estimators = importlib.import_module("fastmlp.dask")
+estimators = importlib.import_module("fastmlp.dask.estimators")
 DaskMLPClassifier, DaskMLPRegressor = estimators.DaskMLPClassifier, estimators.DaskMLPRegressor
-Snapshot = importlib.import_module("fastmlp.local_sgd").Snapshot
+Snapshot = importlib.import_module("fastmlp.dask.local_sgd").Snapshot
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

@@ -16,7 +16,7 @@ from fastmlp._engine.threads import available_threads
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 
-local_sgd = importlib.import_module("fastmlp.local_sgd")
+local_sgd = importlib.import_module("fastmlp.dask.local_sgd")
 DaskMLPClassifier = importlib.import_module("fastmlp.dask").DaskMLPClassifier
 
 pytestmark = [

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from fastmlp._predictions.predictions import apply_network
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier
@@ -17,7 +18,6 @@ from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import STOP
 from fastmlp._engine.threads import available_threads
 from fastmlp._inference import helpers, predictions
-from fastmlp._inference.predictions import apply_network
 
 ROWS = 32
 
@@ -26,7 +26,7 @@ ROWS = 32
 def nearby(monkeypatch):
     """A fresh state of the helpers, in which every prediction follows quickly on the last."""
     fresh = helpers.Nearby()
-    monkeypatch.setattr(inference, "nearby", fresh)
+    monkeypatch.setattr(predictions, "nearby", fresh)
     monkeypatch.setattr(helpers, "QUICK_SECONDS", np.inf)
     monkeypatch.setattr(helpers, "ALONE_SECONDS", 0.0)
     yield fresh
@@ -125,7 +125,7 @@ def test_few_rows_or_one_thread_take_no_turn(rows, n_jobs, nearby, monkeypatch):
 
 def test_much_work_calls_helpers_of_its_own(nearby):
     network = make_network(400, 100, 10)
-    rows = 2 * inference.FLOPS_PER_THREAD // network.parameters.size
+    rows = 2 * predictions.FLOPS_PER_THREAD // network.parameters.size
     X = make_rows(network, rows)
     expected = predict(network, X, n_jobs=1)[0].tobytes()
     for _ in range(3):
@@ -137,9 +137,9 @@ def test_a_crew_has_no_more_threads_than_the_work_is_worth(nearby):
     network = make_network(300, 300)
     predict(network, make_rows(network, ROWS), n_jobs=64)
     predict(network, make_rows(network, ROWS), n_jobs=64)
-    assert nearby._crew.helped.threads == ROWS // inference.ROWS_PER_NEAR_THREAD
+    assert nearby._crew.helped.threads == ROWS // predictions.ROWS_PER_NEAR_THREAD
     predict(network, make_rows(network, 200), n_jobs=64)
-    assert nearby._crew.helped.threads > ROWS // inference.ROWS_PER_NEAR_THREAD
+    assert nearby._crew.helped.threads > ROWS // predictions.ROWS_PER_NEAR_THREAD
 
 
 def test_another_network_sends_the_helpers_away(nearby):
@@ -263,7 +263,7 @@ def test_a_fit_that_fails_is_no_longer_at_work():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no os.fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_predicts_without_its_parents_helpers(monkeypatch):
-    monkeypatch.setattr(inference, "nearby", helpers.nearby)
+    monkeypatch.setattr(predictions, "nearby", helpers.nearby)
     network = make_network(400, 100, 10)
     X = make_rows(network, ROWS)
     expected = predict(network, X, n_jobs=1)[0].tobytes()

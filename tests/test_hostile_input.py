@@ -207,8 +207,8 @@ def test_idle_workspaces_are_few():
     model = fitted()
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: model.predict_proba(X), range(200)))
-    idle = inference._idle[model._fitted_network]
-    assert all(len(each) <= inference.MOST_IDLE for each in idle.values())
+    idle = predictions._idle[model._fitted_network]
+    assert all(len(each) <= predictions.MOST_IDLE for each in idle.values())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

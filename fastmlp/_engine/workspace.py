@@ -116,7 +116,7 @@ class Workspace:
         Parameters
         ----------
         X : ndarray or CSR of shape (n_samples, n_in)
-            As `inference.rows_in_place` gives it; kept alive here.
+            As `inputs.rows_in_place` gives it; kept alive here.
         order : int64 ndarray, optional
             Which samples, and in which order; None takes all as they come.
 

@@ -18,11 +18,12 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network
 from fastmlp._estimator.architecture import hidden_activations
-from fastmlp._inference.predictions import apply_network, rows_in_place
+from fastmlp._inference.predictions import apply_network
 from fastmlp._training import lbfgs, schedules
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import Progress

@@ -183,7 +183,7 @@ class Descent:
     output : str
         Output activation.
     X : ndarray or CSR of shape (n_samples, n_features)
-        As `inference.rows_in_place` gives it; not copied.
+        As `inputs.rows_in_place` gives it; not copied.
     targets : ndarray of shape (n_samples, n_columns)
         Of the network's dtype: class numbers for softmax, else one column per output.
     sample_weight : ndarray of shape (n_samples,) or None

@@ -11,8 +11,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network._base import binary_log_loss, log_loss, poisson_loss, squared_loss
 from sklearn.utils.validation import _check_sample_weight
 
+from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
-from fastmlp._inference.predictions import rows_in_place
 
 LEAST_ROWS = 2  # of data split off; R2 has no meaning for fewer
 # Each loss of each output activation, as a function of the estimator, targets and outputs

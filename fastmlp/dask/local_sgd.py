@@ -29,9 +29,9 @@ from time import monotonic
 import numpy as np
 from distributed import Client, Future, get_worker
 
+from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import available_threads
-from fastmlp._inference.predictions import rows_in_place
 from fastmlp._training.training import Descent, OptimizerState, OutOfTime, Settings, deadline
 
 FAN_IN = 8  # snapshots added by one task

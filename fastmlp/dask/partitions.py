@@ -10,8 +10,8 @@ from dask.utils import is_dataframe_like, is_series_like
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight
 
-from fastmlp._inference.predictions import rows_in_place
-from fastmlp.local_sgd import Shard
+from fastmlp._engine.inputs import rows_in_place
+from fastmlp.dask.local_sgd import Shard
 
 
 @dataclass

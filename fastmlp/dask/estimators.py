@@ -18,9 +18,8 @@ except ImportError as error:
 from fastmlp._estimator import docstrings
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._training.training import OptimizerState, Settings, descend
-from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.local_sgd import ClusterDescent
-from fastmlp.partitions import (
+from fastmlp.dask.local_sgd import ClusterDescent
+from fastmlp.dask.partitions import (
     gather_rows,
     in_one_column_block,
     make_shard,
@@ -29,12 +28,13 @@ from fastmlp.partitions import (
     row_blocks,
     summarize,
 )
+from fastmlp.estimators import MLPClassifier, MLPRegressor
 
 MANNER = """\
 Takes dask arrays and data frames, gives lazy dask arrays. In `fit` every worker trains a replica
     of the network on its share of the partitions, and after every epoch the replicas' weights and
-    optimizer state are averaged, weighted by samples: local SGD, see `fastmlp.local_sgd`. The same
-    partitions, `random_state` and number of replicas give the same bytes on any workers; one
+    optimizer state are averaged, weighted by samples: local SGD, see
+    `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the same bytes on any workers; one
     replica without shuffling gives those of the estimator for one machine. `batch_size` counts
     the rows of each replica's batches."""
 
