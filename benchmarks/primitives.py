@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from fastmlp._engine.jit.cache import kernel
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import JIT, target, tile_shapes
 from fastmlp._engine.kernels.activations import CODES, activate, multiply_by_derivative
 from fastmlp._engine.kernels.losses import LOG_LOSS, SOFTMAX, apply_output, row_loss_and_delta
@@ -91,7 +91,7 @@ class Machine:
     cores: int
 
 
-@part
+@device
 def _meet(sync, goal):
     """A barrier: every thread has one item to do, and waits until `goal` are done."""
     complete(sync, 1)

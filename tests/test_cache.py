@@ -250,7 +250,7 @@ print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))
 
 LATER_LOGISTIC = '''
 
-@part
+@device
 def logistic_function(z):
     """A quarter, whatever z."""
     return type(z)(0.25)

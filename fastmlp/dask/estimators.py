@@ -34,9 +34,9 @@ MANNER = """\
 Takes dask arrays and data frames, gives lazy dask arrays. In `fit` every worker trains a replica
     of the network on its share of the partitions, and after every epoch the replicas' weights and
     optimizer state are averaged, weighted by samples: local SGD, see
-    `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the same bytes on any workers; one
-    replica without shuffling gives those of the estimator for one machine. `batch_size` counts
-    the rows of each replica's batches."""
+    `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the
+    same bytes on any workers; one replica without shuffling gives those of the estimator for one
+    machine. `batch_size` counts the rows of each replica's batches."""
 
 ATTRIBUTES = """\
 client : distributed.Client

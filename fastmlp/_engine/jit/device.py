@@ -1,4 +1,4 @@
-"""Parts of kernels: compiled functions that get machine code only inside the kernel they serve."""
+"""Device functions: compiled functions that get machine code only inside the kernel they serve."""
 
 import numba
 from numba import types
@@ -12,14 +12,14 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import JIT
 
-# Passes of numba's for what parts do not have: closures, array expressions, overloads to inline.
+# numba passes for closures, array expressions and overloads: device functions have none of these.
 UNUSED = InlineClosureLikes, NopythonRewrites, InlineOverloads
 
 
-class PartLibrary(JITCodeLibrary):
+class DeviceLibrary(JITCodeLibrary):
     """LLVM code to link into a kernel, which is optimised once, as a whole.
 
-    It does not hold the code of what it calls: the kernel links each part in once.
+    It does not hold the code of what it calls: the kernel links each device function in once.
     """
 
     def finalize(self):
@@ -32,48 +32,48 @@ class PartLibrary(JITCodeLibrary):
         return list(dict.fromkeys([self, *self._linking_libraries]))
 
 
-class LoweredPart:
-    """Stands where numba keeps a function's entry from Python; a part has none."""
+class LoweredDevice:
+    """Stands where numba keeps a function's entry from Python; a device function has none."""
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
-class OfferPart(LoweringPass):
-    """Make a lowered part known to the code that calls it."""
+class OfferDevice(LoweringPass):
+    """Make a lowered device function known to the code that calls it."""
 
-    _name = "fastmlp_offer_part"
+    _name = "fastmlp_offer_device"
 
     def __init__(self):
         LoweringPass.__init__(self)
 
     def run_pass(self, state) -> bool:
-        lowered = state["cr"]._replace(cfunc=LoweredPart())
+        lowered = state["cr"]._replace(cfunc=LoweredDevice())
         libraries = state.library.with_what_it_calls()
         state.targetctx.insert_user_function(lowered.cfunc, lowered.fndesc, libraries)
         state["cr"] = lowered
         return False
 
 
-class PartCompiler(Compiler):
+class DeviceCompiler(Compiler):
     """numba's compiler, up to LLVM code and no further."""
 
     def define_pipelines(self):
         state = self.state
-        state.library = PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = DeviceLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
         state.flags.no_cpython_wrapper = state.flags.no_cfunc_wrapper = True
         (pipeline,) = super().define_pipelines()
         pipeline.passes = [(kind, told) for kind, told in pipeline.passes if kind not in UNUSED]
-        pipeline.add_pass_after(OfferPart, NativeLowering)
+        pipeline.add_pass_after(OfferDevice, NativeLowering)
         pipeline.finalize()
         return [pipeline]
 
 
-class Part(CPUDispatcher):
+class DeviceFunction(CPUDispatcher):
     """A function for kernels. Called from Python, it compiles a kernel of itself."""
 
     def __init__(self, function):
         super().__init__(function, targetoptions={**JIT, "nopython": True})
-        self._compiler.pipeline_class = PartCompiler
+        self._compiler.pipeline_class = DeviceCompiler
         self._alone = None
 
     def get_call_template(self, args, kws):
@@ -88,18 +88,18 @@ class Part(CPUDispatcher):
 
     def __call__(self, *arguments):
         if self._alone is None:
-            part = self
-            self._alone = numba.njit(**JIT)(lambda *arguments: part(*arguments))
+            function = self
+            self._alone = numba.njit(**JIT)(lambda *arguments: function(*arguments))
         return self._alone(*arguments)
 
 
-def part(function) -> Part:
-    """Declare a part of kernels.
+def device(function) -> DeviceFunction:
+    """Declare a device function.
 
     numba would optimise, wrap and translate each function by itself as well, of which the kernels
     use nothing: that doubled the time of the first fit.
     """
-    return Part(function)
+    return DeviceFunction(function)
 
 
 @intrinsic

@@ -6,7 +6,7 @@ and mish take some values twice, it is computed together with a.
 
 import math
 
-from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.elementary import (
     expm1_of_negative,
     exponential,
@@ -37,7 +37,7 @@ DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribut
 MISH_HIGHEST = 20.0  # from where mish(z) = z to rounding; exp(4 z) is still a float32
 
 
-@part
+@device
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
     inline()
@@ -45,7 +45,7 @@ def logistic_function(z):
     return one / (one + exponential(-z))
 
 
-@part
+@device
 def _elu(z):
     """z where z > 0, else exp(z) - 1."""
     inline()
@@ -53,7 +53,7 @@ def _elu(z):
     return z if z > zero else expm1_of_negative(zero if z > zero else z)
 
 
-@part
+@device
 def _softplus(z):
     """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))."""
     inline()
@@ -62,7 +62,7 @@ def _softplus(z):
     return rest if z < zero else z + rest
 
 
-@part
+@device
 def _gelu(z):
     """z Phi(z) and its derivative Phi(z) + z phi(z), of the standard normal distribution."""
     inline()
@@ -73,7 +73,7 @@ def _gelu(z):
     return z * below, below + z * (real(DENSITY_AT_ZERO) * power)
 
 
-@part
+@device
 def _silu(z):
     """a = z s with s = 1 / (1 + exp(-z)), and its derivative s + a (1 - s)."""
     inline()
@@ -82,7 +82,7 @@ def _silu(z):
     return a, s + a * (type(z)(1) - s)
 
 
-@part
+@device
 def _mish(z):
     """a = z t with t = tanh(softplus(z)), and its derivative t + z dt/dz.
 
@@ -99,7 +99,7 @@ def _mish(z):
     return z * t, t + x * (four * w * (w + one) / (d * d))
 
 
-@part
+@device
 def activate(activation, values):
     """Replace each z of a contiguous `values` by a = f(z)."""
     zero = values.dtype.type(0)
@@ -133,7 +133,7 @@ def activate(activation, values):
             values[i] = _mish(values[i])[0]
 
 
-@part
+@device
 def activate_with_slope(activation, values, slopes):
     """Replace each z of `values` by a = f(z), and write f'(z) into `slopes`, of the same size."""
     if activation == GELU:
@@ -153,14 +153,14 @@ def activate_with_slope(activation, values, slopes):
         multiply_by_derivative(activation, slopes, values)
 
 
-@part
+@device
 def multiply_by(deltas, slopes):
     """delta <- delta * f'(z), with the f'(z) that `activate_with_slope` wrote."""
     for i in range(deltas.size):
         deltas[i] *= slopes[i]
 
 
-@part
+@device
 def multiply_by_derivative(activation, deltas, outputs):
     """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer.
 

@@ -8,12 +8,12 @@ as 1, 2, 3", SC 2011).
 
 import numpy as np
 
-from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.device import device, inline
 
 RANGE = 2.0**32  # of the random number of a unit
 
 
-@part
+@device
 def _mix_64(x):
     """A bijection of 64 bits in which every bit depends on all: the last step of splitmix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -21,7 +21,7 @@ def _mix_64(x):
     return x ^ (x >> np.uint64(31))
 
 
-@part
+@device
 def row_key(seed, step, layer, row):
     """The 64 bits from which the random numbers of a layer's row are made."""
     key = _mix_64(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
@@ -29,7 +29,7 @@ def row_key(seed, step, layer, row):
     return _mix_64(key ^ (np.uint64(layer) << np.uint64(32)) ^ np.uint64(row))
 
 
-@part
+@device
 def _random_number(unit, low, high):
     """32 random bits for a unit, from the halves of its row's key."""
     inline()
@@ -39,7 +39,7 @@ def _random_number(unit, low, high):
     return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
 
 
-@part
+@device
 def drop_units(key, rate, outputs, slopes):
     """Silence each unit of a row with probability `rate`; the others grow by 1 / (1 - rate).
 

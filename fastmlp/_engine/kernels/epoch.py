@@ -11,7 +11,7 @@ with its share helps out (see `launch`).
 import math
 
 from fastmlp._engine.jit.cache import kernel
-from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.kernels.activations import (
     activate,
@@ -45,13 +45,13 @@ INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 
 
-@part
+@device
 def _sample(samples, position):
     """Index of the sample at a position of this epoch's order."""
     return samples.order[position] if samples.order.size else position
 
 
-@part
+@device
 def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
     """Put the addresses of rows `first` to `last` of the block, and `offset` bytes, in a table."""
     for m in range(first, last):
@@ -59,7 +59,7 @@ def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
         rows[table + m] = plan.inputs + plan.input_stride * sample + offset
 
 
-@part
+@device
 def _ask_for_targets(plan, samples, start, first, last):
     """Bring targets (the first line of each row) and weights of some rows of the block near."""
     for m in range(first, last):
@@ -69,7 +69,7 @@ def _ask_for_targets(plan, samples, start, first, last):
             prefetch(address_of(samples.weights, sample))
 
 
-@part
+@device
 def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
     """INPUT_SUMS: items are the rows of the first sum of z, then those of the second."""
     end = min(last, block.rows)
@@ -86,7 +86,7 @@ def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
         forward_second_sum(plan, layer, rows, buffers, first, last)
 
 
-@part
+@device
 def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last):
     """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
     if plan.is_sparse:
@@ -108,7 +108,7 @@ def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
             z[i] += second[i]
 
 
-@part
+@device
 def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step):
     """a = f(z) of a hidden layer in training, its f'(z) for the way back, and dropout of both."""
     slopes = window(buffers.slopes, layer.outputs + first * layer.stride, z.size)
@@ -121,7 +121,7 @@ def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last,
             drop_units(key, layer.dropout, row, slope)
 
 
-@part
+@device
 def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, step):
     """Take rows `first` to `last` of the block that begins at `start` through all layers.
 
@@ -148,7 +148,7 @@ def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, st
             activate(layer.activation, z)
 
 
-@part
+@device
 def _output_delta(plan, layer, samples, buffers, start, first, last):
     """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
     one = buffers.deltas.dtype.type(1)
@@ -164,7 +164,7 @@ def _output_delta(plan, layer, samples, buffers, start, first, last):
         buffers.row_losses[m] = row_loss_and_delta(plan, layer.n_out, delta, y, weight)
 
 
-@part
+@device
 def _backward(plan, layers, rows, buffers, first, last):
     """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
     for index in range(layers.size - 1, 0, -1):
@@ -180,7 +180,7 @@ def _backward(plan, layers, rows, buffers, first, last):
             multiply_by_derivative(below.activation, deltas, outputs)
 
 
-@part
+@device
 def _weight_sum(samples, start, stop):
     """Sum of the sample weights of a batch."""
     if samples.weights.size == 0:
@@ -191,7 +191,7 @@ def _weight_sum(samples, start, stop):
     return total
 
 
-@part
+@device
 def _sum(values, count):
     """Sum of the first `count` values, in their order."""
     total = 0.0
@@ -200,7 +200,7 @@ def _sum(values, count):
     return total
 
 
-@part
+@device
 def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit):
     """gradient += x^T delta of the block, for the first layer's rows of dW in some units."""
     first, end = layer.n_in, 0
@@ -215,7 +215,7 @@ def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit
         add_sparse_row(layer, samples, sample, delta, buffers.gradient, first, end)
 
 
-@part
+@device
 def _gradient_and_update(
     plan, layer, unit, index, rows, buffers, block, scratch, scale, is_clipping
 ):
@@ -250,7 +250,7 @@ def _gradient_and_update(
             buffers.gradient[at + i] = sums[i]
 
 
-@part
+@device
 def _gradients_and_updates(
     plan, layers, units, rows, samples, buffers, block, scratch, scale, first, end, is_clipping
 ):
@@ -267,14 +267,14 @@ def _gradients_and_updates(
         )  # fmt: skip
 
 
-@part
+@device
 def _clipping(plan, units, buffers):
     """min(1, max_grad_norm / |g|), where |g| is summed over all units in their order."""
     norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
     return plan.max_grad_norm / norm if norm > plan.max_grad_norm else 1.0
 
 
-@part
+@device
 def _items(plan, layers, units, block, kind):
     """How many items of work a phase of a block has; 0 if it is not needed."""
     if kind == INPUT_SUMS:
@@ -286,7 +286,7 @@ def _items(plan, layers, units, block, kind):
     return 0
 
 
-@part
+@device
 def _block(plan, samples, buffers, start, step, powers, scale):
     """The row block that begins at sample `start`, after `step` updates.
 
@@ -307,7 +307,7 @@ def _block(plan, samples, buffers, start, step, powers, scale):
     return Block(start, stop, rows, start == batch, is_last, batch_rows, step, scale, eta, decay)
 
 
-@part
+@device
 def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
     """ROWS for rows `first` to `last` of the block."""
     if plan.is_long:  # WEIGHTS brings the next block's rows near
@@ -323,7 +323,7 @@ def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, l
         plan.squared_norm = _sum(buffers.norms, buffers.norms.size)
 
 
-@part
+@device
 def _add_loss(plan, buffers, block):
     """loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum"""
     penalty = 0.5 * plan.alpha * plan.squared_norm if block.is_first else 0.0
@@ -331,7 +331,7 @@ def _add_loss(plan, buffers, block):
     plan.loss += loss * block.scale * block.batch_rows
 
 
-@part
+@device
 def _look_for_bad_rows(plan, layer, rows, like, first, last):
     """Take note if a row of X may hold NaN or infinity: its sum is not finite then."""
     for m in range(first, last):
@@ -340,7 +340,7 @@ def _look_for_bad_rows(plan, layer, rows, like, first, last):
             plan.is_suspect = 1
 
 
-@part
+@device
 def _copy_outputs(layer, buffers, outputs, sample, first, last):
     """outputs[sample:] = the activations of rows `first` to `last`, without their padding."""
     for m in range(first, last):
@@ -349,7 +349,7 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
             outputs[at + j] = buffers.activations[layer.outputs + m * layer.stride + j]
 
 
-@part
+@device
 def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     """The launches of `train`, which says how the thread takes denormal numbers."""
     while join(sync, thread):
@@ -432,7 +432,7 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
     restore_denormals(before)
 
 
-@part
+@device
 def _transpose_tails(plan, layers, parameters, tails):
     """Transpose the weights' tails, which may have changed since the last prediction.
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of
@@ -27,7 +27,7 @@ LOSSES = {
 }
 
 
-@part
+@device
 def _softmax(values, rows, n_out, stride):
     """a = exp(z - max z) / sum exp(z - max z) row by row; the padding after `n_out` becomes 0."""
     like = values.dtype.type(0)
@@ -42,7 +42,7 @@ def _softmax(values, rows, n_out, stride):
         divide_by_sum(like, address_of(values, m * stride), vectors, n_out)
 
 
-@part
+@device
 def apply_output(output, values, rows, n_out, stride):
     """Turn the logits of `rows` rows into the network's outputs, in place.
 
@@ -67,7 +67,7 @@ def apply_output(output, values, rows, n_out, stride):
                 values[j] = 0
 
 
-@part
+@device
 def _probability_bounds(a):
     """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
     one = a.dtype.type(1)
@@ -75,7 +75,7 @@ def _probability_bounds(a):
     return epsilon, one - epsilon
 
 
-@part
+@device
 def _target(plan, n_out, y, j):
     """What output j should be: y or, of a class's number, whether it is j.
 
@@ -90,7 +90,7 @@ def _target(plan, n_out, y, j):
     return y[j]
 
 
-@part
+@device
 def _cross_entropy(plan, n_out, a, y):
     """-sum_j y_j log a_j, of which without label smoothing one term remains; delta = a - y."""
     low, high = _probability_bounds(a)
@@ -107,7 +107,7 @@ def _cross_entropy(plan, n_out, a, y):
     return loss
 
 
-@part
+@device
 def _binary_cross_entropy(plan, n_out, a, y):
     """-y log a - (1 - y) log(1 - a), summed over the outputs; delta = a - y."""
     low, high = _probability_bounds(a)
@@ -122,7 +122,7 @@ def _binary_cross_entropy(plan, n_out, a, y):
     return loss
 
 
-@part
+@device
 def _squared_error(plan, n_out, a, y):
     """(a - y)^2 / 2, averaged over the outputs, but summed over a classifier's.
 
@@ -147,7 +147,7 @@ def _squared_error(plan, n_out, a, y):
     return 0.5 * loss / n_out if plan.output == IDENTITY else 0.5 * loss
 
 
-@part
+@device
 def _half_poisson_deviance(a, y):
     """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0; delta = a - y."""
     loss = 0.0
@@ -159,7 +159,7 @@ def _half_poisson_deviance(a, y):
     return loss
 
 
-@part
+@device
 def _absolute_error(a, y):
     """|a - y|, averaged over the outputs; delta = sign(a - y)."""
     one = a.dtype.type(1)
@@ -171,7 +171,7 @@ def _absolute_error(a, y):
     return loss / y.size
 
 
-@part
+@device
 def _huber_loss(plan, a, y):
     """e^2 / 2 up to |e| = h = huber_delta, then h (|e| - h / 2), averaged over the outputs.
 
@@ -190,7 +190,7 @@ def _huber_loss(plan, a, y):
     return loss / y.size
 
 
-@part
+@device
 def row_loss_and_delta(plan, n_out, a, y, weight):
     """Loss of one row; its outputs `a` become delta = dloss/dz * weight.
 

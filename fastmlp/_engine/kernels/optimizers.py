@@ -6,7 +6,7 @@ which sum is written out: left to the compiler, it would change from one build t
 
 import math
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
@@ -14,7 +14,7 @@ SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
-@part
+@device
 def step_size(optimizer, rate, power_1, power_2):
     """eta of update t; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t), where power_1 is b1^t."""
     if optimizer != ADAM:
@@ -22,14 +22,14 @@ def step_size(optimizer, rate, power_1, power_2):
     return rate * math.sqrt(1.0 - power_2) / (1.0 - power_1)
 
 
-@part
+@device
 def mean_gradient(gradient, weights, sums, penalty, scale):
     """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
     for i in range(weights.size):
         gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
 
 
-@part
+@device
 def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, plan):
     """Apply one step of `optimizer` to a contiguous piece of the parameters.
 

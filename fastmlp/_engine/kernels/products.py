@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
 from fastmlp._engine.kernels.optimizers import ADAM, SGD, mean_gradient, update
 from fastmlp._engine.simd.memory import address_of, make_own, prefetch, prefetch_for_write, window
@@ -31,7 +31,7 @@ ADDRESS_BYTES = 8
 OWNING_DEPTH = 64
 
 
-@part
+@device
 def _group_width(remaining):
     """Vectors of the next column group; a last single vector is avoided, being bound by loads."""
     if remaining > widest() > 2 and remaining % widest() == 1:
@@ -39,7 +39,7 @@ def _group_width(remaining):
     return min(remaining, widest())
 
 
-@part
+@device
 def _tile_height(width, remaining, available):
     """Rows of the next tile: the smallest that covers `remaining`, out of `available` in all."""
     height = tallest_single() if width == 1 else tallest()
@@ -48,7 +48,7 @@ def _tile_height(width, remaining, available):
     return height
 
 
-@part
+@device
 def _multiply_tail(
     like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, column
 ):  # fmt: skip
@@ -70,7 +70,7 @@ def _multiply_tail(
             row += 1
 
 
-@part
+@device
 def _multiply_rows(
     like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, is_far
 ):  # fmt: skip
@@ -110,7 +110,7 @@ def _multiply_rows(
         )  # fmt: skip
 
 
-@part
+@device
 def forward_rows(layer, rows, parameters, tails, activations, first, last, is_far):
     """z = a W + b for rows `first` to `last` of the block.
 
@@ -145,7 +145,7 @@ def forward_rows(layer, rows, parameters, tails, activations, first, last, is_fa
     )
 
 
-@part
+@device
 def forward_second_sum(plan, layer, rows, buffers, first, last):
     """The sum over the inputs from split_at on, which `forward_rows` leaves out, to second_sums."""
     like = buffers.parameters.dtype.type(0)
@@ -166,7 +166,7 @@ def forward_second_sum(plan, layer, rows, buffers, first, last):
     )
 
 
-@part
+@device
 def delta_rows(layer, below, rows, buffers, first, last):
     """delta_below = delta W^T, before f', for rows `first` to `last` of the block.
 
@@ -200,14 +200,14 @@ def delta_rows(layer, below, rows, buffers, first, last):
     )
 
 
-@part
+@device
 def unit_span(layer, unit):
     """Index of a unit's first parameter, and how many it has."""
     at = layer.bias if unit.is_bias else layer.weights + unit.first * layer.stride
     return at, unit.rows * layer.stride
 
 
-@part
+@device
 def prefetch_parameters(buffers, at, count, depth):
     """Ask for the parameters of a unit while its products are still being computed.
 
@@ -223,7 +223,7 @@ def prefetch_parameters(buffers, at, count, depth):
             prefetch(address_of(buffers.parameters, at) + line)
 
 
-@part
+@device
 def _own_parameters(buffers, at, stride, rows, size):
     """Take parameters of a unit that the next tile sums for from the threads that have read them.
 
@@ -237,7 +237,7 @@ def _own_parameters(buffers, at, stride, rows, size):
             make_own(address_of(buffers.parameters, at + row * stride) + line)
 
 
-@part
+@device
 def moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last):
     """Where a unit's moments are and how far to come in them, as `near`, `gap`, `pace` of a tile.
 
@@ -253,14 +253,14 @@ def moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last):
     return first, gap, (count * buffers.first_moment.itemsize << PACE_BITS) // steps
 
 
-@part
+@device
 def _steps_of_tiles(unit, available, vectors, depth):
     """Steps of depth that all tiles of a unit take together; at least one tile's."""
     rows = _tile_height(widest(), unit.rows, available)
     return max(1, -(-unit.rows // rows) * -(-vectors // widest())) * depth
 
 
-@part
+@device
 def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, is_last):
     """sums = a^T delta over `depth` rows of the block, for one unit, into `scratch`.
 
@@ -339,7 +339,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         )  # fmt: skip
 
 
-@part
+@device
 def transpose_tail_rows(layer, first, end, parameters, tails):
     """Copy rows `first` to `end` of W's tail into its transpose, in whole vectors."""
     like = parameters.dtype.type(0)
@@ -354,7 +354,7 @@ def transpose_tail_rows(layer, first, end, parameters, tails):
         )
 
 
-@part
+@device
 def _transpose_unit(layer, unit, parameters, transposed):
     """Copy a unit's new weights into W^T, in whole vectors; W's padding rows are zeros."""
     like = parameters.dtype.type(0)
@@ -370,7 +370,7 @@ def _transpose_unit(layer, unit, parameters, transposed):
             )
 
 
-@part
+@device
 def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
     """Write the unit's gradient of the mean loss, and its squared norm, for a later update."""
     at, count = unit_span(layer, unit)
@@ -387,7 +387,7 @@ def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
     buffers.gradient_norms[index] = squares
 
 
-@part
+@device
 def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
     """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
     inline()

@@ -4,19 +4,19 @@
 row i stand between row_starts[i] and row_starts[i + 1].
 """
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import window
 from fastmlp._engine.simd.vectors import multiply_add
 
 
-@part
+@device
 def _add_scaled(total, factor, row):
     """total += factor * row, each element one multiply-add."""
     for j in range(total.size):
         total[j] = multiply_add(factor, row[j], total[j])
 
 
-@part
+@device
 def forward_sparse_row(layer, samples, sample, parameters, z, second):
     """z = x W + b for one row x; the same chains of sums as for a dense row, zeros left out.
 
@@ -43,7 +43,7 @@ def forward_sparse_row(layer, samples, sample, parameters, z, second):
         _add_scaled(total, samples.values[k], window(parameters, at, layer.stride))
 
 
-@part
+@device
 def _lower_bound(columns, start, stop, column):
     """First k from `start` to `stop` with columns[k] >= column."""
     while start < stop:
@@ -55,7 +55,7 @@ def _lower_bound(columns, start, stop, column):
     return start
 
 
-@part
+@device
 def add_sparse_row(layer, samples, sample, delta, gradient, first, end):
     """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
     stop = samples.row_starts[sample + 1]

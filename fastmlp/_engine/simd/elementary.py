@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastmlp._engine.jit.device import inline, part
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.vectors import multiply_add, polynomial, power_of_two
 
 # Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
@@ -140,7 +140,7 @@ def _hyperbolic_tangent_overload(x):
     return implementation
 
 
-@part
+@device
 def logistic_function(z):
     """1 / (1 + exp(-z))."""
     one = type(z)(1)

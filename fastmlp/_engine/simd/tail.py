@@ -11,7 +11,7 @@ Addresses are integers and all strides and offsets count bytes.
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.simd.memory import i64, load_entry
 from fastmlp._engine.simd.vectors import Vectors
@@ -124,7 +124,7 @@ def _tail_gradient(typingctx, like, rows, offset, deltas, start, start_stride, c
     return types.void(like, *([types.intp] * 8)), codegen
 
 
-@part
+@device
 def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
     """C = start + A B for TAIL_HEIGHT rows, with A[r, k] at rows[r] + k items.
 
@@ -149,7 +149,7 @@ def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
     _tail_rows(like, rows, b, b_stride, start, c, stride, depth)
 
 
-@part
+@device
 def tail_row(like, rows, b, start, c, stride, depth):
     """One row of `tail_rows`, and the same bits, without B^T: for rows too few to be worth it.
 
@@ -159,7 +159,7 @@ def tail_row(like, rows, b, start, c, stride, depth):
     _tail_row(like, rows, b, start, c, stride, depth)
 
 
-@part
+@device
 def tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, depth):
     """C = start + A^T D for as many rows of C as a vector has lanes; else as `tile_tn`.
 

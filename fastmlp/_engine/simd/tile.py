@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import CACHE_LINE, target, tile_shapes
 from fastmlp._engine.simd.memory import emit_prefetch, i64, load_entry
 from fastmlp._engine.simd.vectors import Vectors, tallest
@@ -125,7 +125,7 @@ _tile_nn_asking = _make_tile(transposed=False, shapes=_full_shapes, asks=True)
 _tile_tn = _make_tile(transposed=True, shapes=tile_shapes, asks=True)
 
 
-@part
+@device
 def tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c, stride, depth):
     """C = start + A B, with A[r, k] at rows[r] + k items.
 
@@ -159,7 +159,7 @@ def tile_nn(like, height, width, rows, ahead, beside, b, start, start_stride, c,
         )
 
 
-@part
+@device
 def tile_tn(like, height, width, rows, wanted, offset, b, start, start_stride, c, stride, depth):
     """C = start + A^T B, with A[k, r] at rows[k] + offset + r items; else as `tile_nn`.
 

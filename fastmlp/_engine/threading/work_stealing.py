@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import CACHE_LINE, is_x86
 
 # Slots of the int64 array `sync`, each on cache lines of its own (cores fetch lines in pairs).
@@ -126,7 +126,7 @@ def _pause(typingctx):
     return types.void(), codegen
 
 
-@part
+@device
 def _wait(turn):
     """Wait a little; longer the more turns have passed."""
     if turn < SPINS:
@@ -137,7 +137,7 @@ def _wait(turn):
         _sleep(NAP)
 
 
-@part
+@device
 def join(sync, thread):
     """Open a launch (thread 0) or join one that is open. False if none came in time."""
     if thread == 0:
@@ -157,7 +157,7 @@ def join(sync, thread):
     return False
 
 
-@part
+@device
 def leave(sync, thread):
     """End a launch: thread 0 stays until all others have left, and makes ready for the next."""
     if thread != 0:
@@ -173,19 +173,19 @@ def leave(sync, thread):
         sync[queue] = 0
 
 
-@part
+@device
 def done_before(sync):
     """How many items were done before this launch, whose phases count from 0."""
     return sync[BEGIN]
 
 
-@part
+@device
 def _bound(shares, items, threads, thread):
     """Where a thread's share begins: as `shares` says, or evenly where that is empty."""
     return shares[thread] if shares.size else items * thread // threads
 
 
-@part
+@device
 def _claim(sync, owner, threads, phase, shares, items, least):
     """Take half of what is left of a thread's share, in multiples of `least`; all where little is.
 
@@ -207,7 +207,7 @@ def _claim(sync, owner, threads, phase, shares, items, least):
             return start + taken, start + taken + count
 
 
-@part
+@device
 def next_items(sync, thread, threads, phase, goal, shares, items, least, held):
     """The next items of a phase for a thread; none when the phase is over or the team stopped.
 
@@ -256,7 +256,7 @@ def next_items(sync, thread, threads, phase, goal, shares, items, least, held):
     return first, end, held + end - first
 
 
-@part
+@device
 def _are_done_soon(sync, goal):
     """Whether `goal` items are done within a short time."""
     for _ in range(PATIENCE):
@@ -266,19 +266,19 @@ def _are_done_soon(sync, goal):
     return False
 
 
-@part
+@device
 def complete(sync, count):
     """Say that `count` items are done; returns how many are in all."""
     return _atomic_add(sync, DONE, count)
 
 
-@part
+@device
 def is_done(sync, goal):
     """Whether `goal` items are done in all."""
     return _atomic_load(sync, DONE) >= goal
 
 
-@part
+@device
 def await_done(sync, goal):
     """Wait until `goal` items are done in all. False if the team was stopped meanwhile."""
     turn = 0

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from numba.core.registry import cpu_target
 
-from fastmlp._engine.jit.device import part
+from fastmlp._engine.jit.device import device
 
 
-@part
+@device
 def scale(values, factor):
     for i in range(values.size):
         values[i] *= factor
 
 
-@part
+@device
 def scale_twice(values, factor):
     scale(values, factor)
     scale(values, factor)
@@ -44,7 +44,7 @@ def test_parts_have_code_only_inside_the_kernel_that_calls_them():
 
 
 def test_a_part_that_does_not_compile_says_so_each_time():
-    @part
+    @device
     def wrong(values):
         return values.no_such_attribute
 
@@ -54,7 +54,7 @@ def test_a_part_that_does_not_compile_says_so_each_time():
 
 
 def test_a_part_is_compiled_once_for_all_literals_of_a_type():
-    @part
+    @device
     def add(a, b):
         return a + b
 
