@@ -31,7 +31,7 @@ LAYER = np.dtype(
 )
 
 # A fixed piece of one layer's gradient and update: some rows of W, or the bias as a row of its own.
-UNIT = np.dtype(
+PANEL = np.dtype(
     [("layer", np.int64), ("first", np.int64), ("rows", np.int64), ("is_bias", np.int64)],
     align=True,
 )
@@ -60,7 +60,7 @@ def plan_dtype(real: type) -> np.dtype:
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "tails",  # elements of W^T of all tails: a prediction has one for each thread
-        "headroom",  # of them, elements before a unit's first row
+        "headroom",  # of them, elements before a panel's first row
         "step",  # updates done so far
         "is_suspect",  # a prediction has met a row of X whose sum is not finite
         "seed",  # of dropout
@@ -124,7 +124,7 @@ Buffers = namedtuple(
         "scratch",
         "zeros",
         "row_losses",  # of the block's rows
-        "norms",  # squared norm of the weights of each unit
+        "norms",  # squared norm of the weights of each panel
         "gradient_norms",  # and of its gradient, where that is limited
         "rates",  # learning rate of each batch of the epoch
         "decays",  # factor by which weight decay shrinks the weights in each batch of the epoch

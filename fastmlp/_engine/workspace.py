@@ -10,7 +10,7 @@ from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
-from fastmlp._engine.records import UNIT, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
+from fastmlp._engine.records import PANEL, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 
 # z of the first layer becomes two sums, each over half of the inputs, where there are at least so
 # many in all and for each row of a block. Of two cores each then keeps its half of W and hands on
@@ -170,8 +170,8 @@ class TrainingWorkspace(Workspace):
 
     Attributes
     ----------
-    units, shares
-        Pieces of the weights, and which thread has which; see `engine.records.UNIT`.
+    panels, shares
+        Pieces of the weights, and which thread has which; see `engine.records.PANEL`.
     """
 
     def __init__(
@@ -188,11 +188,11 @@ class TrainingWorkspace(Workspace):
         self.network = network
         self._check_moments(rule, moments)
         self._split_inputs()
-        self.units = self._make_units()
+        self.panels = self._make_panels()
         self.shares = self._make_shares(threads)
         widest = int(self.layers["stride"].max())
         headroom = target().tallest_single * widest
-        scratch = headroom + int(self.units["rows"].max()) * widest
+        scratch = headroom + int(self.panels["rows"].max()) * widest
         self.plan["headroom"], self.plan["scratch"] = headroom, scratch
         # Rules that have no such moment never touch what stands in for it.
         first, second = [*(m.parameters for m in moments), *[network.parameters] * 2][:2]
@@ -208,8 +208,8 @@ class TrainingWorkspace(Workspace):
             scratch=aligned_zeros(scratch * threads, self.dtype),
             zeros=aligned_zeros(widest, self.dtype),
             row_losses=np.zeros(block_rows),
-            norms=np.zeros(len(self.units)),
-            gradient_norms=np.zeros(len(self.units)),
+            norms=np.zeros(len(self.panels)),
+            gradient_norms=np.zeros(len(self.panels)),
             rates=np.zeros(batches),
             decays=np.ones(batches),
         )
@@ -267,40 +267,40 @@ class TrainingWorkspace(Workspace):
         layer = self.layers[0]
         n_in = int(layer["n_in"])
         if splits_inputs(n_in, self.block_rows):
-            layer["split_at"] = round_up(n_in, 2 * self._unit_rows(0)) // 2
+            layer["split_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
             size = self.block_rows * int(layer["stride"])
             self.buffers = self.buffers._replace(second_sums=aligned_zeros(size, self.dtype))
 
-    def _unit_rows(self, index: int) -> int:
-        """Rows of W in a unit of layer `index`: whole tiles, or whole vectors of what is W^T."""
+    def _panel_rows(self, index: int) -> int:
+        """Rows of W in a panel of layer `index`: whole tiles, or whole vectors of what is W^T."""
         if self.layers[index]["tail_stride"] > 0:
             return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes
         height = target().tallest_single if narrow else target().tallest
         return height if index == 0 else max(height, self.network.lanes)
 
-    def _make_units(self) -> np.ndarray:
-        units, split_at = [], int(self.layers[0]["split_at"])
+    def _make_panels(self) -> np.ndarray:
+        panels, split_at = [], int(self.layers[0]["split_at"])
         for index, n_in in enumerate(self.layers["n_in"].tolist()):
-            step = self._unit_rows(index)
-            units += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
-            units.append((index, 0, 1, 1))
-        units = np.array(units, dtype=UNIT)
+            step = self._panel_rows(index)
+            panels += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
+            panels.append((index, 0, 1, 1))
+        panels = np.array(panels, dtype=PANEL)
         if split_at:  # the other layers come between the halves, which different threads have then
-            second = (units["layer"] == 0) & (units["first"] >= split_at)
-            units = np.concatenate([units[~second], units[second]])
-        return units
+            second = (panels["layer"] == 0) & (panels["first"] >= split_at)
+            panels = np.concatenate([panels[~second], panels[second]])
+        return panels
 
     def _make_shares(self, threads: int) -> np.ndarray:
-        """Cut the units into one contiguous range per thread, of about equal cost."""
+        """Cut the panels into one contiguous range per thread, of about equal cost."""
         tall = target().tallest
-        cost = round_up(self.units["rows"], tall) * self.layers["stride"][self.units["layer"]]
+        cost = round_up(self.panels["rows"], tall) * self.layers["stride"][self.panels["layer"]]
         done = np.concatenate([[0], np.cumsum(cost)])
         goals = done[-1] * np.arange(threads + 1) / threads
         return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
 
     def follow_parameters(self) -> None:
-        """Renew W^T and the squared norm of each unit's weights, after a change from outside."""
+        """Renew W^T and the squared norm of each panel's weights, after a change from outside."""
         self.network.transpose_into(self.buffers.transposed)
         for layer, coef in zip(self.layers, self.network.coefs, strict=True):
             first, stride, (n_in, n_out) = layer["tail"], layer["tail_stride"], coef.shape
@@ -311,6 +311,6 @@ class TrainingWorkspace(Workspace):
         squares = [
             np.einsum("ij,ij->i", coef, coef, dtype=np.float64) for coef in self.network.coefs
         ]
-        for index, (layer, first, rows, is_bias) in enumerate(self.units.tolist()):
+        for index, (layer, first, rows, is_bias) in enumerate(self.panels.tolist()):
             if not is_bias:
                 self.buffers.norms[index] = squares[layer][first : first + rows].sum()

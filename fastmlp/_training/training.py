@@ -252,7 +252,7 @@ class Descent:
         arguments = (
             workspace.plans,
             workspace.layers,
-            workspace.units,
+            workspace.panels,
             workspace.shares,
             workspace.rows,
             samples,

@@ -27,10 +27,10 @@ from fastmlp._engine.kernels.products import (
     forward_rows,
     forward_second_sum,
     keep_gradient,
+    panel_span,
     prefetch_parameters,
     transpose_tail_rows,
-    unit_span,
-    update_unit,
+    update_panel,
     weight_gradient,
 )
 from fastmlp._engine.kernels.sparse import add_sparse_row, forward_sparse_row
@@ -201,14 +201,14 @@ def _sum(values, count):
 
 
 @device
-def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit):
-    """gradient += x^T delta of the block, for the first layer's rows of dW in some units."""
+def _sparse_gradient(layer, panels, samples, buffers, block, first_panel, end_panel):
+    """gradient += x^T delta of the block, for the first layer's rows of dW in some panels."""
     first, end = layer.n_in, 0
-    for u in range(first_unit, end_unit):
-        unit = units[u]
-        if unit.layer == 0 and not unit.is_bias:
-            first = min(first, unit.first)
-            end = max(end, unit.first + unit.rows)
+    for u in range(first_panel, end_panel):
+        panel = panels[u]
+        if panel.layer == 0 and not panel.is_bias:
+            first = min(first, panel.first)
+            end = max(end, panel.first + panel.rows)
     for m in range(block.rows):
         delta = window(buffers.deltas, layer.outputs + m * layer.stride, layer.stride)
         sample = _sample(samples, block.start + m)
@@ -217,17 +217,17 @@ def _sparse_gradient(layer, units, samples, buffers, block, first_unit, end_unit
 
 @device
 def _gradient_and_update(
-    plan, layer, unit, index, rows, buffers, block, scratch, scale, is_clipping
+    plan, layer, panel, index, rows, buffers, block, scratch, scale, is_clipping
 ):
-    """One unit's gradient sums and, after the batch's last block, its step.
+    """One panel's gradient sums and, after the batch's last block, its step.
 
     The sums come to the thread's `scratch` and are multiplied by `scale`. Where the gradient's norm
     is limited, the step waits for a phase of its own, `is_clipping`. One call of this serves both:
     it is inlined, as each call with `buffers` would copy the places of all of them.
     """
     inline()
-    at, count = unit_span(layer, unit)
-    gathered = plan.is_sparse and unit.layer == 0 and not unit.is_bias
+    at, count = panel_span(layer, panel)
+    gathered = plan.is_sparse and panel.layer == 0 and not panel.is_bias
     if block.is_last:
         prefetch_parameters(buffers, at, count, block.rows)
     sums, penalty = window(buffers.gradient, at, count), plan.alpha
@@ -235,13 +235,13 @@ def _gradient_and_update(
         penalty = type(penalty)(0)
     elif not gathered:
         weight_gradient(
-            plan, layer, unit, rows, buffers, scratch, block.rows, block.is_first, block.is_last
+            plan, layer, panel, rows, buffers, scratch, block.rows, block.is_first, block.is_last
         )
         sums = window(buffers.scratch, scratch, count)
     if block.is_last and plan.max_grad_norm > 0 and not is_clipping:
-        keep_gradient(plan, layer, unit, index, buffers, sums, scale)
+        keep_gradient(plan, layer, panel, index, buffers, sums, scale)
     elif block.is_last:
-        update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block)
+        update_panel(plan, layer, panel, index, buffers, sums, penalty, scale, block)
         if gathered:  # sums of the next batch begin at zero
             for i in range(count):
                 sums[i] = 0
@@ -252,37 +252,37 @@ def _gradient_and_update(
 
 @device
 def _gradients_and_updates(
-    plan, layers, units, rows, samples, buffers, block, scratch, scale, first, end, is_clipping
+    plan, layers, panels, rows, samples, buffers, block, scratch, scale, first, end, is_clipping
 ):
-    """WEIGHTS or STEP for units `first` to `end`; arguments as in `_gradient_and_update`."""
+    """WEIGHTS or STEP for panels `first` to `end`; arguments as in `_gradient_and_update`."""
     inline()
     if first == 0 and not is_clipping:
         _add_loss(plan, buffers, block)
     if plan.is_sparse and not is_clipping:
-        _sparse_gradient(layers[0], units, samples, buffers, block, first, end)
+        _sparse_gradient(layers[0], panels, samples, buffers, block, first, end)
     for u in range(first, end):
         _gradient_and_update(
-            plan, layers[units[u].layer], units[u], u, rows, buffers, block, scratch, scale,
+            plan, layers[panels[u].layer], panels[u], u, rows, buffers, block, scratch, scale,
             is_clipping,
         )  # fmt: skip
 
 
 @device
-def _clipping(plan, units, buffers):
-    """min(1, max_grad_norm / |g|), where |g| is summed over all units in their order."""
-    norm = math.sqrt(_sum(buffers.gradient_norms, units.size))
+def _clipping(plan, panels, buffers):
+    """min(1, max_grad_norm / |g|), where |g| is summed over all panels in their order."""
+    norm = math.sqrt(_sum(buffers.gradient_norms, panels.size))
     return plan.max_grad_norm / norm if norm > plan.max_grad_norm else 1.0
 
 
 @device
-def _items(plan, layers, units, block, kind):
+def _items(plan, layers, panels, block, kind):
     """How many items of work a phase of a block has; 0 if it is not needed."""
     if kind == INPUT_SUMS:
         return 2 * block.rows if layers[0].split_at and not plan.is_sparse else 0
     if kind == ROWS:
         return block.rows
     if kind == WEIGHTS or (block.is_last and plan.max_grad_norm > 0):
-        return units.size
+        return panels.size
     return 0
 
 
@@ -350,7 +350,7 @@ def _copy_outputs(layer, buffers, outputs, sample, first, last):
 
 
 @device
-def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+def _train(thread, sync, plans, layers, panels, shares, rows, samples, buffers):
     """The launches of `train`, which says how the thread takes denormal numbers."""
     while join(sync, thread):
         plan = plans[0]
@@ -366,10 +366,10 @@ def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
             block = _block(plan, samples, buffers, start, step, powers, scale_of_batch)
             scale_of_batch = block.scale
             for kind in range(KINDS):
-                items = _items(plan, layers, units, block, kind)
+                items = _items(plan, layers, panels, block, kind)
                 if items == 0:
                     continue
-                scale = real(_clipping(plan, units, buffers) if kind == STEP else block.scale)
+                scale = real(_clipping(plan, panels, buffers) if kind == STEP else block.scale)
                 by_rows = kind <= ROWS
                 goal, held = goal + items, 0
                 while True:
@@ -387,7 +387,7 @@ def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
                         )
                     else:
                         _gradients_and_updates(
-                            plan, layers, units, rows, samples, buffers, block, scratch, scale,
+                            plan, layers, panels, rows, samples, buffers, block, scratch, scale,
                             first, end, kind == STEP,
                         )  # fmt: skip
                 if not is_done(sync, goal):  # stopped
@@ -404,7 +404,7 @@ def _train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
 
 
 @kernel
-def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
+def train(thread, sync, plans, layers, panels, shares, rows, samples, buffers):
     """Train on the next `plan.blocks` row blocks of the epoch, at most to its end, at each launch.
 
     Thread 0 returns after one launch. The others take part in those that follow as well, as long as
@@ -418,17 +418,17 @@ def train(thread, sync, plans, layers, units, shares, rows, samples, buffers):
         See `launch`.
     plans : record array of length 1
         `plan.first`, `step`, `power_1`, `power_2` and `loss` are carried on.
-    layers, units : record arrays
+    layers, panels : record arrays
         See `records`.
     shares : int64 array of threads + 1 elements
-        Thread t updates units shares[t] to shares[t + 1], and others' when those are done.
+        Thread t updates panels shares[t] to shares[t + 1], and others' when those are done.
     rows : int64 array
         Row addresses, see `records.LAYER`.
     samples : Samples
     buffers : Buffers
     """
     before = flush_denormals()
-    _train(thread, sync, plans, layers, units, shares, rows, samples, buffers)
+    _train(thread, sync, plans, layers, panels, shares, rows, samples, buffers)
     restore_denormals(before)
 
 

@@ -26,7 +26,7 @@ from fastmlp._engine.simd.vectors import (
 )
 
 ADDRESS_BYTES = 8
-# Rows of a block from which on a unit's products take longer (half a cycle a line and row) than
+# Rows of a block from which on a panel's products take longer (half a cycle a line and row) than
 # getting its lines from another core does (10 ns a line between two groups of cores).
 OWNING_DEPTH = 64
 
@@ -201,15 +201,15 @@ def delta_rows(layer, below, rows, buffers, first, last):
 
 
 @device
-def unit_span(layer, unit):
-    """Index of a unit's first parameter, and how many it has."""
-    at = layer.bias if unit.is_bias else layer.weights + unit.first * layer.stride
-    return at, unit.rows * layer.stride
+def panel_span(layer, panel):
+    """Index of a panel's first parameter, and how many it has."""
+    at = layer.bias if panel.is_bias else layer.weights + panel.first * layer.stride
+    return at, panel.rows * layer.stride
 
 
 @device
 def prefetch_parameters(buffers, at, count, depth):
-    """Ask for the parameters of a unit while its products are still being computed.
+    """Ask for the parameters of a panel while its products are still being computed.
 
     `depth` is how many rows they are sums over; the parameters are only to be read at first where
     `_own_parameters` will take them.
@@ -225,11 +225,11 @@ def prefetch_parameters(buffers, at, count, depth):
 
 @device
 def _own_parameters(buffers, at, stride, rows, size):
-    """Take parameters of a unit that the next tile sums for from the threads that have read them.
+    """Take parameters of a panel that the next tile sums for from the threads that have read them.
 
     They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. Those of
-    another unit, which its thread may be changing, must not be among them. The stores that wait
-    fill a core's buffer: for a whole unit at once they would hold up the tiles.
+    another panel, which its thread may be changing, must not be among them. The stores that wait
+    fill a core's buffer: for a whole panel at once they would hold up the tiles.
     """
     inline()
     for row in range(rows):
@@ -238,15 +238,15 @@ def _own_parameters(buffers, at, stride, rows, size):
 
 
 @device
-def moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last):
-    """Where a unit's moments are and how far to come in them, as `near`, `gap`, `pace` of a tile.
+def moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last):
+    """Where a panel's moments are and how far to come in them, as `near`, `gap`, `pace` of a tile.
 
     All are passed in `steps` steps. Where none change next: a line that is near anyway.
     """
     inline()
     if plan.optimizer == SGD or not is_last:
         return address_of(buffers.scratch, scratch), 0, 0
-    at, count = unit_span(layer, unit)
+    at, count = panel_span(layer, panel)
     first, gap = address_of(buffers.first_moment, at), 0
     if plan.optimizer == ADAM:
         gap = address_of(buffers.second_moment, at) - first
@@ -254,56 +254,56 @@ def moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last):
 
 
 @device
-def _steps_of_tiles(unit, available, vectors, depth):
-    """Steps of depth that all tiles of a unit take together; at least one tile's."""
-    rows = _tile_height(widest(), unit.rows, available)
-    return max(1, -(-unit.rows // rows) * -(-vectors // widest())) * depth
+def _steps_of_tiles(panel, available, vectors, depth):
+    """Steps of depth that all tiles of a panel take together; at least one tile's."""
+    rows = _tile_height(widest(), panel.rows, available)
+    return max(1, -(-panel.rows // rows) * -(-vectors // widest())) * depth
 
 
 @device
-def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, is_last):
-    """sums = a^T delta over `depth` rows of the block, for one unit, into `scratch`.
+def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first, is_last):
+    """sums = a^T delta over `depth` rows of the block, for one panel, into `scratch`.
 
     Parameters
     ----------
-    unit : record of UNIT
-        Rows of W (or the bias, whose input is one) to compute: sums (unit.rows, stride).
+    panel : record of PANEL
+        Rows of W (or the bias, whose input is one) to compute: sums (panel.rows, stride).
     scratch : int
         Index in buffers.scratch where sums begin. Up to plan.headroom elements before it are
-        overwritten too, by a last tile that lies over the unit before.
+        overwritten too, by a last tile that lies over the panel before.
     depth : int
         Rows of the block.
     is_first : bool
         Whether sums begin at zero, or at buffers.gradient, from the batch's earlier blocks.
     is_last : bool
-        Whether the unit's parameters will be changed next.
+        Whether the panel's parameters will be changed next.
     """
     inline()
     like = buffers.parameters.dtype.type(0)
     item = buffers.parameters.itemsize
     stride = layer.stride * item
-    table = plan.ones_rows if unit.is_bias else layer.input_rows
-    available = 1 if unit.is_bias else layer.n_in
-    base = layer.bias if unit.is_bias else layer.weights
+    table = plan.ones_rows if panel.is_bias else layer.input_rows
+    available = 1 if panel.is_bias else layer.n_in
+    base = layer.bias if panel.is_bias else layer.weights
     vectors = stride // vector_bytes()
-    takes_tail = layer.tail_stride > 0 and unit.rows == lanes_of(like)  # the last may be lower
+    takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # the last may be lower
     if takes_tail:
         vectors -= 1
     origin = address_of(buffers.zeros, 0) if is_first else address_of(buffers.gradient, base)
     start_stride = 0 if is_first else stride
     # Where several tiles pass a line of X, every second asks for the next block's rows instead.
     alternates, visit = 0, 0
-    if plan.is_long and unit.layer == 0 and not unit.is_bias:
-        alternates = 1 if vectors > widest() or unit.rows * item < CACHE_LINE else 0
-        visit = alternates * (unit.first // unit.rows)
+    if plan.is_long and panel.layer == 0 and not panel.is_bias:
+        alternates = 1 if vectors > widest() or panel.rows * item < CACHE_LINE else 0
+        visit = alternates * (panel.first // panel.rows)
     owns = is_last and depth >= OWNING_DEPTH
-    steps = _steps_of_tiles(unit, available, vectors, depth)
-    near, gap, pace = moments_by_pace(plan, layer, unit, buffers, scratch, steps, is_last)
+    steps = _steps_of_tiles(panel, available, vectors, depth)
+    near, gap, pace = moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last)
     vector = 0
     while vector < vectors:
         width = _group_width(vectors - vector)
         column = vector * vector_bytes()
-        row, last = unit.first, unit.first + unit.rows
+        row, last = panel.first, panel.first + panel.rows
         ahead = visit % 2 * (plan.ahead_rows - table) * ADDRESS_BYTES
         visit += alternates
         while row < last:
@@ -318,7 +318,7 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
                 like, height, width, address_of(rows, table), (ahead, near, gap, pace), row * item,
                 address_of(buffers.deltas, layer.outputs) + column,
                 origin + row * start_stride + column, start_stride,
-                address_of(buffers.scratch, scratch) + (row - unit.first) * stride + column,
+                address_of(buffers.scratch, scratch) + (row - panel.first) * stride + column,
                 stride, depth,
             )  # fmt: skip
             near += depth * pace >> PACE_BITS
@@ -328,13 +328,13 @@ def weight_gradient(plan, layer, unit, rows, buffers, scratch, depth, is_first, 
         column = vector * vector_bytes()
         if owns:
             _own_parameters(
-                buffers, base + unit.first * layer.stride + column // item, layer.stride, unit.rows,
+                buffers, base + panel.first * layer.stride + column // item, layer.stride, panel.rows,
                 vector_bytes(),
             )  # fmt: skip
         tail_gradient(
-            like, address_of(rows, table), unit.first * item,
+            like, address_of(rows, table), panel.first * item,
             address_of(buffers.deltas, layer.outputs) + column,
-            origin + unit.first * start_stride + column, start_stride,
+            origin + panel.first * start_stride + column, start_stride,
             address_of(buffers.scratch, scratch) + column, stride, depth,
         )  # fmt: skip
 
@@ -355,11 +355,11 @@ def transpose_tail_rows(layer, first, end, parameters, tails):
 
 
 @device
-def _transpose_unit(layer, unit, parameters, transposed):
-    """Copy a unit's new weights into W^T, in whole vectors; W's padding rows are zeros."""
+def _transpose_panel(layer, panel, parameters, transposed):
+    """Copy a panel's new weights into W^T, in whole vectors; W's padding rows are zeros."""
     like = parameters.dtype.type(0)
     lanes, item = lanes_of(like), parameters.itemsize
-    for row in range(unit.first, unit.first + unit.rows, lanes):
+    for row in range(panel.first, panel.first + panel.rows, lanes):
         for column in range(0, layer.stride, lanes):
             transpose_block(
                 like,
@@ -371,12 +371,12 @@ def _transpose_unit(layer, unit, parameters, transposed):
 
 
 @device
-def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
-    """Write the unit's gradient of the mean loss, and its squared norm, for a later update."""
-    at, count = unit_span(layer, unit)
+def keep_gradient(plan, layer, panel, index, buffers, sums, scale):
+    """Write the panel's gradient of the mean loss, and its squared norm, for a later update."""
+    at, count = panel_span(layer, panel)
     real = buffers.parameters.dtype.type
     gradient, weights = window(buffers.gradient, at, count), window(buffers.parameters, at, count)
-    penalty = real(0) if unit.is_bias else plan.alpha
+    penalty = real(0) if panel.is_bias else plan.alpha
     mean_gradient(gradient, weights, sums, penalty, scale)
     vectors = count // lanes_of(real(0))
     squares = np.float64(sum_of_squares(real(0), address_of(gradient, 0), vectors))
@@ -388,12 +388,12 @@ def keep_gradient(plan, layer, unit, index, buffers, sums, scale):
 
 
 @device
-def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
-    """Step the unit's parameters by the gradient `sums`; renew W^T and the unit's norm."""
+def update_panel(plan, layer, panel, index, buffers, sums, penalty, scale, block):
+    """Step the panel's parameters by the gradient `sums`; renew W^T and the panel's norm."""
     inline()
     parameters = buffers.parameters
     real = parameters.dtype.type
-    at, count = unit_span(layer, unit)
+    at, count = panel_span(layer, panel)
     weights = window(parameters, at, count)
     update(
         plan.optimizer,
@@ -401,17 +401,17 @@ def update_unit(plan, layer, unit, index, buffers, sums, penalty, scale, block):
         window(buffers.first_moment, at, count),
         window(buffers.second_moment, at, count),
         sums,
-        real(0) if unit.is_bias else penalty,
+        real(0) if panel.is_bias else penalty,
         scale,
         real(block.eta),
-        real(1) if unit.is_bias else real(block.decay),
+        real(1) if panel.is_bias else real(block.decay),
         plan,
     )
-    if not unit.is_bias:
+    if not panel.is_bias:
         vectors = count // lanes_of(real(0))
         buffers.norms[index] = sum_of_squares(real(0), address_of(weights, 0), vectors)
-        if unit.layer > 0:
-            _transpose_unit(layer, unit, parameters, buffers.transposed)
+        if panel.layer > 0:
+            _transpose_panel(layer, panel, parameters, buffers.transposed)
         if layer.tail_stride > 0:
-            end = unit.first + unit.rows
-            transpose_tail_rows(layer, unit.first, end, parameters, buffers.tails)
+            end = panel.first + panel.rows
+            transpose_tail_rows(layer, panel.first, end, parameters, buffers.tails)

@@ -169,7 +169,7 @@ def tile_tn(like, height, width, rows, wanted, offset, b, start, start_stride, c
         Table of the addresses of A's rows, `depth` of them.
     wanted : (ahead, near, gap, pace)
         What is brought near meanwhile. `ahead`: bytes from `rows` to a table of as many rows, of
-        which the line after `offset` is to be read; 0 for A's own rows, where the next unit's
+        which the line after `offset` is to be read; 0 for A's own rows, where the next panel's
         elements stand. `near` and `gap`: the address of lines to be written after this, and the
         bytes to others like them. `pace`: how far the tile comes in these with each step of its
         depth, in 1 / 256 bytes; all at once they would hold it up.
