@@ -53,7 +53,7 @@ import numpy as np
 from fastmlp import MLPClassifier
 from fastmlp._engine.jit.target import tail_columns, target
 from fastmlp._engine.machine import cpu_name
-from fastmlp._engine.workspace import has_tail, splits_inputs
+from fastmlp._engine.workspace import has_tail, splits_k
 from fastmlp._training.training import BLOCK_ROWS
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
@@ -94,9 +94,7 @@ class Model:
     @property
     def shares_inputs(self) -> bool:
         """Whether the engine shares the first layer's products by inputs as well as by rows."""
-        return splits_inputs(
-            self.workload.network.features, min(self.workload.batch_size, BLOCK_ROWS)
-        )
+        return splits_k(self.workload.network.features, min(self.workload.batch_size, BLOCK_ROWS))
 
     def vectors(self, units: int, depth: int) -> float:
         """Vectors of so many units in sums over `depth`: whole ones, but for a tail."""

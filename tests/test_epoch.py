@@ -221,7 +221,7 @@ def test_two_threads_write_the_halves_of_the_first_layer_that_they_read(sizes, e
     descent, _ = Problem(sizes, 40, np.float32).descent(n_jobs=2)
     panels, shares = descent.workspace.panels, descent.workspace.shares
     first_layer = (panels["layer"] == 0) & (panels["is_bias"] == 0)
-    is_second = panels["first"] >= descent.workspace.layers[0]["split_at"]
+    is_second = panels["first"] >= descent.workspace.layers[0]["split_k_at"]
     whose = np.repeat([0, 1], np.diff(shares))
     strangers = first_layer & (whose != is_second)
     assert np.count_nonzero(strangers) <= 1
@@ -231,7 +231,7 @@ def test_tables_of_rows_do_not_overlap():
     descent, _ = Problem([300, 50, 3], 40, np.float32).descent(n_jobs=1)
     layers, plan = descent.workspace.layers, descent.workspace.plan
     starts = [*layers["input_rows"], *layers["delta_rows"]]
-    starts += [plan[name] for name in ("ones_rows", "second_rows", "ahead_rows")]
+    starts += [plan[name] for name in ("ones_rows", "split_k_rows", "ahead_rows")]
     assert (np.diff(np.sort([*starts, descent.workspace.rows.size])) == 40).all()
 
 

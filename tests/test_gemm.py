@@ -23,7 +23,7 @@ from fastmlp._engine.jit.target import (
 from fastmlp._engine.kernels.products import OWNING_DEPTH, moments_by_pace, weight_gradient
 from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.simd.tile import PACE_BITS
-from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_INPUTS
+from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
 from fastmlp._training import training
 
 UNITS_SUMMED = 100_000  # some tenths of a second
@@ -172,7 +172,7 @@ def tail_panels(dtype):
 def test_step_is_right_with_the_last_columns_a_tail(dtype):
     lanes, least = target().lanes(dtype), LEAST_TAIL_DEPTH
     for panels in tail_panels(dtype):
-        for depth in [*range(least - 1, least + lanes + 2), LEAST_SPLIT_INPUTS + 9]:
+        for depth in [*range(least - 1, least + lanes + 2), LEAST_SPLIT_K_INPUTS + 9]:
             for rows in (1, 3, 4, 6, MOST_ROWS):
                 assert_step_is_right(Problem([depth, panels, 3], rows, dtype, alpha=0.1))
         for other in tail_panels(dtype):
@@ -206,26 +206,26 @@ def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
-    for features in range(LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS + MOST_ROWS + 1):
+    for features in range(LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS + MOST_ROWS + 1):
         for rows, panels in [(1, 3), (9, 40), (MOST_ROWS, most_panels(dtype))]:
             problem = Problem([features, panels, 2], rows, dtype, alpha=0.1)
             descent, _ = problem.descent(batch_size=rows, n_jobs=1)
-            assert features / 2 <= descent.workspace.layers[0]["split_at"] < features
+            assert features / 2 <= descent.workspace.layers[0]["split_k_at"] < features
             assert_step_is_right(problem)
 
 
 @pytest.mark.parametrize(
     "features, rows, is_split",
     [
-        (LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS // INPUTS_PER_ROW, True),
-        (LEAST_SPLIT_INPUTS - 1, 1, False),
-        (LEAST_SPLIT_INPUTS, LEAST_SPLIT_INPUTS // INPUTS_PER_ROW + 1, False),
+        (LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS // INPUTS_PER_ROW, True),
+        (LEAST_SPLIT_K_INPUTS - 1, 1, False),
+        (LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS // INPUTS_PER_ROW + 1, False),
     ],
 )
 def test_the_input_layer_is_two_sums_where_many_inputs_meet_few_rows(features, rows, is_split):
     problem = Problem([features, 3, 2], rows, np.float32)
     descent, _ = problem.descent(batch_size=rows, n_jobs=1)
-    assert (descent.workspace.layers["split_at"] > 0).tolist() == [is_split, False]
+    assert (descent.workspace.layers["split_k_at"] > 0).tolist() == [is_split, False]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -24,7 +24,7 @@ LAYER = np.dtype(
         ("tail", np.int64),  # in tails: W^T (tail, tail_stride) of the last columns
         ("tail_stride", np.int64),  # n_in, padded; 0 where there is no tail
         ("back_tail", np.int64),  # input with which the tail of delta W^T begins; -1 for none
-        ("split_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
+        ("split_k_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
         ("dropout", np.float64),  # rate at which training silences a hidden layer's units
     ],
     align=True,
@@ -55,7 +55,7 @@ def plan_dtype(real: type) -> np.dtype:
         "output",  # code of the last layer's activation
         "loss_function",
         "optimizer",
-        "second_rows",  # in rows: those of X again, for the inputs from split_at on
+        "split_k_rows",  # in rows: those of X again, for the inputs from split_k_at on
         "ahead_rows",  # in rows: addresses of the next block's rows of X
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
@@ -106,7 +106,7 @@ ForwardBuffers = namedtuple(
         "parameters",
         "tails",  # W^T of the layers' tails
         "activations",
-        "second_sums",  # like the first layer's activations, where z is two sums; else empty
+        "split_k_partial",  # like the first layer's activations, where z is two sums; else empty
     ],
 )
 

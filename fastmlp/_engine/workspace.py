@@ -18,7 +18,7 @@ from fastmlp._engine.records import PANEL, Buffers, ForwardBuffers, Inputs, Samp
 # line on as in the best case, as it may from one group of cores to another, a step of 784-30-10
 # with batches of 32 takes 18 us so and 25 us otherwise, one of 784-512-512-10 with 128 1.2 and 1.35
 # ms. A single core loses 1 to 6 %.
-LEAST_SPLIT_INPUTS = 256
+LEAST_SPLIT_K_INPUTS = 256
 INPUTS_PER_ROW = 2
 
 # Rows that come from memory or a cache that all cores share are asked for before they are needed:
@@ -26,9 +26,9 @@ INPUTS_PER_ROW = 2
 LONG_BYTES = 1 << 20  # about a core's own cache
 
 
-def splits_inputs(n_in: int, block_rows: int) -> bool:
+def splits_k(n_in: int, block_rows: int) -> bool:
     """Whether z of a first layer of `n_in` inputs is two sums for blocks of so many rows."""
-    return n_in >= max(LEAST_SPLIT_INPUTS, INPUTS_PER_ROW * block_rows)
+    return n_in >= max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
 
 
 def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
@@ -84,7 +84,7 @@ class Workspace:
             parameters=network.parameters,
             tails=aligned_zeros(threads * tails, self.dtype),
             activations=aligned_zeros(int(ends[-1]), self.dtype),
-            second_sums=no_elements(self.dtype),
+            split_k_partial=no_elements(self.dtype),
         )
         # The addresses of the rows of X are left to the kernel.
         self.rows = self._addresses(self.buffers.activations)
@@ -187,7 +187,7 @@ class TrainingWorkspace(Workspace):
         super().__init__(network, block_rows, threads)
         self.network = network
         self._check_moments(rule, moments)
-        self._split_inputs()
+        self._split_k()
         self.panels = self._make_panels()
         self.shares = self._make_shares(threads)
         widest = int(self.layers["stride"].max())
@@ -218,8 +218,8 @@ class TrainingWorkspace(Workspace):
         inputs, deltas = self.rows, self._addresses(self.buffers.deltas)
         self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
         self.plan["ones_rows"] = inputs.size + deltas.size
-        self.plan["second_rows"] = inputs.size + deltas.size + ones.size
-        self.plan["ahead_rows"] = self.plan["second_rows"] + block_rows
+        self.plan["split_k_rows"] = inputs.size + deltas.size + ones.size
+        self.plan["ahead_rows"] = self.plan["split_k_rows"] + block_rows
         self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
         self.follow_parameters()
 
@@ -262,14 +262,14 @@ class TrainingWorkspace(Workspace):
                     f"the network has {self.network.layer_sizes} of {self.dtype}"
                 )
 
-    def _split_inputs(self) -> None:
+    def _split_k(self) -> None:
         """Let z of the first layer be two sums, where many inputs meet few rows."""
         layer = self.layers[0]
         n_in = int(layer["n_in"])
-        if splits_inputs(n_in, self.block_rows):
-            layer["split_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
+        if splits_k(n_in, self.block_rows):
+            layer["split_k_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
             size = self.block_rows * int(layer["stride"])
-            self.buffers = self.buffers._replace(second_sums=aligned_zeros(size, self.dtype))
+            self.buffers = self.buffers._replace(split_k_partial=aligned_zeros(size, self.dtype))
 
     def _panel_rows(self, index: int) -> int:
         """Rows of W in a panel of layer `index`: whole tiles, or whole vectors of what is W^T."""
@@ -280,14 +280,16 @@ class TrainingWorkspace(Workspace):
         return height if index == 0 else max(height, self.network.lanes)
 
     def _make_panels(self) -> np.ndarray:
-        panels, split_at = [], int(self.layers[0]["split_at"])
+        panels, split_k_at = [], int(self.layers[0]["split_k_at"])
         for index, n_in in enumerate(self.layers["n_in"].tolist()):
             step = self._panel_rows(index)
             panels += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
             panels.append((index, 0, 1, 1))
         panels = np.array(panels, dtype=PANEL)
-        if split_at:  # the other layers come between the halves, which different threads have then
-            second = (panels["layer"] == 0) & (panels["first"] >= split_at)
+        if (
+            split_k_at
+        ):  # the other layers come between the halves, which different threads have then
+            second = (panels["layer"] == 0) & (panels["first"] >= split_k_at)
             panels = np.concatenate([panels[~second], panels[second]])
         return panels
 

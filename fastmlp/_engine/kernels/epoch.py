@@ -25,7 +25,7 @@ from fastmlp._engine.kernels.optimizers import step_size
 from fastmlp._engine.kernels.products import (
     delta_rows,
     forward_rows,
-    forward_second_sum,
+    forward_split_k,
     keep_gradient,
     panel_span,
     prefetch_parameters,
@@ -41,7 +41,7 @@ from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
 from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
-INPUT_SUMS, ROWS, WEIGHTS, STEP = range(KINDS := 4)
+SPLIT_K, ROWS, WEIGHTS, STEP = range(KINDS := 4)
 UNKNOWN = math.nan  # scale of a batch whose first block another launch had
 
 
@@ -70,8 +70,8 @@ def _ask_for_targets(plan, samples, start, first, last):
 
 
 @device
-def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
-    """INPUT_SUMS: items are the rows of the first sum of z, then those of the second."""
+def _split_k(plan, layer, rows, samples, buffers, block, first, last):
+    """SPLIT_K: items are the rows of the first sum of z, then those of the second."""
     end = min(last, block.rows)
     if first < end:
         _point_at_rows(plan, rows, samples, block.start, first, end, layer.input_rows, 0)
@@ -81,9 +81,9 @@ def _input_sums(plan, layer, rows, samples, buffers, block, first, last):
         )  # fmt: skip
     first, last = max(first - block.rows, 0), last - block.rows
     if first < last:
-        offset = layer.split_at * buffers.parameters.itemsize
-        _point_at_rows(plan, rows, samples, block.start, first, last, plan.second_rows, offset)
-        forward_second_sum(plan, layer, rows, buffers, first, last)
+        offset = layer.split_k_at * buffers.parameters.itemsize
+        _point_at_rows(plan, rows, samples, block.start, first, last, plan.split_k_rows, offset)
+        forward_split_k(plan, layer, rows, buffers, first, last)
 
 
 @device
@@ -92,18 +92,18 @@ def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
     if plan.is_sparse:
         for m in range(first, last):
             z = window(buffers.activations, layer.outputs + m * layer.stride, layer.stride)
-            second = window(buffers.second_sums, m * layer.stride, layer.stride)
+            second = window(buffers.split_k_partial, m * layer.stride, layer.stride)
             sample = _sample(samples, start + m)
             forward_sparse_row(layer, samples, sample, buffers.parameters, z, second)
-    elif not layer.split_at:
+    elif not layer.split_k_at:
         _point_at_rows(plan, rows, samples, start, first, last, layer.input_rows, 0)
         forward_rows(
             layer, rows, buffers.parameters, tails, buffers.activations, first, last, plan.is_long
         )
-    if layer.split_at:
+    if layer.split_k_at:
         at, count = first * layer.stride, (last - first) * layer.stride
         z = window(buffers.activations, layer.outputs + at, count)
-        second = window(buffers.second_sums, at, count)
+        second = window(buffers.split_k_partial, at, count)
         for i in range(count):
             z[i] += second[i]
 
@@ -277,8 +277,8 @@ def _clipping(plan, panels, buffers):
 @device
 def _items(plan, layers, panels, block, kind):
     """How many items of work a phase of a block has; 0 if it is not needed."""
-    if kind == INPUT_SUMS:
-        return 2 * block.rows if layers[0].split_at and not plan.is_sparse else 0
+    if kind == SPLIT_K:
+        return 2 * block.rows if layers[0].split_k_at and not plan.is_sparse else 0
     if kind == ROWS:
         return block.rows
     if kind == WEIGHTS or (block.is_last and plan.max_grad_norm > 0):
@@ -379,8 +379,8 @@ def _train(thread, sync, plans, layers, panels, shares, rows, samples, buffers):
                     )  # fmt: skip
                     if first == end:
                         break
-                    if kind == INPUT_SUMS:
-                        _input_sums(plan, layers[0], rows, samples, buffers, block, first, end)
+                    if kind == SPLIT_K:
+                        _split_k(plan, layers[0], rows, samples, buffers, block, first, end)
                     elif kind == ROWS:
                         _rows_forward_and_back(
                             plan, layers, rows, samples, buffers, block, first, end

@@ -114,7 +114,7 @@ def _multiply_rows(
 def forward_rows(layer, rows, parameters, tails, activations, first, last, is_far):
     """z = a W + b for rows `first` to `last` of the block.
 
-    Where z is two sums, this is the first: b, and the inputs before split_at.
+    Where z is two sums, this is the first: b, and the inputs before split_k_at.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def forward_rows(layer, rows, parameters, tails, activations, first, last, is_fa
         stride,
         first,
         last,
-        layer.split_at if layer.split_at else layer.n_in,
+        layer.split_k_at if layer.split_k_at else layer.n_in,
         layer.tail_stride * parameters.itemsize,
         address_of(tails, layer.tail) if tails.size else 0,
         is_far,
@@ -146,22 +146,22 @@ def forward_rows(layer, rows, parameters, tails, activations, first, last, is_fa
 
 
 @device
-def forward_second_sum(plan, layer, rows, buffers, first, last):
-    """The sum over the inputs from split_at on, which `forward_rows` leaves out, to second_sums."""
+def forward_split_k(plan, layer, rows, buffers, first, last):
+    """The sum over the inputs from split_k_at on, which `forward_rows` leaves out, to split_k_partial."""
     like = buffers.parameters.dtype.type(0)
     stride = layer.stride * buffers.parameters.itemsize
     _multiply_rows(
         like,
-        address_of(rows, plan.second_rows),
-        address_of(buffers.parameters, layer.weights + layer.split_at * layer.stride),
+        address_of(rows, plan.split_k_rows),
+        address_of(buffers.parameters, layer.weights + layer.split_k_at * layer.stride),
         address_of(buffers.zeros, 0),
-        address_of(buffers.second_sums, 0),
+        address_of(buffers.split_k_partial, 0),
         stride,
         first,
         last,
-        layer.n_in - layer.split_at,
+        layer.n_in - layer.split_k_at,
         layer.tail_stride * buffers.parameters.itemsize,
-        address_of(buffers.tails, layer.tail + layer.split_at),
+        address_of(buffers.tails, layer.tail + layer.split_k_at),
         plan.is_long,
     )
 

@@ -28,18 +28,18 @@ def forward_sparse_row(layer, samples, sample, parameters, z, second):
         Which row of X.
     parameters : flat array
     z, second : arrays of stride elements
-        Written: the sum over the inputs before split_at, and that over the others where there is
+        Written: the sum over the inputs before split_k_at, and that over the others where there is
         a split.
     """
     bias = window(parameters, layer.bias, layer.stride)
     for j in range(z.size):
         z[j] = bias[j]
-    if layer.split_at:
+    if layer.split_k_at:
         for j in range(z.size):
             second[j] = 0
     for k in range(samples.row_starts[sample], samples.row_starts[sample + 1]):
         at = layer.weights + samples.columns[k] * layer.stride
-        total = second if 0 < layer.split_at <= samples.columns[k] else z
+        total = second if 0 < layer.split_k_at <= samples.columns[k] else z
         _add_scaled(total, samples.values[k], window(parameters, at, layer.stride))
 
 
