@@ -20,7 +20,7 @@ from fastmlp._engine.jit.target import (
     target,
     tile_shapes,
 )
-from fastmlp._engine.kernels.products import OWNING_DEPTH, moments_by_pace, weight_gradient
+from fastmlp._engine.kernels.products import OWNERSHIP_DEPTH, moments_by_pace, weight_gradient
 from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.simd.tile import PACE_BITS
 from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
@@ -125,7 +125,7 @@ def test_step_is_right_for_every_number_of_features(dtype):
 def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
     """A last tile lies over the panel before, whose thread may be changing it meanwhile."""
     features, wide = 16 + rest, target().widest * target().lanes(dtype)
-    descent, _ = Problem([features, 2 * wide, 2], 2 * OWNING_DEPTH, dtype).descent()
+    descent, _ = Problem([features, 2 * wide, 2], 2 * OWNERSHIP_DEPTH, dtype).descent()
     with descent:
         descent.epoch()  # fills the tables of rows
     workspace = descent.workspace

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT
-from fastmlp._engine.simd.memory import address_of, make_own, prefetch, window
+from fastmlp._engine.simd.memory import address_of, prefetch, request_ownership, window
 
 DTYPES = [np.float32, np.float64]
 
@@ -41,7 +41,7 @@ def test_address_of_counts_elements(dtype):
 @njit(**JIT)
 def take_hold(values, index):
     prefetch(address_of(values, index))
-    make_own(address_of(values, index))
+    request_ownership(address_of(values, index))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

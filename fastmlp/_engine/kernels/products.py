@@ -11,7 +11,13 @@ import numpy as np
 from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
 from fastmlp._engine.kernels.optimizers import ADAM, SGD, mean_gradient, update
-from fastmlp._engine.simd.memory import address_of, make_own, prefetch, prefetch_for_write, window
+from fastmlp._engine.simd.memory import (
+    address_of,
+    prefetch,
+    prefetch_for_write,
+    request_ownership,
+    window,
+)
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import PACE_BITS, tile_nn, tile_tn
 from fastmlp._engine.simd.vectors import (
@@ -28,7 +34,7 @@ from fastmlp._engine.simd.vectors import (
 ADDRESS_BYTES = 8
 # Rows of a block from which on a panel's products take longer (half a cycle a line and row) than
 # getting its lines from another core does (10 ns a line between two groups of cores).
-OWNING_DEPTH = 64
+OWNERSHIP_DEPTH = 64
 
 
 @device
@@ -212,19 +218,19 @@ def prefetch_parameters(buffers, at, count, depth):
     """Ask for the parameters of a panel while its products are still being computed.
 
     `depth` is how many rows they are sums over; the parameters are only to be read at first where
-    `_own_parameters` will take them.
+    `_request_ownership_of` will take them.
     """
     inline()
     item = buffers.parameters.itemsize
     for line in range(0, count * item, CACHE_LINE):
-        if depth < OWNING_DEPTH:
+        if depth < OWNERSHIP_DEPTH:
             prefetch_for_write(address_of(buffers.parameters, at) + line)
         else:
             prefetch(address_of(buffers.parameters, at) + line)
 
 
 @device
-def _own_parameters(buffers, at, stride, rows, size):
+def _request_ownership_of(buffers, at, stride, rows, size):
     """Take parameters of a panel that the next tile sums for from the threads that have read them.
 
     They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. Those of
@@ -234,7 +240,7 @@ def _own_parameters(buffers, at, stride, rows, size):
     inline()
     for row in range(rows):
         for line in range(0, size, CACHE_LINE):
-            make_own(address_of(buffers.parameters, at + row * stride) + line)
+            request_ownership(address_of(buffers.parameters, at + row * stride) + line)
 
 
 @device
@@ -296,7 +302,7 @@ def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first,
     if plan.is_long and panel.layer == 0 and not panel.is_bias:
         alternates = 1 if vectors > widest() or panel.rows * item < CACHE_LINE else 0
         visit = alternates * (panel.first // panel.rows)
-    owns = is_last and depth >= OWNING_DEPTH
+    requests_ownership = is_last and depth >= OWNERSHIP_DEPTH
     steps = _steps_of_tiles(panel, available, vectors, depth)
     near, gap, pace = moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last)
     vector = 0
@@ -308,8 +314,8 @@ def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first,
         visit += alternates
         while row < last:
             height = _tile_height(width, last - row, available)
-            if owns:
-                _own_parameters(
+            if requests_ownership:
+                _request_ownership_of(
                     buffers, base + row * layer.stride + column // item, layer.stride,
                     min(height, last - row), width * vector_bytes(),
                 )  # fmt: skip
@@ -326,8 +332,8 @@ def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first,
         vector += width
     if takes_tail:
         column = vector * vector_bytes()
-        if owns:
-            _own_parameters(
+        if requests_ownership:
+            _request_ownership_of(
                 buffers, base + panel.first * layer.stride + column // item, layer.stride, panel.rows,
                 vector_bytes(),
             )  # fmt: skip

@@ -100,7 +100,7 @@ prefetch_for_write = _make_prefetch(for_write=True)
 
 
 @intrinsic
-def make_own(typingctx, address):
+def request_ownership(typingctx, address):
     """Make a cache line this core's own: store into it what it holds.
 
     A line that other cores have read must be taken from them before it is written. That waits in
