@@ -242,12 +242,12 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
 ):
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     results = []
-    for is_long, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
+    for exceeds_cache, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
         problem = Problem([features, 50, 3], 40, np.float32, output="softmax")
-        monkeypatch.setattr(workspace, "LONG_BYTES", 0 if is_long else problem.X.nbytes)
+        monkeypatch.setattr(workspace, "CORE_CACHE_BYTES", 0 if exceeds_cache else problem.X.nbytes)
         chosen = np.random.default_rng(0).permutation(40)[:31]
         descent, _ = problem.descent(batch_size=13, chosen=chosen, n_jobs=threads)
-        assert descent.workspace.plan["is_long"] == is_long
+        assert descent.workspace.plan["exceeds_cache"] == exceeds_cache
         results.append((three_epochs(descent), problem.network.parameters))
     assert_same_bits(results)
 

@@ -48,7 +48,7 @@ def plan_dtype(real: type) -> np.dtype:
         "block_rows",  # rows that pass through the layers together; a larger batch takes several
         "is_sparse",
         "inputs",  # address of X, unless sparse
-        "is_long",  # whether X is dense and larger than a core's own cache
+        "exceeds_cache",  # whether X is dense and larger than a core's own cache
         "input_stride",  # bytes
         "outputs",  # address of a prediction's
         "target_columns",

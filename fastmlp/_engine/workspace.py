@@ -23,7 +23,7 @@ INPUTS_PER_ROW = 2
 
 # Rows that come from memory or a cache that all cores share are asked for before they are needed:
 # in training by the batch before, and by the tile before.
-LONG_BYTES = 1 << 20  # about a core's own cache
+CORE_CACHE_BYTES = 1 << 20  # about a core's own cache
 
 
 def splits_k(n_in: int, block_rows: int) -> bool:
@@ -130,7 +130,7 @@ class Workspace:
         is_sparse = issparse(X)
         plan["samples"] = X.shape[0] if order is None else order.size
         plan["is_sparse"] = is_sparse
-        plan["is_long"] = not is_sparse and X.nbytes > LONG_BYTES
+        plan["exceeds_cache"] = not is_sparse and X.nbytes > CORE_CACHE_BYTES
         if is_sparse:
             values = np.ascontiguousarray(X.data, self.dtype)
             columns = np.ascontiguousarray(X.indices, np.int32)

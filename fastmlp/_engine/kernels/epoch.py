@@ -77,7 +77,7 @@ def _split_k(plan, layer, rows, samples, buffers, block, first, last):
         _point_at_rows(plan, rows, samples, block.start, first, end, layer.input_rows, 0)
         forward_rows(
             layer, rows, buffers.parameters, buffers.tails, buffers.activations, first, end,
-            plan.is_long,
+            plan.exceeds_cache,
         )  # fmt: skip
     first, last = max(first - block.rows, 0), last - block.rows
     if first < last:
@@ -98,7 +98,14 @@ def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
     elif not layer.split_k_at:
         _point_at_rows(plan, rows, samples, start, first, last, layer.input_rows, 0)
         forward_rows(
-            layer, rows, buffers.parameters, tails, buffers.activations, first, last, plan.is_long
+            layer,
+            rows,
+            buffers.parameters,
+            tails,
+            buffers.activations,
+            first,
+            last,
+            plan.exceeds_cache,
         )
     if layer.split_k_at:
         at, count = first * layer.stride, (last - first) * layer.stride
@@ -133,7 +140,14 @@ def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, st
             _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
         else:
             forward_rows(
-                layer, rows, buffers.parameters, tails, buffers.activations, first, last, is_far=0
+                layer,
+                rows,
+                buffers.parameters,
+                tails,
+                buffers.activations,
+                first,
+                last,
+                prefetch_a=0,
             )
         z = window(
             buffers.activations,
@@ -310,7 +324,7 @@ def _block(plan, samples, buffers, start, step, powers, scale):
 @device
 def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, last):
     """ROWS for rows `first` to `last` of the block."""
-    if plan.is_long:  # WEIGHTS brings the next block's rows near
+    if plan.exceeds_cache:  # WEIGHTS brings the next block's rows near
         known = min(last, plan.samples - block.stop)
         _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
         _ask_for_targets(plan, samples, block.start, first, last)

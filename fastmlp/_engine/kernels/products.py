@@ -78,12 +78,12 @@ def _multiply_tail(
 
 @device
 def _multiply_rows(
-    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, is_far
+    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, prefetch_a
 ):  # fmt: skip
     """C[first:last] = start + A[first:last] B; `rows` holds addresses, `stride` is B's and C's.
 
     A `tail_stride` means that B has a tail; `tail` is then the address of its transpose, or 0 where
-    that is not at hand. A `is_far` if it comes from memory.
+    that is not at hand. A `prefetch_a` if it comes from memory.
     """
     vectors = stride // vector_bytes()
     if tail_stride > 0:
@@ -101,7 +101,7 @@ def _multiply_rows(
             beside = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
             unasked -= 1
             # The first group asks for the rows of A that its next tile reads, then all are near.
-            asks = is_far and vector == 0 and row + 2 * height <= last
+            asks = prefetch_a and vector == 0 and row + 2 * height <= last
             tile_nn(
                 like, height, width, rows + row * ADDRESS_BYTES,
                 height * ADDRESS_BYTES if asks else 0, beside, b + column, start + column, 0,
@@ -117,7 +117,7 @@ def _multiply_rows(
 
 
 @device
-def forward_rows(layer, rows, parameters, tails, activations, first, last, is_far):
+def forward_rows(layer, rows, parameters, tails, activations, first, last, prefetch_a):
     """z = a W + b for rows `first` to `last` of the block.
 
     Where z is two sums, this is the first: b, and the inputs before split_k_at.
@@ -130,7 +130,7 @@ def forward_rows(layer, rows, parameters, tails, activations, first, last, is_fa
     parameters, tails, activations : flat arrays
         W (n_in, stride), b (stride); W^T of the tail; z (block_rows, stride) is written at
         layer.outputs.
-    is_far : bool
+    prefetch_a : bool
         Whether a comes from memory or a cache that all cores share.
     """
     like = parameters.dtype.type(0)
@@ -147,7 +147,7 @@ def forward_rows(layer, rows, parameters, tails, activations, first, last, is_fa
         layer.split_k_at if layer.split_k_at else layer.n_in,
         layer.tail_stride * parameters.itemsize,
         address_of(tails, layer.tail) if tails.size else 0,
-        is_far,
+        prefetch_a,
     )
 
 
@@ -168,7 +168,7 @@ def forward_split_k(plan, layer, rows, buffers, first, last):
         layer.n_in - layer.split_k_at,
         layer.tail_stride * buffers.parameters.itemsize,
         address_of(buffers.tails, layer.tail + layer.split_k_at),
-        plan.is_long,
+        plan.exceeds_cache,
     )
 
 
@@ -202,7 +202,7 @@ def delta_rows(layer, below, rows, buffers, first, last):
         layer.n_out,
         layer.stride * item if layer.back_tail >= 0 else 0,
         address_of(buffers.parameters, tail),
-        is_far=0,
+        prefetch_a=0,
     )
 
 
@@ -299,7 +299,7 @@ def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first,
     start_stride = 0 if is_first else stride
     # Where several tiles pass a line of X, every second asks for the next block's rows instead.
     alternates, visit = 0, 0
-    if plan.is_long and panel.layer == 0 and not panel.is_bias:
+    if plan.exceeds_cache and panel.layer == 0 and not panel.is_bias:
         alternates = 1 if vectors > widest() or panel.rows * item < CACHE_LINE else 0
         visit = alternates * (panel.first // panel.rows)
     requests_ownership = is_last and depth >= OWNERSHIP_DEPTH
