@@ -8,10 +8,10 @@ from numba import njit
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.kernels.activations import (
     CODES,
-    NEEDS_SLOPE,
     RELU,
+    STORES_DERIVATIVE,
     activate,
-    activate_with_slope,
+    activate_with_derivative,
     logistic_function,
     multiply_by,
     multiply_by_derivative,
@@ -26,7 +26,7 @@ from fastmlp._engine.simd.elementary import (
 
 DTYPES = [np.float32, np.float64]
 ULPS = 2
-BY_OUTPUT = [name for name in CODES if CODES[name] not in NEEDS_SLOPE]
+BY_OUTPUT = [name for name in CODES if CODES[name] not in STORES_DERIVATIVE]
 BENDS = {"relu", "leaky_relu", "elu"}  # not smooth at zero
 
 
@@ -225,17 +225,17 @@ def test_an_element_has_the_same_bits_alone_and_in_any_place(activation, dtype):
     code = CODES[activation]
     values = (4 * np.random.default_rng(0).standard_normal(203)).astype(dtype)
     whole = applied(lambda z: activate(code, z), values)
-    beside, slopes = values.copy(), np.empty_like(values)
-    activate_with_slope(code, beside, slopes)
+    beside, derivatives = values.copy(), np.empty_like(values)
+    activate_with_derivative(code, beside, derivatives)
     np.testing.assert_array_equal(beside, whole)
     for first in range(values.size):
         for count in (1, 5, 67):
             part = values[first : first + count].copy()
             activate(code, part)
             np.testing.assert_array_equal(part, whole[first : first + count])
-            part, slope = values[first : first + count].copy(), np.empty_like(part)
-            activate_with_slope(code, part, slope)
-            np.testing.assert_array_equal(slope, slopes[first : first + count])
+            part, derivative = values[first : first + count].copy(), np.empty_like(part)
+            activate_with_derivative(code, part, derivative)
+            np.testing.assert_array_equal(derivative, derivatives[first : first + count])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -255,9 +255,9 @@ def test_a_kept_slope_carries_delta_back(activation, dtype):
     rng = np.random.default_rng(0)
     z, deltas = (3 * rng.standard_normal((2, 1000))).astype(dtype)
     expected = deltas * DERIVATIVES[activation](z.astype(np.float64))
-    slopes = np.empty_like(z)
-    activate_with_slope(CODES[activation], z, slopes)
-    multiply_by(deltas, slopes)
+    derivatives = np.empty_like(z)
+    activate_with_derivative(CODES[activation], z, derivatives)
+    multiply_by(deltas, derivatives)
     assert_close(deltas, expected, units=4)
 
 
@@ -271,10 +271,10 @@ def test_derivative_is_the_slope_of_the_activation(activation):
     def f(z):
         return applied(lambda values: activate(CODES[activation], values), z)
 
-    slope = (8 * (f(z + step) - f(z - step)) - f(z + 2 * step) + f(z - 2 * step)) / (12 * step)
+    derivative = (8 * (f(z + step) - f(z - step)) - f(z + 2 * step) + f(z - 2 * step)) / (12 * step)
     derivative = np.empty_like(z)
-    activate_with_slope(CODES[activation], z.copy(), derivative)
-    np.testing.assert_allclose(derivative, slope, rtol=1e-8, atol=1e-10)
+    activate_with_derivative(CODES[activation], z.copy(), derivative)
+    np.testing.assert_allclose(derivative, derivative, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -282,11 +282,11 @@ def test_derivative_is_the_slope_of_the_activation(activation):
 def test_activations_stay_finite_at_every_finite_argument(activation, dtype):
     far = np.array([30, 1e2, 1e4, 1e30], dtype)
     far = np.concatenate([far, -far])
-    slopes = np.empty_like(far)
-    activate_with_slope(CODES[activation], far, slopes)
+    derivatives = np.empty_like(far)
+    activate_with_derivative(CODES[activation], far, derivatives)
     assert np.isfinite(far).all()
-    assert np.isfinite(slopes).all()
-    assert (np.abs(slopes) < 1.01).all()
+    assert np.isfinite(derivatives).all()
+    assert (np.abs(derivatives) < 1.01).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -21,10 +21,10 @@ X, Y = X[:400] / 16, Y[:400]
 def masks(rows, units, rate=0.5, seed=1, step=2, layer=0, dtype=np.float64):
     """Factors (rows, units) of dropout."""
     outputs = np.ones((rows, units), dtype)
-    slopes = np.full((rows, units), 2, dtype)
+    derivatives = np.full((rows, units), 2, dtype)
     for row in range(rows):
-        drop_units(np.uint64(row_key(seed, step, layer, row)), rate, outputs[row], slopes[row])
-    np.testing.assert_array_equal(slopes, 2 * outputs)
+        drop_units(np.uint64(row_key(seed, step, layer, row)), rate, outputs[row], derivatives[row])
+    np.testing.assert_array_equal(derivatives, 2 * outputs)
     return outputs
 
 

@@ -20,7 +20,10 @@ LAYER = np.dtype(
         ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
         ("activation", np.int64),  # code of a hidden layer's f
-        ("keeps_slope", np.int64),  # whether training writes f'(z) into slopes, to multiply by it
+        (
+            "stores_derivative",
+            np.int64,
+        ),  # whether training writes f'(z) into derivatives, to multiply by it
         ("tail", np.int64),  # in tails: W^T (tail, tail_stride) of the last columns
         ("tail_stride", np.int64),  # n_in, padded; 0 where there is no tail
         ("back_tail", np.int64),  # input with which the tail of delta W^T begins; -1 for none
@@ -119,7 +122,7 @@ Buffers = namedtuple(
         "first_moment",
         "second_moment",
         "gradient",  # like parameters; for batches of several row blocks, sparse X and clipping
-        "slopes",  # like activations: f'(z) of the layers that keep it; else empty
+        "derivatives",  # like activations: f'(z) of the layers that keep it; else empty
         "deltas",
         "scratch",
         "zeros",

@@ -204,7 +204,7 @@ class TrainingWorkspace(Workspace):
             second_moment=second,
             gradient=aligned_zeros(gradient, self.dtype),
             deltas=aligned_zeros(self.buffers.activations.size, self.dtype),
-            slopes=no_elements(self.dtype),
+            derivatives=no_elements(self.dtype),
             scratch=aligned_zeros(scratch * threads, self.dtype),
             zeros=aligned_zeros(widest, self.dtype),
             row_losses=np.zeros(block_rows),
@@ -247,10 +247,10 @@ class TrainingWorkspace(Workspace):
         self.set_activations(activation)
         hidden = self.layers[:-1]
         hidden["dropout"] = per_layer(dropout, len(hidden), "dropout")
-        apart = np.isin(hidden["activation"], list(activations.NEEDS_SLOPE))
-        hidden["keeps_slope"] = apart | (hidden["dropout"] > 0)
-        size = self.buffers.activations.size if hidden["keeps_slope"].any() else 0
-        self.buffers = self.buffers._replace(slopes=aligned_zeros(size, self.dtype))
+        apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
+        hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
+        size = self.buffers.activations.size if hidden["stores_derivative"].any() else 0
+        self.buffers = self.buffers._replace(derivatives=aligned_zeros(size, self.dtype))
 
     def _check_moments(self, rule: int, moments: list[Network]) -> None:
         if len(moments) != MOMENTS[rule]:

@@ -73,7 +73,7 @@ class ActivationDisplay:
         values, derivatives = {}, {}
         for name in names:
             f, df = z.copy(), np.empty_like(z)
-            activations.activate_with_slope(activations.CODES[name], f, df)
+            activations.activate_with_derivative(activations.CODES[name], f, df)
             values[name], derivatives[name] = f, df
         return cls(z=z, values=values, derivatives=derivatives).plot(ax)
 

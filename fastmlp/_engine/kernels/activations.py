@@ -30,9 +30,9 @@ CODES = {
     "softplus": SOFTPLUS,
     "mish": MISH,
 }
-NEEDS_SLOPE = {GELU, SILU, MISH}  # their f'(z) does not follow from a = f(z)
+STORES_DERIVATIVE = {GELU, SILU, MISH}  # their f'(z) does not follow from a = f(z)
 
-LEAK = 0.01  # slope of leaky_relu below zero, as Maas et al. (2013) have it
+LEAK = 0.01  # derivative of leaky_relu below zero, as Maas et al. (2013) have it
 DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
 MISH_HIGHEST = 20.0  # from where mish(z) = z to rounding; exp(4 z) is still a float32
 
@@ -134,37 +134,37 @@ def activate(activation, values):
 
 
 @device
-def activate_with_slope(activation, values, slopes):
-    """Replace each z of `values` by a = f(z), and write f'(z) into `slopes`, of the same size."""
+def activate_with_derivative(activation, values, derivatives):
+    """Replace each z of `values` by a = f(z), and write f'(z) into `derivatives`, of the same size."""
     if activation == GELU:
         for i in range(values.size):
-            values[i], slopes[i] = _gelu(values[i])
+            values[i], derivatives[i] = _gelu(values[i])
     elif activation == SILU:
         for i in range(values.size):
-            values[i], slopes[i] = _silu(values[i])
+            values[i], derivatives[i] = _silu(values[i])
     elif activation == MISH:
         for i in range(values.size):
-            values[i], slopes[i] = _mish(values[i])
+            values[i], derivatives[i] = _mish(values[i])
     else:
         activate(activation, values)
         one = values.dtype.type(1)
         for i in range(values.size):
-            slopes[i] = one
-        multiply_by_derivative(activation, slopes, values)
+            derivatives[i] = one
+        multiply_by_derivative(activation, derivatives, values)
 
 
 @device
-def multiply_by(deltas, slopes):
-    """delta <- delta * f'(z), with the f'(z) that `activate_with_slope` wrote."""
+def multiply_by(deltas, derivatives):
+    """delta <- delta * f'(z), with the f'(z) that `activate_with_derivative` wrote."""
     for i in range(deltas.size):
-        deltas[i] *= slopes[i]
+        deltas[i] *= derivatives[i]
 
 
 @device
 def multiply_by_derivative(activation, deltas, outputs):
     """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer.
 
-    Not for the activations of `NEEDS_SLOPE`.
+    Not for the activations of `STORES_DERIVATIVE`.
     """
     zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0

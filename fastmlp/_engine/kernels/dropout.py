@@ -40,7 +40,7 @@ def _random_number(unit, low, high):
 
 
 @device
-def drop_units(key, rate, outputs, slopes):
+def drop_units(key, rate, outputs, derivatives):
     """Silence each unit of a row with probability `rate`; the others grow by 1 / (1 - rate).
 
     Parameters
@@ -49,7 +49,7 @@ def drop_units(key, rate, outputs, slopes):
         From `row_key`.
     rate : float
         At least 0, less than 1.
-    outputs, slopes : arrays of one length
+    outputs, derivatives : arrays of one length
         a = f(z) and f'(z) of the row; both are multiplied.
     """
     real = outputs.dtype.type
@@ -59,4 +59,4 @@ def drop_units(key, rate, outputs, slopes):
     for j in range(outputs.size):
         factor = silent if _random_number(j, low, high) < threshold else grown
         outputs[j] *= factor
-        slopes[j] *= factor
+        derivatives[j] *= factor

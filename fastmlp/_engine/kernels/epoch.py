@@ -15,7 +15,7 @@ from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.kernels.activations import (
     activate,
-    activate_with_slope,
+    activate_with_derivative,
     multiply_by,
     multiply_by_derivative,
 )
@@ -116,16 +116,16 @@ def _input_layer(plan, layer, rows, samples, buffers, tails, start, first, last)
 
 
 @device
-def _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step):
+def _activate_and_store_derivative(plan, layer, index, buffers, z, start, first, last, step):
     """a = f(z) of a hidden layer in training, its f'(z) for the way back, and dropout of both."""
-    slopes = window(buffers.slopes, layer.outputs + first * layer.stride, z.size)
-    activate_with_slope(layer.activation, z, slopes)
+    derivatives = window(buffers.derivatives, layer.outputs + first * layer.stride, z.size)
+    activate_with_derivative(layer.activation, z, derivatives)
     if layer.dropout > 0:
         for m in range(first, last):
             key = row_key(plan.seed, step, index, (start + m) % plan.batch_size)
             at = (m - first) * layer.stride
-            row, slope = window(z, at, layer.stride), window(slopes, at, layer.stride)
-            drop_units(key, layer.dropout, row, slope)
+            row, derivative = window(z, at, layer.stride), window(derivatives, at, layer.stride)
+            drop_units(key, layer.dropout, row, derivative)
 
 
 @device
@@ -156,8 +156,8 @@ def _forward(plan, layers, rows, samples, buffers, tails, start, first, last, st
         )
         if index == layers.size - 1:
             apply_output(plan.output, z, last - first, layer.n_out, layer.stride)
-        elif step is not None and layer.keeps_slope:
-            _activate_and_keep_slope(plan, layer, index, buffers, z, start, first, last, step)
+        elif step is not None and layer.stores_derivative:
+            _activate_and_store_derivative(plan, layer, index, buffers, z, start, first, last, step)
         else:  # a = f(z)
             activate(layer.activation, z)
 
@@ -187,8 +187,8 @@ def _backward(plan, layers, rows, buffers, first, last):
         at, count = below.outputs + first * below.stride, (last - first) * below.stride
         # delta_below = (delta W^T) * f'(z_below)
         deltas = window(buffers.deltas, at, count)
-        if below.keeps_slope:
-            multiply_by(deltas, window(buffers.slopes, at, count))
+        if below.stores_derivative:
+            multiply_by(deltas, window(buffers.derivatives, at, count))
         else:
             outputs = window(buffers.activations, at, count)
             multiply_by_derivative(below.activation, deltas, outputs)

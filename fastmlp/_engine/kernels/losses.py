@@ -127,7 +127,7 @@ def _squared_error(plan, n_out, a, y):
     """(a - y)^2 / 2, averaged over the outputs, but summed over a classifier's.
 
     delta = a - y; of a classifier it passes the Jacobian of softmax, a (e - sum_j e_j a_j) with
-    e = a - y, or the slope of the logistic function, e a (1 - a).
+    e = a - y, or the derivative of the logistic function, e a (1 - a).
     """
     one, shared = a.dtype.type(1), a.dtype.type(0)
     loss = 0.0
