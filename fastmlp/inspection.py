@@ -97,12 +97,12 @@ class _Problem:
         one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
         self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
 
-    def run(self, rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
-        """One step of `rule` on a copy of the network: the loss before it, the state after."""
+    def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
+        """One step of `update_rule` on a copy of the network: the loss before it, the state after."""
         network = self.network.copy()
-        moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[rule]
+        moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[update_rule]
         settings = replace(self.settings, momentum=0.0)
-        state = OptimizerState(settings, rule, learning_rate, 0, moments)
+        state = OptimizerState(settings, update_rule, learning_rate, 0, moments)
         with Descent(
             network, self.settings, self.output, self.X, self.targets, self.sample_weight, state
         ) as descent:

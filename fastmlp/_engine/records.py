@@ -57,7 +57,7 @@ def plan_dtype(real: type) -> np.dtype:
         "target_columns",
         "output",  # code of the last layer's activation
         "loss_function",
-        "optimizer",
+        "update_rule",
         "split_k_rows",  # in rows: those of X again, for the inputs from split_k_at on
         "ahead_rows",  # in rows: addresses of the next block's rows of X
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one

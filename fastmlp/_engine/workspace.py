@@ -158,10 +158,10 @@ class TrainingWorkspace(Workspace):
     ----------
     network, block_rows, threads
         As for `Workspace`.
-    rule : int
+    update_rule : int
         A code of `engine.optimizers`.
     moments : list of Network
-        Optimizer state, as many as `rule` needs.
+        Optimizer state, as many as `update_rule` needs.
     has_gradient : bool
         Whether a gradient buffer is needed: for batches of several blocks, for sparse X, and to
         limit the gradient's norm.
@@ -179,14 +179,14 @@ class TrainingWorkspace(Workspace):
         network: Network,
         block_rows: int,
         threads: int,
-        rule: int,
+        update_rule: int,
         moments: list[Network],
         has_gradient: bool = False,
         batches: int = 1,
     ):
         super().__init__(network, block_rows, threads)
         self.network = network
-        self._check_moments(rule, moments)
+        self._check_moments(update_rule, moments)
         self._split_k()
         self.panels = self._make_panels()
         self.shares = self._make_shares(threads)
@@ -252,9 +252,9 @@ class TrainingWorkspace(Workspace):
         size = self.buffers.activations.size if hidden["stores_derivative"].any() else 0
         self.buffers = self.buffers._replace(derivatives=aligned_zeros(size, self.dtype))
 
-    def _check_moments(self, rule: int, moments: list[Network]) -> None:
-        if len(moments) != MOMENTS[rule]:
-            raise ValueError(f"optimizer needs {MOMENTS[rule]} moments, got {len(moments)}")
+    def _check_moments(self, update_rule: int, moments: list[Network]) -> None:
+        if len(moments) != MOMENTS[update_rule]:
+            raise ValueError(f"optimizer needs {MOMENTS[update_rule]} moments, got {len(moments)}")
         for moment in moments:
             if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, self.dtype):
                 raise ValueError(

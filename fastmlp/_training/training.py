@@ -69,7 +69,7 @@ class Settings:
         return cls(**{name: getattr(estimator, name) for name in names})
 
     @property
-    def rule(self) -> int:
+    def update_rule(self) -> int:
         """Code of the update rule."""
         if self.solver in ("adam", "adamw"):
             return optimizers.ADAM
@@ -85,20 +85,20 @@ class OptimizerState:
     Attributes
     ----------
     settings : Settings
-        Of the first call: as in scikit-learn, later changes of rates and rule wait for a new fit.
-    rule : int
+        Of the first call: as in scikit-learn, later changes of rates and update rule wait for a new fit.
+    update_rule : int
         A code of `engine.optimizers`.
     learning_rate : float
     step : int
         Updates done.
     moments : list of Network
-        Arrays shaped like the parameters, as many as the rule needs.
+        Arrays shaped like the parameters, as many as the update rule needs.
     epochs : int
         Done; where the schedules stand. A call of partial_fit is one, however few its steps.
     """
 
     settings: Settings
-    rule: int
+    update_rule: int
     learning_rate: float
     step: int
     moments: list[Network]
@@ -107,10 +107,10 @@ class OptimizerState:
     @classmethod
     def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
         """Before the first step: all moments zero."""
-        rule = settings.rule
-        count = optimizers.MOMENTS[rule]
+        update_rule = settings.update_rule
+        count = optimizers.MOMENTS[update_rule]
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
-        return cls(settings, rule, float(settings.learning_rate_init), 0, moments)
+        return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
 
     def rates(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
         """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
@@ -226,7 +226,7 @@ class Descent:
             network,
             block_rows,
             threads,
-            state.rule,
+            state.update_rule,
             state.moments,
             has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
             batches=-(-n_samples // batch_size),
@@ -243,7 +243,7 @@ class Descent:
         plan["label_smoothing"] = settings.label_smoothing
         plan["huber_delta"] = settings.huber_delta
         plan["max_grad_norm"] = settings.max_grad_norm or 0.0
-        plan["optimizer"] = state.rule
+        plan["update_rule"] = state.update_rule
         plan["alpha"] = settings.alpha
         for name in ("momentum", "beta_1", "beta_2", "epsilon"):
             plan[name] = getattr(state.settings, name)

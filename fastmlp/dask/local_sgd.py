@@ -147,7 +147,7 @@ def train_shard(
     threads = available_threads(epoch.settings.n_jobs, cpus)
     settings = replace(epoch.settings, n_jobs=threads, max_time=None)
     state = OptimizerState(
-        epoch.begun, epoch.begun.rule, epoch.learning_rate, 0, moments, epoch.number
+        epoch.begun, epoch.begun.update_rule, epoch.learning_rate, 0, moments, epoch.number
     )
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address

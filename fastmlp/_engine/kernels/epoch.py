@@ -315,7 +315,7 @@ def _block(plan, samples, buffers, start, step, powers, scale):
         weight_sum = _weight_sum(samples, batch, batch_stop)
         scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
     number = batch // plan.batch_size
-    eta = step_size(plan.optimizer, buffers.rates[number], *powers)
+    eta = step_size(plan.update_rule, buffers.rates[number], *powers)
     decay = buffers.decays[number]
     rows, batch_rows = stop - start, batch_stop - batch
     return Block(start, stop, rows, start == batch, is_last, batch_rows, step, scale, eta, decay)

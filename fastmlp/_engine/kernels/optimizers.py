@@ -15,9 +15,9 @@ MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @device
-def step_size(optimizer, rate, power_1, power_2):
+def step_size(update_rule, rate, power_1, power_2):
     """eta of update t; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t), where power_1 is b1^t."""
-    if optimizer != ADAM:
+    if update_rule != ADAM:
         return rate
     return rate * math.sqrt(1.0 - power_2) / (1.0 - power_1)
 
@@ -30,8 +30,8 @@ def mean_gradient(gradient, weights, sums, penalty, scale):
 
 
 @device
-def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, plan):
-    """Apply one step of `optimizer` to a contiguous piece of the parameters.
+def update(update_rule, weights, first, second, sums, penalty, scale, eta, decay, plan):
+    """Apply one step of `update_rule` to a contiguous piece of the parameters.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, 
         For momentum, beta_1, beta_2 and epsilon.
     """
     real = weights.dtype.type
-    if optimizer == ADAM:
+    if update_rule == ADAM:
         b1, b2, eps = real(plan.beta_1), real(plan.beta_2), real(plan.epsilon)
         c1, c2 = real(1.0 - plan.beta_1), real(1.0 - plan.beta_2)
         for i in range(weights.size):
@@ -60,15 +60,15 @@ def update(optimizer, weights, first, second, sums, penalty, scale, eta, decay, 
             first[i] = m
             second[i] = v
             weights[i] = multiply_add(decay, weights[i], -(eta * m / (math.sqrt(v) + eps)))
-    elif optimizer == SGD:
+    elif update_rule == SGD:
         for i in range(weights.size):
             g = multiply_add(penalty, weights[i], sums[i]) * scale
             weights[i] = multiply_add(-eta, g, weights[i])
-    elif optimizer == GRADIENT:
+    elif update_rule == GRADIENT:
         mean_gradient(first, weights, sums, penalty, scale)
     else:
         mu = real(plan.momentum)
-        ahead = optimizer == NESTEROV
+        ahead = update_rule == NESTEROV
         for i in range(weights.size):
             g = multiply_add(penalty, weights[i], sums[i]) * scale
             velocity = multiply_add(mu, first[i], -eta * g)

@@ -250,11 +250,11 @@ def moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last):
     All are passed in `steps` steps. Where none change next: a line that is near anyway.
     """
     inline()
-    if plan.optimizer == SGD or not is_last:
+    if plan.update_rule == SGD or not is_last:
         return address_of(buffers.scratch, scratch), 0, 0
     at, count = panel_span(layer, panel)
     first, gap = address_of(buffers.first_moment, at), 0
-    if plan.optimizer == ADAM:
+    if plan.update_rule == ADAM:
         gap = address_of(buffers.second_moment, at) - first
     return first, gap, (count * buffers.first_moment.itemsize << PACE_BITS) // steps
 
@@ -402,7 +402,7 @@ def update_panel(plan, layer, panel, index, buffers, sums, penalty, scale, block
     at, count = panel_span(layer, panel)
     weights = window(parameters, at, count)
     update(
-        plan.optimizer,
+        plan.update_rule,
         weights,
         window(buffers.first_moment, at, count),
         window(buffers.second_moment, at, count),
