@@ -230,11 +230,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "only a part of y. Use compute_class_weight('balanced', classes=classes, y=y) on "
                 "a large enough sample of y, and pass the weights on as a dict."
             )
-        twin = self._twin()
-        if _check_partial_fit_first_call(twin, classes):
+        draft = self._draft()
+        if _check_partial_fit_first_call(draft, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
-            twin._label_binarizer = LabelBinarizer().fit(labels)
-        return self._become(twin._fit(X, y, sample_weight, incremental=True))
+            draft._label_binarizer = LabelBinarizer().fit(labels)
+        return self._commit(draft._fit(X, y, sample_weight, incremental=True))
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -249,7 +249,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`. A row's bytes don't depend on its neighbours.
         """
-        fitted = self._twin()  # one model throughout, whoever refits meanwhile
+        fitted = self._draft()  # one model throughout, whoever refits meanwhile
         outputs = fitted._predict_outputs(X)
         if outputs.shape[1] > 1:
             return outputs
@@ -404,4 +404,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
-        return self._become(self._twin()._fit(X, y, sample_weight, incremental=True))
+        return self._commit(self._draft()._fit(X, y, sample_weight, incremental=True))

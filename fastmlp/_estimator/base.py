@@ -152,23 +152,23 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
-        twin = self._twin()._fit(X, y, sample_weight, False, validation, tasks)
+        draft = self._draft()._fit(X, y, sample_weight, False, validation, tasks)
         if tasks is not None:
-            tasks.end(vars(twin))
-        return self._become(twin)
+            tasks.end(vars(draft))
+        return self._commit(draft)
 
-    def _twin(self):
+    def _draft(self):
         """An estimator of the same attributes, to be fitted in place of this one.
 
         This one stays whole until the fit is done, for an exception and for other threads.
         """
-        twin = object.__new__(type(self))
-        twin.__dict__ = self.__dict__.copy()
-        return twin
+        draft = object.__new__(type(self))
+        draft.__dict__ = self.__dict__.copy()
+        return draft
 
-    def _become(self, twin):
-        """Take over all attributes of `twin`, in one step."""
-        self.__dict__ = twin.__dict__
+    def _commit(self, draft):
+        """Take over all attributes of `draft`, in one step."""
+        self.__dict__ = draft.__dict__
         return self
 
     def _fit(self, X, y, sample_weight, incremental, validation=(None, None, None), tasks=None):
@@ -317,16 +317,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _with_network(self, network: Network):
         """An estimator like this one that predicts with `network` as it stands at each call."""
-        twin = self._twin()
-        twin._take_network(network)
-        return twin
+        draft = self._draft()
+        draft._take_network(network)
+        return draft
 
     def _snapshot(self, network: Network, progress: Progress | None = None) -> dict:
         """The attributes of an estimator whose fit ends with `network` as it stands."""
-        twin = self._with_network(network.copy())
+        draft = self._with_network(network.copy())
         if progress is not None:
-            progress.write_to(twin)
-        return vars(twin)
+            progress.write_to(draft)
+        return vars(draft)
 
     def _take_network(self, network: Network) -> None:
         """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""
@@ -399,7 +399,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        fitted = self._twin()  # one model throughout, whoever refits meanwhile
+        fitted = self._draft()  # one model throughout, whoever refits meanwhile
         return fitted._decode(fitted._predict_outputs(X))
 
     def __sklearn_tags__(self):

@@ -94,10 +94,10 @@ class _DaskMLP(BaseMLP):
         self._refuse_what_needs_all_rows()
         if n_replicas is not None:
             check_scalar(n_replicas, "n_replicas", int, min_val=1)
-        twin = self._twin()
-        twin._gather(matching_partitions(X, y, sample_weight), n_replicas)
-        X, y = representative([each for _, each in twin._rows], is_classifier(self))
-        return self._become(twin._fit(X, y, None, incremental=False))
+        draft = self._draft()
+        draft._gather(matching_partitions(X, y, sample_weight), n_replicas)
+        X, y = representative([each for _, each in draft._rows], is_classifier(self))
+        return self._commit(draft._fit(X, y, None, incremental=False))
 
     def _refuse_what_needs_all_rows(self) -> None:
         refused = {

@@ -192,7 +192,7 @@ class LossCurveDisplay:
             ylabel=self.loss_label if same else "Loss per sample",
         )
         ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        scores = _twin(ax)
+        scores = _draft(ax)
         if scores is None:
             ax.legend()
             return
@@ -223,12 +223,12 @@ def _style_cycle(caller: str):
     return cycler(color=colors, marker=list(islice(cycle(MARKERS), len(colors))))
 
 
-def _twin(ax):
+def _draft(ax):
     """The Axes that another display has laid over `ax` for its scores, or None."""
     siblings = ax.get_shared_x_axes().get_siblings(ax)
     return next((s for s in siblings if s is not ax and s.bbox.bounds == ax.bbox.bounds), None)
 
 
 def _score_axes(ax):
-    twin = _twin(ax)
-    return ax.twinx() if twin is None else twin
+    draft = _draft(ax)
+    return ax.twinx() if draft is None else draft
