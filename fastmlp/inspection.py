@@ -98,7 +98,7 @@ class _Problem:
         self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
 
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
-        """One step of `update_rule` on a copy of the network: the loss before it, the state after."""
+        """One step on a copy of the network: the loss before it, the state after it."""
         network = self.network.copy()
         moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[update_rule]
         settings = replace(self.settings, momentum=0.0)

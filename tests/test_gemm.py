@@ -36,7 +36,7 @@ def sum_panel(plans, layers, panels, rows, buffers, index, times):
     layer = layers[panel.layer]
     for _ in range(times):
         weight_gradient(
-            plan, layer, panel, rows, buffers, plan.headroom, plan.block_rows, True, True
+            plan, layer, panel, rows, buffers, plan.overlap, plan.block_rows, True, True
         )
 
 

@@ -70,9 +70,9 @@ def test_helpers_that_are_near_change_no_byte(sizes, n_jobs, dtype, nearby):
         expected, _ = predict(network, X, n_jobs=1)
         predict_until_helped(nearby, network, make_rows(network, 64), n_jobs)
         for _ in range(20):
-            outputs, is_suspect = predict(network, X, n_jobs)
+            outputs, may_be_nonfinite = predict(network, X, n_jobs)
             assert outputs.tobytes() == expected.tobytes()
-            assert not is_suspect
+            assert not may_be_nonfinite
 
 
 def test_results_stay_as_they_were_returned(nearby):

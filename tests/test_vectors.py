@@ -10,13 +10,13 @@ from numba import njit
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.simd.memory import address_of
 from fastmlp._engine.simd.vectors import (
-    any_sum,
     divide_by_sum,
     lanes_of,
     multiply_add,
     power_of_two,
     subtract_maximum,
     sum_of_squares,
+    sum_unaligned,
     transpose_block,
 )
 
@@ -40,7 +40,7 @@ def divide(values, start, vectors, size):
 
 @njit(**JIT)
 def sum_some(values, start, size):
-    return any_sum(values.dtype.type(0), address_of(values, start), size)
+    return sum_unaligned(values.dtype.type(0), address_of(values, start), size)
 
 
 @njit(**JIT)

@@ -63,9 +63,9 @@ def plan_dtype(real: type) -> np.dtype:
         "ones_rows",  # in rows: addresses of the input of a bias, which is always one
         "scratch",  # elements of scratch of one thread
         "tails",  # elements of W^T of all tails: a prediction has one for each thread
-        "headroom",  # of them, elements before a panel's first row
+        "overlap",  # of them, elements before a panel's first row
         "step",  # updates done so far
-        "is_suspect",  # a prediction has met a row of X whose sum is not finite
+        "may_be_nonfinite",  # a prediction has met a row of X whose sum is not finite
         "seed",  # of dropout
     )
     doubles = (

@@ -191,9 +191,9 @@ class TrainingWorkspace(Workspace):
         self.panels = self._make_panels()
         self.shares = self._make_shares(threads)
         widest = int(self.layers["stride"].max())
-        headroom = target().tallest_single * widest
-        scratch = headroom + int(self.panels["rows"].max()) * widest
-        self.plan["headroom"], self.plan["scratch"] = headroom, scratch
+        overlap = target().tallest_single * widest
+        scratch = overlap + int(self.panels["rows"].max()) * widest
+        self.plan["overlap"], self.plan["scratch"] = overlap, scratch
         # Rules that have no such moment never touch what stands in for it.
         first, second = [*(m.parameters for m in moments), *[network.parameters] * 2][:2]
         gradient = network.parameters.size if has_gradient else 0
@@ -221,7 +221,7 @@ class TrainingWorkspace(Workspace):
         self.plan["split_k_rows"] = inputs.size + deltas.size + ones.size
         self.plan["ahead_rows"] = self.plan["split_k_rows"] + block_rows
         self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
-        self.follow_parameters()
+        self.refresh_derived()
 
     def take_samples(self, X, targets, weights=None, order=None) -> Samples:
         """Point the plan at the samples and gather what the kernels read of them.
@@ -301,7 +301,7 @@ class TrainingWorkspace(Workspace):
         goals = done[-1] * np.arange(threads + 1) / threads
         return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
 
-    def follow_parameters(self) -> None:
+    def refresh_derived(self) -> None:
         """Renew W^T and the squared norm of each panel's weights, after a change from outside."""
         self.network.transpose_into(self.buffers.transposed)
         for layer, coef in zip(self.layers, self.network.coefs, strict=True):

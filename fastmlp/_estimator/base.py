@@ -28,7 +28,7 @@ from fastmlp._training import lbfgs, schedules
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import Progress
 from fastmlp._training.training import Descent, OptimizerState, Settings, descend
-from fastmlp._training.validation import Examiner, HeldOut
+from fastmlp._training.validation import HeldOut, ValidationScorer
 from fastmlp.version import __version__
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
@@ -287,13 +287,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             training, held_out = HeldOut.split(self, *samples, random_state)
         elif progress.validation_scores:  # same data: keep what earlier calls found, or better
             progress.best = network.copy()
-        examine = None if held_out is None else Examiner(self, network, held_out)
+        validate = None if held_out is None else ValidationScorer(self, network, held_out)
         data = self._kernel_data(network, *samples)
         epochs = 1 if incremental else settings.max_iter
         descent = Descent(network, settings, self.out_activation_, *data, state, training, epochs)
         if tasks is not None:
             tasks.begin(partial(self._snapshot, network, progress))
-        descend(descent, progress, random_state, incremental, examine, tasks)
+        descend(descent, progress, random_state, incremental, validate, tasks)
         self._optimizer = state
         keeps_best = self.restore_best_weights and progress.best is not None
         return progress.best if keeps_best else network
@@ -364,8 +364,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             check_is_fitted(self)
         network = self._network()
         if self._needs_no_validation(X, network.dtype):
-            outputs, is_suspect = self._apply(network, X)
-            if not is_suspect:
+            outputs, may_be_nonfinite = self._apply(network, X)
+            if not may_be_nonfinite:
                 return outputs
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return self._outputs(network, rows_in_place(X, network.dtype))

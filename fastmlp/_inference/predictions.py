@@ -46,7 +46,7 @@ def apply_network(
     -------
     outputs : ndarray of shape (n_samples, n_outputs)
         The same bytes for a row, whatever rows stand beside it.
-    is_suspect : bool
+    may_be_nonfinite : bool
         Whether a dense X may hold NaN or infinity: the sum of some row is not finite.
     """
     outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
@@ -89,13 +89,13 @@ def _predict(crew: Crew, X, activation, output, outputs: np.ndarray, calls: bool
     try:
         workspace.set_activations(activation)
         plan["output"], plan["outputs"] = losses.CODES[output], outputs.ctypes.data
-        plan["is_suspect"] = 0
+        plan["may_be_nonfinite"] = 0
         if calls:
             arguments = _arguments(workspace, inputs)
             run_once(epoch.predict, arguments, crew.helped.threads, outputs.dtype.type)
         else:
             crew.helped.launch()
-        return bool(plan["is_suspect"])
+        return bool(plan["may_be_nonfinite"])
     finally:
         workspace.let_go()
 

@@ -52,7 +52,7 @@ class LossAndGradient:
     def __call__(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and gradient (n_parameters,) at `packed` (n_parameters,)."""
         self.network.unpack(packed)
-        self.descent.workspace.follow_parameters()
+        self.descent.workspace.refresh_derived()
         return self.descent.epoch(), self.gradient.pack()
 
 

@@ -85,7 +85,7 @@ class OptimizerState:
     Attributes
     ----------
     settings : Settings
-        Of the first call: as in scikit-learn, later changes of rates and update rule wait for a new fit.
+        Of the first call: as in scikit-learn, later changes of rates wait for a new fit.
     update_rule : int
         A code of `engine.optimizers`.
     learning_rate : float
@@ -335,7 +335,7 @@ def descend(
     progress: Progress,
     random_state: np.random.RandomState,
     one_epoch: bool = False,
-    examine: Callable[[], tuple[float, float | None]] | None = None,
+    validate: Callable[[], tuple[float, float | None]] | None = None,
     tasks: FitTasks | None = None,
 ) -> None:
     """Run epochs until the loss or the validation score stops improving.
@@ -349,7 +349,7 @@ def descend(
         For the shuffles.
     one_epoch : bool
         Stop after the first epoch, as partial_fit does.
-    examine : callable, optional
+    validate : callable, optional
         Loss and score on validation data of the network as it stands. The score, where it is not
         None, decides instead of the training loss.
     tasks : FitTasks, optional
@@ -373,8 +373,8 @@ def descend(
                 if settings.shuffle:
                     descent.shuffle(random_state)
                 progress.record(descent.epoch(), descent.n_samples)
-                if examine is not None:
-                    progress.record_validation(*examine())
+                if validate is not None:
+                    progress.record_validation(*validate())
                 progress.judge(settings.tol, descent.network)
                 if settings.verbose:
                     progress.report()

@@ -93,7 +93,7 @@ class HeldOut:
         return training, cls(X[held_out], y[held_out], weights)
 
 
-class Examiner:
+class ValidationScorer:
     """Loss and score of a network in training on held-out data.
 
     Parameters

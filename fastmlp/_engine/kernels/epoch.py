@@ -37,7 +37,7 @@ from fastmlp._engine.kernels.sparse import add_sparse_row, forward_sparse_row
 from fastmlp._engine.records import Block
 from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import address_of, array_at, prefetch, window
-from fastmlp._engine.simd.vectors import any_sum, tallest, tallest_single
+from fastmlp._engine.simd.vectors import sum_unaligned, tallest, tallest_single
 from fastmlp._engine.threading.work_stealing import done_before, is_done, join, leave, next_items
 
 # The phases of a block, in their order; the first and the last are needed only by some fits.
@@ -60,7 +60,7 @@ def _point_at_rows(plan, rows, samples, start, first, last, table, offset):
 
 
 @device
-def _ask_for_targets(plan, samples, start, first, last):
+def _prefetch_targets(plan, samples, start, first, last):
     """Bring targets (the first line of each row) and weights of some rows of the block near."""
     for m in range(first, last):
         sample = _sample(samples, start + m)
@@ -327,7 +327,7 @@ def _rows_forward_and_back(plan, layers, rows, samples, buffers, block, first, l
     if plan.exceeds_cache:  # WEIGHTS brings the next block's rows near
         known = min(last, plan.samples - block.stop)
         _point_at_rows(plan, rows, samples, block.stop, first, known, plan.ahead_rows, 0)
-        _ask_for_targets(plan, samples, block.start, first, last)
+        _prefetch_targets(plan, samples, block.start, first, last)
     _forward(
         plan, layers, rows, samples, buffers, buffers.tails, block.start, first, last, block.step
     )
@@ -346,12 +346,12 @@ def _add_loss(plan, buffers, block):
 
 
 @device
-def _look_for_bad_rows(plan, layer, rows, like, first, last):
+def _note_nonfinite_rows(plan, layer, rows, like, first, last):
     """Take note if a row of X may hold NaN or infinity: its sum is not finite then."""
     for m in range(first, last):
-        total = any_sum(like, rows[layer.input_rows + m], layer.n_in)
+        total = sum_unaligned(like, rows[layer.input_rows + m], layer.n_in)
         if total - total != 0:
-            plan.is_suspect = 1
+            plan.may_be_nonfinite = 1
 
 
 @device
@@ -372,7 +372,7 @@ def _train(thread, sync, plans, layers, panels, shares, rows, samples, buffers):
         start, step, scale_of_batch = plan.first, plan.step, UNKNOWN
         powers = plan.power_1, plan.power_2
         even, least = window(shares, 0, 0), tallest_single()
-        scratch = thread * plan.scratch + plan.headroom
+        scratch = thread * plan.scratch + plan.overlap
         real = buffers.parameters.dtype.type
         for _ in range(plan.blocks):
             if start >= plan.samples:
@@ -494,7 +494,7 @@ def predict(thread, sync, plans, layers, rows, samples, buffers):
                 )
                 if not plan.is_sparse:
                     like = buffers.parameters.dtype.type(0)
-                    _look_for_bad_rows(plan, layers[0], rows, like, first, last)
+                    _note_nonfinite_rows(plan, layers[0], rows, like, first, last)
                 _copy_outputs(layer, buffers, outputs, sample, first, last)
         if is_done(sync, goal + items):  # else stopped
             leave(sync, thread)

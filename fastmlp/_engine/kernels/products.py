@@ -275,7 +275,7 @@ def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first,
     panel : record of PANEL
         Rows of W (or the bias, whose input is one) to compute: sums (panel.rows, stride).
     scratch : int
-        Index in buffers.scratch where sums begin. Up to plan.headroom elements before it are
+        Index in buffers.scratch where sums begin. Up to plan.overlap elements before it are
         overwritten too, by a last tile that lies over the panel before.
     depth : int
         Rows of the block.

@@ -228,7 +228,7 @@ def sum_of_squares(typingctx, like, address, count):
 
 
 @intrinsic
-def any_sum(typingctx, like, address, size):
+def sum_unaligned(typingctx, like, address, size):
     """Sum of the `size` elements from any address on, which need not fill whole vectors."""
 
     def codegen(context, builder, signature, arguments):
