@@ -13,7 +13,7 @@ from fastmlp._training import training
 from fastmlp._training.lbfgs import LossAndGradient
 from fastmlp._training.training import Settings
 
-TAILED = 66  # panels that end in a tail of two, but where vectors are short
+TAILED = 66  # units that end in a tail of two, but where vectors are short
 
 ORACLE_RULES = {
     "sgd": ({"solver": "sgd", "momentum": 0}, naive.Sgd),
@@ -66,7 +66,7 @@ def test_loss_and_gradient_follow_the_parameters_they_are_given(block, dtype, mo
             oracle = problem.oracle()
             expected = oracle.gradients(problem.X, problem.y, problem.weights)
             packed = np.concatenate([each.ravel() for each in expected[0] + expected[1]])
-            assert_close(gradient, packed, panels=200)
+            assert_close(gradient, packed, units=200)
             expected_loss = oracle.loss(problem.X, problem.y, problem.weights)
             np.testing.assert_allclose(loss, expected_loss, rtol=50 * np.finfo(dtype).eps)
 
@@ -97,7 +97,7 @@ def test_training_follows_the_oracle_over_epochs_of_batches(output, rule, dtype)
     np.testing.assert_allclose(losses, expected, rtol=200 * np.finfo(dtype).eps)
     for got, after, start in zip(problem.network.coefs, oracle.coefs, before, strict=True):
         assert np.abs(after - start).max() > 0.02
-        assert_close(got, after, panels=200)
+        assert_close(got, after, units=200)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,7 +108,7 @@ def test_training_on_chosen_samples_reads_only_those_in_their_order(dtype):
     oracle = problem.oracle()
     oracle.train(problem.batches(7, chosen), naive.Sgd(0.1))
     problem.train(batch_size=7, chosen=chosen, solver="sgd", momentum=0)
-    assert_all_close(problem.network.coefs, oracle.coefs, panels=100)
+    assert_all_close(problem.network.coefs, oracle.coefs, units=100)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -156,10 +156,10 @@ def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, every_thread
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [1, 4, 5, 8, 22])
-@pytest.mark.parametrize("features, panels", [(9, 21), (301, 21), (70, TAILED), (301, TAILED)])
-def test_a_batch_in_several_blocks_is_one_batch(features, panels, block, dtype, monkeypatch):
+@pytest.mark.parametrize("features, units", [(9, 21), (301, 21), (70, TAILED), (301, TAILED)])
+def test_a_batch_in_several_blocks_is_one_batch(features, units, block, dtype, monkeypatch):
     def trained(batch_size):
-        problem = Problem([features, panels, 18, 4], 46, dtype, output="softmax", alpha=0.2)
+        problem = Problem([features, units, 18, 4], 46, dtype, output="softmax", alpha=0.2)
         problem.weigh()
         oracle = problem.oracle()
         rule = naive.Adam(0.1, epsilon=1e-3)
@@ -167,7 +167,7 @@ def test_a_batch_in_several_blocks_is_one_batch(features, panels, block, dtype, 
         for _ in range(3):
             oracle.train(problem.batches(batch_size), rule)
         assert state.step == rule.t
-        assert_all_close(problem.network.coefs, oracle.coefs, panels=200)
+        assert_all_close(problem.network.coefs, oracle.coefs, units=200)
         return losses, problem.network.parameters
 
     for batch_size in (23, 46, 30):
@@ -257,7 +257,7 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
 def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, every_thread_works):
     problem = Problem([70, TAILED, 37, 5], 131, dtype, output=output)
     whole = problem.predict()
-    assert_close(whole, problem.oracle().predict(problem.X), panels=40)
+    assert_close(whole, problem.oracle().predict(problem.X), units=40)
     order = np.random.default_rng(0).permutation(131)
     np.testing.assert_array_equal(problem.predict(problem.X[order]), whole[order])
     for count in range(1, 20):
@@ -273,7 +273,7 @@ def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, every
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_prediction_of_more_rows_than_a_block_equals_the_oracle(dtype):
     problem = Problem([4, 6, 3], 1001, dtype, output="softmax")
-    assert_close(problem.predict(), problem.oracle().predict(problem.X), panels=40)
+    assert_close(problem.predict(), problem.oracle().predict(problem.X), units=40)
 
 
 def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):

@@ -26,7 +26,7 @@ from fastmlp._engine.simd.tile import PACE_BITS
 from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
 from fastmlp._training import training
 
-UNITS_SUMMED = 100_000  # some tenths of a second
+PANELS_SUMMED = 100_000  # some tenths of a second
 
 
 @kernel
@@ -50,13 +50,13 @@ def pace_through(plans, layers, panels, buffers, index, steps):
 MOST_ROWS = 2 * max(height for height, _ in tile_shapes()) + 1
 
 
-def most_panels(dtype):
-    """Two of the widest column groups and one panel more."""
+def most_units(dtype):
+    """Two of the widest column groups and one unit more."""
     return 2 * target().widest * target().lanes(dtype) + 1
 
 
-def edge_panels(dtype):
-    """Unit counts on and beside whole vectors, up to `most_panels`."""
+def edge_units(dtype):
+    """Unit counts on and beside whole vectors, up to `most_units`."""
     lanes = target().lanes(dtype)
     counts = {v * lanes + d for v in range(2 * target().widest + 1) for d in (-1, 0, 1)}
     return sorted(count for count in counts if count > 0)
@@ -65,13 +65,13 @@ def edge_panels(dtype):
 def assert_step_is_right(problem):
     """Outputs, loss, gradients and the step itself agree with the oracle's."""
     oracle = problem.oracle()
-    assert_close(problem.predict(), oracle.predict(problem.X), panels=20)
+    assert_close(problem.predict(), oracle.predict(problem.X), units=20)
     coefs, intercepts = oracle.gradients(problem.X, problem.y, problem.weights)
     got = problem.gradients()
-    assert_all_close(got[0], coefs, panels=200)
-    assert_all_close(got[1], intercepts, panels=1000)  # deltas of either sign cancel out
+    assert_all_close(got[0], coefs, units=200)
+    assert_all_close(got[1], intercepts, units=1000)  # deltas of either sign cancel out
     new = [W - g for W, g in zip(oracle.coefs, coefs, strict=True)]
-    assert_all_close(problem.network.coefs, new, panels=200)
+    assert_all_close(problem.network.coefs, new, units=200)
 
 
 def test_the_oracles_gradient_is_the_slope_of_its_loss():
@@ -100,24 +100,24 @@ def test_the_oracles_gradient_is_the_slope_of_its_loss():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_rows(dtype):
     for rows in range(1, MOST_ROWS + 1):
-        for panels in edge_panels(dtype):
-            assert_step_is_right(Problem([7, panels, 3], rows, dtype))
+        for units in edge_units(dtype):
+            assert_step_is_right(Problem([7, units, 3], rows, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_step_is_right_for_every_number_of_panels(dtype):
-    most = most_panels(dtype)
-    for panels in range(1, most + 1):
-        other = 1 + panels * 29 % most  # so that both sides of a product meet all edges
+def test_step_is_right_for_every_number_of_units(dtype):
+    most = most_units(dtype)
+    for units in range(1, most + 1):
+        other = 1 + units * 29 % most  # so that both sides of a product meet all edges
         for rows in (1, 5, MOST_ROWS):
-            assert_step_is_right(Problem([other, panels, other, panels], rows, dtype))
+            assert_step_is_right(Problem([other, units, other, units], rows, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_features(dtype):
     for features in range(1, MOST_ROWS + 1):
-        for panels in edge_panels(dtype):
-            assert_step_is_right(Problem([features, panels, 2], 9, dtype))
+        for units in edge_units(dtype):
+            assert_step_is_right(Problem([features, units, 2], 9, dtype))
 
 
 @pytest.mark.parametrize("rest", sorted({3, target().tallest - 1}))
@@ -134,7 +134,7 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
     before[:] = zero = 1 / np.finfo(dtype).eps  # from here on every count changes the last bits
     arguments = workspace.plans, workspace.layers, panels, workspace.rows, workspace.buffers
     sum_panel(*arguments, len(panels) - 1, 1)  # compiled before the two run at once
-    other = Thread(target=sum_panel, args=(*arguments, len(panels) - 1, UNITS_SUMMED))
+    other = Thread(target=sum_panel, args=(*arguments, len(panels) - 1, PANELS_SUMMED))
     other.start()
     count = 0
     while other.is_alive():
@@ -162,7 +162,7 @@ def test_tiles_pass_all_moments_of_their_panel_and_no_others(steps, dtype):
         assert size - CACHE_LINE < steps * pace >> PACE_BITS <= size
 
 
-def tail_panels(dtype):
+def tail_units(dtype):
     """Unit counts that are whole vectors, end in a tail, or in one column more."""
     lanes, most = target().lanes(dtype), tail_columns(dtype)
     return [2 * lanes + beyond for beyond in range(most + 2)] + [max(most, 1)]
@@ -171,13 +171,13 @@ def tail_panels(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_with_the_last_columns_a_tail(dtype):
     lanes, least = target().lanes(dtype), LEAST_TAIL_DEPTH
-    for panels in tail_panels(dtype):
+    for units in tail_units(dtype):
         for depth in [*range(least - 1, least + lanes + 2), LEAST_SPLIT_K_INPUTS + 9]:
             for rows in (1, 3, 4, 6, MOST_ROWS):
-                assert_step_is_right(Problem([depth, panels, 3], rows, dtype, alpha=0.1))
-        for other in tail_panels(dtype):
+                assert_step_is_right(Problem([depth, units, 3], rows, dtype, alpha=0.1))
+        for other in tail_units(dtype):
             wide = least + lanes + other
-            assert_step_is_right(Problem([5, wide, wide, panels, wide, 2], 13, dtype))
+            assert_step_is_right(Problem([5, wide, wide, units, wide, 2], 13, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -189,26 +189,26 @@ def test_predictions_see_a_change_of_a_tails_weights(rows, dtype):
         coef[:, -1] *= 2
         after = problem.predict()
         assert not np.array_equal(after, before)
-        assert_close(after, problem.oracle().predict(problem.X), panels=20)
+        assert_close(after, problem.oracle().predict(problem.X), units=20)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
     lanes, most = target().lanes(dtype), tail_columns(dtype)
-    for panels, left in [(8 * lanes, 0), *((8 * lanes + j, j) for j in range(1, lanes))]:
+    for units, left in [(8 * lanes, 0), *((8 * lanes + j, j) for j in range(1, lanes))]:
         for depth, is_deep in [(LEAST_TAIL_DEPTH - 1, False), (LEAST_TAIL_DEPTH, True)]:
-            problem = Problem([depth, panels, depth, 3], 2, dtype)
+            problem = Problem([depth, units, depth, 3], 2, dtype)
             descent, _ = problem.descent(batch_size=2)
             layers, has_tail = descent.workspace.layers, is_deep and 0 < left <= most
             assert (layers["tail_stride"][0] > 0) == has_tail
-            assert layers["back_tail"].tolist() == [-1, panels - left if has_tail else -1, -1]
+            assert layers["back_tail"].tolist() == [-1, units - left if has_tail else -1, -1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
     for features in range(LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS + MOST_ROWS + 1):
-        for rows, panels in [(1, 3), (9, 40), (MOST_ROWS, most_panels(dtype))]:
-            problem = Problem([features, panels, 2], rows, dtype, alpha=0.1)
+        for rows, units in [(1, 3), (9, 40), (MOST_ROWS, most_units(dtype))]:
+            problem = Problem([features, units, 2], rows, dtype, alpha=0.1)
             descent, _ = problem.descent(batch_size=rows, n_jobs=1)
             assert features / 2 <= descent.workspace.layers[0]["split_k_at"] < features
             assert_step_is_right(problem)
@@ -230,7 +230,7 @@ def test_the_input_layer_is_two_sums_where_many_inputs_meet_few_rows(features, r
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_classes(dtype):
-    for classes in edge_panels(dtype):
+    for classes in edge_units(dtype):
         if classes > 1:
             assert_step_is_right(Problem([5, 4, classes], 11, dtype, output="softmax"))
 
@@ -267,8 +267,8 @@ def test_step_is_right_with_weights_and_penalty(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sparse_rows_take_the_step_of_the_oracle(dtype):
     for features in (1, 2, 3, 7, 16, 33):
-        for panels in edge_panels(dtype):
-            problem = Problem([features, panels, 2], 12, dtype, alpha=0.1)
+        for units in edge_units(dtype):
+            problem = Problem([features, units, 2], 12, dtype, alpha=0.1)
             problem.X[0] = 1
             problem.X[1:][np.random.default_rng(0).random((11, features)) < 0.6] = 0
             assert_step_is_right(problem.compressed())
@@ -279,7 +279,7 @@ def test_sparse_rows_take_the_step_of_the_oracle(dtype):
 def test_sparse_rows_give_the_bits_of_the_same_dense_rows(
     block, dtype, monkeypatch, every_thread_works
 ):
-    """But in a tail, whose sums go by lanes where X is dense: 21 panels end in none."""
+    """But in a tail, whose sums go by lanes where X is dense: 21 units end in none."""
     monkeypatch.setattr(training, "BLOCK_ROWS", block)
     for features in (2, 9, 40, 301):
         results = []

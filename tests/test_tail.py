@@ -94,7 +94,7 @@ def test_rows_of_a_tail_are_start_plus_product(dtype):
     for depth in depths(dtype):
         operands = Operands(dtype, depth, depth, TAIL_HEIGHT).pad()
         expected = operands.start[0] + operands.a.astype(np.float64) @ operands.b
-        assert_close(operands.by_fours(), expected, panels=depth + 1)
+        assert_close(operands.by_fours(), expected, units=depth + 1)
         assert (operands.c[:TAIL_HEIGHT, operands.tail :] == 0).all()
         operands.assert_border_is_untouched()
 
