@@ -20,7 +20,7 @@ from benchmarks.fashion_mnist import DEBIAN_DIRECTORY, load
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
 from fastmlp._training.lbfgs import LossAndGradient
-from fastmlp._training.training import Settings
+from fastmlp._training.optimizer import Settings
 
 STEPS, RATE = 1000, 0.1
 REPEATS = 3

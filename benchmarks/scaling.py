@@ -54,7 +54,7 @@ from fastmlp import MLPClassifier
 from fastmlp._engine.jit.target import tail_columns, target
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.workspace import has_tail, splits_k
-from fastmlp._training.training import BLOCK_ROWS
+from fastmlp._training.sgd import BLOCK_ROWS
 
 from .common import WORKLOADS, Workload, aligned_table, in_units
 from .libraries import estimator_trainer, seconds_each

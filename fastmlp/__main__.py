@@ -24,7 +24,7 @@ from fastmlp._engine.kernels import epoch
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.threads import explain_threads
 from fastmlp._inference import predictions
-from fastmlp._training import training
+from fastmlp._training import sgd
 
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
@@ -73,8 +73,8 @@ def run_info() -> None:
     chosen = numba.config.CPU_NAME
     by = f", as NUMBA_CPU_NAME={chosen} asks" if chosen else ""
     shares = (
-        training.FLOPS_PER_THREAD,
-        training.FLOPS_PER_STARTED_THREAD,
+        sgd.FLOPS_PER_THREAD,
+        sgd.FLOPS_PER_STARTED_THREAD,
         predictions.FLOPS_PER_THREAD,
     )
     per_step, per_fit, per_call = (f"{flops / 1e6:g}" for flops in shares)

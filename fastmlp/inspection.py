@@ -9,7 +9,8 @@ from sklearn.utils import check_random_state
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
-from fastmlp._training.training import Descent, OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 
 __all__ = ["check_gradient"]
 

@@ -8,7 +8,8 @@ from scipy.sparse import csr_array
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
-from fastmlp._training.training import Descent, OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 
 DTYPES = [np.float32, np.float64]
 SPREAD = 512, 256  # units; one of them fills conflicting rows, in either type

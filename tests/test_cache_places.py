@@ -91,14 +91,14 @@ import hashlib, warnings
 import numpy as np, scipy.sparse
 warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._training import training
+from fastmlp._training import sgd
 X = np.where(np.random.RandomState(0).rand(70, 19) < 0.3, 1.5, 0.0)
 y = np.arange(70) % 5
-training.FLOPS_PER_THREAD = training.FLOPS_PER_STARTED_THREAD = 1
+sgd.FLOPS_PER_THREAD = sgd.FLOPS_PER_STARTED_THREAD = 1
 digest = hashlib.sha256()
 for data in (X, scipy.sparse.csr_array(X), X.astype(np.float32)):
     for block_rows in (1024, 16):
-        training.BLOCK_ROWS = block_rows
+        sgd.BLOCK_ROWS = block_rows
         for hidden in ((), (33,), (7, 17, 1)):
             for n_jobs in (1, 3):
                 parameters = dict(hidden_layer_sizes=hidden, max_iter=2, batch_size=33,

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._estimator.base import BaseMLP
-from fastmlp._training import training
+from fastmlp._training import loop
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -169,7 +169,7 @@ def test_ctrl_c_within_a_callback_ends_the_fit_as_elsewhere(solver):
 
 def test_an_epoch_cut_short_has_an_end_without_a_model(monkeypatch):
     times = iter(range(100))
-    monkeypatch.setattr(training, "monotonic", lambda: next(times))
+    monkeypatch.setattr(loop, "monotonic", lambda: next(times))
     model, recorder = fit_watched(quick(max_time=4, max_iter=50), X, Y)
     ends = recorder.seen("end", "epoch")
     assert len(recorder.seen("begin", "epoch")) == len(ends) == model.n_iter_ + 1 == 4
@@ -243,7 +243,7 @@ def test_scoring_monitor_follows_every_fit_of_a_search_in_two_processes():
 @pytest.mark.parametrize("max_time", [None, 4])
 def test_a_progress_bar_fills_over_the_epochs(capsys, max_time, monkeypatch):
     times = iter(range(100))
-    monkeypatch.setattr(training, "monotonic", lambda: next(times))
+    monkeypatch.setattr(loop, "monotonic", lambda: next(times))
     quick(max_time=max_time).set_callbacks(ProgressBar()).fit(X, Y)
     printed = capsys.readouterr().out
     assert "MLPClassifier - fit" in printed and "100%" in printed

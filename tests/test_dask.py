@@ -17,7 +17,7 @@ from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp._training.training import OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState, Settings
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 dask = pytest.importorskip("dask", reason="needs the extra dask")

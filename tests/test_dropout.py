@@ -91,7 +91,7 @@ def test_bits_do_not_depend_on_thread_count_with_every_option_on(every_thread_wo
 
 def test_bits_do_not_depend_on_how_a_batch_is_cut_into_blocks(monkeypatch):
     whole = fitted(dropout=0.3, activation="relu", batch_size=400)
-    monkeypatch.setattr("fastmlp._training.training.BLOCK_ROWS", 100)
+    monkeypatch.setattr("fastmlp._training.sgd.BLOCK_ROWS", 100)
     pieces = fitted(dropout=0.3, activation="relu", batch_size=400)
     for a, b in zip(whole.coefs_, pieces.coefs_, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)

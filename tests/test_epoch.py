@@ -9,9 +9,9 @@ from problem import DTYPES, SPREAD, Problem, assert_all_close
 from fastmlp import MLPClassifier
 from fastmlp._engine import workspace
 from fastmlp._engine.jit.target import tail_columns
-from fastmlp._training import training
+from fastmlp._training import sgd
 from fastmlp._training.lbfgs import LossAndGradient
-from fastmlp._training.training import Settings
+from fastmlp._training.optimizer import Settings
 
 TAILED = 66  # units that end in a tail of two, but where vectors are short
 
@@ -53,7 +53,7 @@ def padding(network):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [5, 1024])
 def test_loss_and_gradient_follow_the_parameters_they_are_given(block, dtype, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     problem = Problem([5, 17, 6, 4], 30, dtype, output="softmax", alpha=0.7)
     problem.weigh()
     settings = Settings.of(MLPClassifier(activation=problem.hidden, alpha=0.7, n_jobs=1))
@@ -173,7 +173,7 @@ def test_a_batch_in_several_blocks_is_one_batch(features, units, block, dtype, m
     for batch_size in (23, 46, 30):
         whole_losses, whole = trained(batch_size)
         with monkeypatch.context() as patch:
-            patch.setattr(training, "BLOCK_ROWS", block)
+            patch.setattr(sgd, "BLOCK_ROWS", block)
             losses, parameters = trained(batch_size)
         # A sum goes on where the last block left it: not even its rounding changes.
         np.testing.assert_array_equal(parameters, whole)
@@ -188,9 +188,9 @@ def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
         losses, _ = problem.train(epochs=3, batch_size=10, solver="adam")
         return losses, problem.network.parameters
 
-    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     whole_losses, whole = trained()
-    monkeypatch.setattr(training, "FLOPS_PER_LAUNCH", 1)
+    monkeypatch.setattr(sgd, "FLOPS_PER_LAUNCH", 1)
     losses, parameters = trained()
     np.testing.assert_array_equal(parameters, whole)
     np.testing.assert_allclose(losses, whole_losses, rtol=20 * np.finfo(np.float64).eps)
@@ -205,7 +205,7 @@ def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
 def test_the_number_of_threads_changes_no_bit_of_a_fit(
     sizes, block, dtype, monkeypatch, every_thread_works
 ):
-    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     results = []
     for threads in (1, 2, 3, 7):
         problem = Problem(sizes, 40, dtype, output="softmax", alpha=0.1)
@@ -240,7 +240,7 @@ def test_tables_of_rows_do_not_overlap():
 def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
     features, block, monkeypatch, every_thread_works
 ):
-    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     results = []
     for exceeds_cache, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
         problem = Problem([features, 50, 3], 40, np.float32, output="softmax")
@@ -278,8 +278,8 @@ def test_prediction_of_more_rows_than_a_block_equals_the_oracle(dtype):
 
 def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
     problem = Problem([30, 20, 3], 60, np.float32)
-    monkeypatch.setattr(training, "FLOPS_PER_THREAD", 1)
-    monkeypatch.setattr(training, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr(sgd, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
 
     def threads(**parameters):
         return 1 + len(problem.descent(n_jobs=3, **parameters)[0].team._threads)
@@ -291,13 +291,13 @@ def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*Maximum iterations")
 def test_one_epoch_of_partial_fit_is_worth_fewer_threads_than_a_fit(monkeypatch):
-    started, team = [], training.Team
+    started, team = [], sgd.Team
 
     def start(kernel, arguments, threads, real):
         started.append(threads)
         return team(kernel, arguments, threads, real)
 
-    monkeypatch.setattr(training, "Team", start)
+    monkeypatch.setattr(sgd, "Team", start)
     X = np.random.RandomState(0).rand(200, 64)
     model = MLPClassifier((100,), n_jobs=2).partial_fit(X, np.arange(200) % 10, classes=range(10))
     model.partial_fit(X, np.arange(200) % 10)

@@ -249,7 +249,7 @@ def test_a_pickle_is_whole_and_still_tied_to_its_coefs():
 
 
 def test_ctrl_c_keeps_the_model_so_far(monkeypatch):
-    from fastmlp._training.training import Descent
+    from fastmlp._training.sgd import Descent
 
     whole = Descent.epoch
 

@@ -24,7 +24,7 @@ from fastmlp._engine.kernels.products import OWNERSHIP_DEPTH, moments_by_pace, w
 from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.simd.tile import PACE_BITS
 from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
-from fastmlp._training import training
+from fastmlp._training import sgd
 
 PANELS_SUMMED = 100_000  # some tenths of a second
 
@@ -280,7 +280,7 @@ def test_sparse_rows_give_the_bits_of_the_same_dense_rows(
     block, dtype, monkeypatch, every_thread_works
 ):
     """But in a tail, whose sums go by lanes where X is dense: 21 units end in none."""
-    monkeypatch.setattr(training, "BLOCK_ROWS", block)
+    monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     for features in (2, 9, 40, 301):
         results = []
         for compressed, threads in [(False, 1), (True, 1), (True, 2), (True, 3), (True, 7)]:

@@ -10,7 +10,7 @@ from sklearn import neural_network
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._training.training import Descent
+from fastmlp._training.sgd import Descent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

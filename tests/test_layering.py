@@ -87,7 +87,7 @@ def test_the_house_is_seen_whole():
         "fastmlp._engine.simd.tile",
     } <= set(NAMES)
     assert "fastmlp._engine.kernels.products" in imported("fastmlp._engine.kernels.epoch")
-    assert "fastmlp._engine.kernels.epoch" in imported("fastmlp._training.training")
+    assert "fastmlp._engine.kernels.epoch" in imported("fastmlp._training.sgd")
 
 
 @pytest.mark.parametrize("name", NAMES)

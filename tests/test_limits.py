@@ -12,7 +12,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp._training.training import Descent, OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -126,7 +127,7 @@ X[::1000] = np.random.RandomState(0).rand(330, 784)
 y = (np.arange(rows) % 3).astype(np.int8)
 MLPClassifier((4,), max_iter=1, random_state=0).fit(X[:1000], y[:1000])
 peak, before = 0.0, anonymous()
-from fastmlp._training.training import Descent
+from fastmlp._training.sgd import Descent
 whole = Descent.epoch
 def epoch(self):
     global peak

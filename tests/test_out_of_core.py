@@ -48,7 +48,7 @@ def test_the_readmes_recipe_runs_and_equals_training_in_memory(directory):
 MEMORY = """
 import sys, numpy as np
 from fastmlp import MLPClassifier
-from fastmlp._training.training import Descent
+from fastmlp._training.sgd import Descent
 def anonymous():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024

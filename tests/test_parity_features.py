@@ -258,7 +258,7 @@ def test_sparse_input_in_any_form_is_understood(monkeypatch, every_thread_works)
     reference = fastmlp.MLPClassifier(max_iter=5, batch_size=90, random_state=0, n_jobs=1)
     expected = reference.fit(dense, y).predict_proba(dense)
     for X, n_jobs, block in itertools.product((tidy, untidy, loose), (1, 2, 3), (1024, 16)):
-        monkeypatch.setattr("fastmlp._training.training.BLOCK_ROWS", block)
+        monkeypatch.setattr("fastmlp._training.sgd.BLOCK_ROWS", block)
         model = fastmlp.MLPClassifier(max_iter=5, batch_size=90, random_state=0, n_jobs=n_jobs)
         np.testing.assert_allclose(model.fit(X, y).predict_proba(X), expected, rtol=1e-9)
     assert (before != loose).nnz == 0

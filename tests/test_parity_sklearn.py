@@ -138,8 +138,8 @@ def test_batches_of_several_row_blocks_give_the_same_model(monkeypatch):
     parameters = dict(batch_size=100, max_iter=4, random_state=0, hidden_layer_sizes=(12, 6))
     theirs = SklearnMLPClassifier(**parameters).fit(X, y)
     for block_rows in (1, 17, 64):
-        monkeypatch.setattr("fastmlp._training.training.BLOCK_ROWS", block_rows)
-        monkeypatch.setattr("fastmlp._training.training.FLOPS_PER_LAUNCH", 1)
+        monkeypatch.setattr("fastmlp._training.sgd.BLOCK_ROWS", block_rows)
+        monkeypatch.setattr("fastmlp._training.sgd.FLOPS_PER_LAUNCH", 1)
         for n_jobs in (1, 2):
             ours = MLPClassifier(n_jobs=n_jobs, **parameters).fit(X, y)
             assert_same_model(ours, theirs)

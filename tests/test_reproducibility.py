@@ -52,7 +52,7 @@ def test_bits_do_not_depend_on_thread_count(digits, every_thread_works, hidden, 
 def test_bits_do_not_depend_on_thread_count_in_large_batches(
     digits, every_thread_works, monkeypatch
 ):
-    monkeypatch.setattr("fastmlp._training.training.BLOCK_ROWS", 100)
+    monkeypatch.setattr("fastmlp._training.sgd.BLOCK_ROWS", 100)
     X, y = digits
     models = [
         MLPClassifier((40, 20), batch_size=len(X), max_iter=3, random_state=0, n_jobs=n).fit(X, y)
@@ -64,7 +64,7 @@ def test_bits_do_not_depend_on_thread_count_in_large_batches(
 def test_bits_do_not_depend_on_where_a_launch_ends(digits, monkeypatch):
     X, y = digits
     whole = MLPClassifier(max_iter=2, random_state=0).fit(X, y)
-    monkeypatch.setattr("fastmlp._training.training.FLOPS_PER_LAUNCH", 1)
+    monkeypatch.setattr("fastmlp._training.sgd.FLOPS_PER_LAUNCH", 1)
     pieces = MLPClassifier(max_iter=2, random_state=0).fit(X, y)
     assert parameter_bytes(whole) == parameter_bytes(pieces)
 

@@ -129,7 +129,7 @@ def test_clipping_works_on_sparse_input_and_on_batches_of_several_blocks(monkeyp
     parameters = {**BASE, "max_grad_norm": 0.1, "batch_size": 30}
     dense = MLPClassifier(**parameters).fit(X, Y)
     sparse = MLPClassifier(**parameters).fit(csr_array(X), Y)
-    monkeypatch.setattr("fastmlp._training.training.BLOCK_ROWS", 7)
+    monkeypatch.setattr("fastmlp._training.sgd.BLOCK_ROWS", 7)
     blocks = MLPClassifier(**parameters).fit(X, Y)
     for model in (sparse, blocks):
         for a, b in zip(dense.coefs_, model.coefs_, strict=True):

@@ -26,8 +26,10 @@ from fastmlp._estimator.architecture import hidden_activations
 from fastmlp._inference.predictions import apply_network
 from fastmlp._training import lbfgs, schedules
 from fastmlp._training.callbacks import FitTasks
-from fastmlp._training.history import Progress
-from fastmlp._training.training import Descent, OptimizerState, Settings, descend
+from fastmlp._training.history import History
+from fastmlp._training.loop import descend
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 from fastmlp._training.validation import HeldOut, ValidationScorer
 from fastmlp.version import __version__
 
@@ -188,12 +190,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.out_activation_ = out_activation
         held_out = HeldOut.given(self, *validation)
         if self.solver in STOCHASTIC_SOLVERS:
-            progress = Progress.of(self) if continues else Progress.begin(self)
+            history = History.of(self) if continues else History.begin(self)
             samples = X, y, sample_weight
             network = self._descend(
-                network, progress, samples, held_out, random_state, incremental, tasks
+                network, history, samples, held_out, random_state, incremental, tasks
             )
-            progress.write_to(self)
+            history.write_to(self)
         else:
             network = self._minimize(network, X, y, sample_weight, tasks)
             self.__dict__.pop("_optimizer", None)  # of another fit: partial_fit begins anew
@@ -273,7 +275,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             )
         return network
 
-    def _descend(self, network, progress, samples, held_out, random_state, incremental, tasks):
+    def _descend(self, network, history, samples, held_out, random_state, incremental, tasks):
         """Train by stochastic gradient descent; returns the network to keep."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -285,18 +287,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         training = None
         if self.early_stopping and held_out is None:
             training, held_out = HeldOut.split(self, *samples, random_state)
-        elif progress.validation_scores:  # same data: keep what earlier calls found, or better
-            progress.best = network.copy()
+        elif history.validation_scores:  # same data: keep what earlier calls found, or better
+            history.best = network.copy()
         validate = None if held_out is None else ValidationScorer(self, network, held_out)
         data = self._kernel_data(network, *samples)
         epochs = 1 if incremental else settings.max_iter
         descent = Descent(network, settings, self.out_activation_, *data, state, training, epochs)
         if tasks is not None:
-            tasks.begin(partial(self._snapshot, network, progress))
-        descend(descent, progress, random_state, incremental, validate, tasks)
+            tasks.begin(partial(self._snapshot, network, history))
+        descend(descent, history, random_state, incremental, validate, tasks)
         self._optimizer = state
-        keeps_best = self.restore_best_weights and progress.best is not None
-        return progress.best if keeps_best else network
+        keeps_best = self.restore_best_weights and history.best is not None
+        return history.best if keeps_best else network
 
     def _minimize(self, network, X, y, sample_weight, tasks) -> Network:
         """Train by L-BFGS, in float64 as SciPy computes; returns the network to keep."""
@@ -321,11 +323,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         draft._take_network(network)
         return draft
 
-    def _snapshot(self, network: Network, progress: Progress | None = None) -> dict:
+    def _snapshot(self, network: Network, history: History | None = None) -> dict:
         """The attributes of an estimator whose fit ends with `network` as it stands."""
         draft = self._with_network(network.copy())
-        if progress is not None:
-            progress.write_to(draft)
+        if history is not None:
+            history.write_to(draft)
         return vars(draft)
 
     def _take_network(self, network: Network) -> None:

@@ -22,7 +22,7 @@ class FitTasks:
     def __init__(self, estimator, X, y, sample_weight):
         self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._told = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._epoch = self._snapshot = None
 
     @classmethod
@@ -35,23 +35,25 @@ class FitTasks:
     def begin(self, snapshot: Callable[[], dict]) -> None:
         """The fit begins; `snapshot` will give the attributes as if it ended at that moment."""
         self._snapshot = snapshot
-        self._fit.call_on_fit_task_begin(**self._told, reconstruction_attributes=snapshot)
+        self._fit.call_on_fit_task_begin(**self._arguments, reconstruction_attributes=snapshot)
 
     def begin_epoch(self) -> None:
         """An epoch begins, unless one is going on."""
         if self._epoch is None:
             self._epoch = self._fit.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(
-                **self._told, reconstruction_attributes=self._snapshot
+                **self._arguments, reconstruction_attributes=self._snapshot
             )
 
     def end_epoch(self) -> bool:
         """The epoch is done. True if a callback wants the fit to stop."""
         epoch, self._epoch = self._epoch, None
-        return epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=self._snapshot)
+        return epoch.call_on_fit_task_end(
+            **self._arguments, reconstruction_attributes=self._snapshot
+        )
 
     def end(self, attributes: dict) -> None:
         """The fit is done and the estimator has these attributes."""
         if self._epoch is not None:  # it was cut short: nothing to show
-            self._epoch.call_on_fit_task_end(estimator=self._told["estimator"])
-        self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes)
+            self._epoch.call_on_fit_task_end(estimator=self._arguments["estimator"])
+        self._fit.call_on_fit_task_end(**self._arguments, reconstruction_attributes=attributes)

@@ -1,4 +1,4 @@
-"""Progress: how far a fit has come, and whether it still improves."""
+"""History: how far a fit has come, and whether it still improves."""
 
 from collections.abc import Callable
 from copy import copy
@@ -9,11 +9,11 @@ import numpy as np
 
 from fastmlp._engine.network import Network
 
-TRAINING_LOSS = "training loss"  # what improvement is measured by without early stopping
+TRAINING_LOSS = "training loss"  # what measures improvement without early stopping
 
 
 @dataclass
-class Progress:
+class History:
     """How far a fit has come: what a later call continues from.
 
     Attributes
@@ -61,7 +61,7 @@ class Progress:
     }
 
     @classmethod
-    def begin(cls, estimator) -> "Progress":
+    def begin(cls, estimator) -> "History":
         """Before the first epoch."""
         if estimator.early_stopping:
             return cls(
@@ -73,17 +73,17 @@ class Progress:
         return cls()
 
     @classmethod
-    def of(cls, estimator) -> "Progress":
-        """What the attributes of a fitted estimator tell of the fit so far."""
-        progress = cls.begin(estimator)
+    def of(cls, estimator) -> "History":
+        """The history that a fitted estimator's attributes record."""
+        history = cls.begin(estimator)
         fitted = vars(estimator)
-        # A fit by scikit-learn, or by an older version, has left only the scores to tell.
-        told = TRAINING_LOSS if fitted.get("validation_scores_") is None else None
-        same = fitted.get("_criterion", told) == progress.criterion
+        # A model of scikit-learn or of an older version records no criterion; its scores tell.
+        assumed = TRAINING_LOSS if fitted.get("validation_scores_") is None else None
+        same = fitted.get("_criterion", assumed) == history.criterion
         for name, attribute in (cls._KEPT | cls._JUDGED if same else cls._KEPT).items():
             if attribute in fitted:
-                setattr(progress, name, copy(fitted[attribute]))
-        return progress
+                setattr(history, name, copy(fitted[attribute]))
+        return history
 
     def write_to(self, estimator) -> None:
         """Set the attributes of an estimator that has come so far."""

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from time import monotonic
 
 import numpy as np
 import scipy.optimize
@@ -11,7 +10,9 @@ from sklearn.utils.optimize import _check_optimize_result
 from fastmlp._engine.kernels.optimizers import GRADIENT
 from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
-from fastmlp._training.training import Descent, OptimizerState, Settings, deadline, warn_of_time
+from fastmlp._training.loop import TimeLimit, warn_of_time
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 
 STOPPED = 99  # SciPy's status after a callback raised StopIteration
 
@@ -28,7 +29,7 @@ class LossAndGradient:
     output : str
         Output activation.
     X, targets, sample_weight
-        As `training.Descent` takes them.
+        As `sgd.Descent` takes them.
 
     Notes
     -----
@@ -90,7 +91,7 @@ def minimize(
         If Ctrl-C ended the fit; the network is left as the last iteration left it.
     """
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
-    end = deadline(settings)
+    time_limit = TimeLimit(settings.max_time)
     latest = np.inf  # loss
     reached = network.pack(), latest, 0  # by the iterations done: parameters, loss, number
 
@@ -107,7 +108,7 @@ def minimize(
         network.unpack(packed)
         if tasks is not None and tasks.end_epoch():
             raise StopIteration
-        if monotonic() >= end:
+        if time_limit.is_over():
             warn_of_time(settings)
             raise StopIteration
 

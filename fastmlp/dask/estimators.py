@@ -17,7 +17,8 @@ except ImportError as error:
 
 from fastmlp._estimator import docstrings
 from fastmlp._estimator.base import BaseMLP
-from fastmlp._training.training import OptimizerState, Settings, descend
+from fastmlp._training.loop import descend
+from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.dask.local_sgd import ClusterDescent
 from fastmlp.dask.partitions import (
     gather_rows,
@@ -123,7 +124,7 @@ class _DaskMLP(BaseMLP):
         if not self._rows:
             raise ValueError("X has no rows")
 
-    def _descend(self, network, progress, samples, held_out, random_state, incremental, tasks):
+    def _descend(self, network, history, samples, held_out, random_state, incremental, tasks):
         """Train by local SGD on the rows gathered; `samples` only stand for them."""
         rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
         n_samples = sum(each.n_samples for each in summaries)
@@ -147,7 +148,7 @@ class _DaskMLP(BaseMLP):
                 n_samples,
                 state,
             ),
-            progress,
+            history,
             random_state,
         )
         self._optimizer = state

@@ -24,7 +24,7 @@ time with log R but for the scheduler's.
 
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from time import monotonic
+from typing import Self
 
 import numpy as np
 from distributed import Client, Future, get_worker
@@ -32,7 +32,9 @@ from distributed import Client, Future, get_worker
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import available_threads
-from fastmlp._training.training import Descent, OptimizerState, OutOfTime, Settings, deadline
+from fastmlp._training.loop import TimeLimit
+from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.sgd import Descent
 
 FAN_IN = 8  # snapshots added by one task
 MOST_ATTEMPTS = 5  # at one round, before lost data are taken to be lost for good
@@ -43,7 +45,7 @@ LARGEST_SEED = 2**31 - 1
 
 @dataclass
 class Shard:
-    """The rows of one replica, as `training.Descent` takes them, on one worker."""
+    """The rows of one replica, as `sgd.Descent` takes them, on one worker."""
 
     X: np.ndarray
     targets: np.ndarray
@@ -162,7 +164,7 @@ def train_shard(
 
 
 class ClusterDescent:
-    """Local SGD on a Dask cluster, in the place of `training.Descent` in `training.descend`.
+    """Local SGD on a Dask cluster, which `loop.descend` drives in place of `sgd.Descent`.
 
     Parameters
     ----------
@@ -202,11 +204,11 @@ class ClusterDescent:
         self._seeds = [None] * len(shards)
         self._dropout_seed = 0
 
-    def __enter__(self) -> "ClusterDescent":
-        self.deadline = deadline(self.settings)
+    def __enter__(self) -> Self:
+        self.time_limit = TimeLimit(self.settings.max_time)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Nothing is held open between rounds."""
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
@@ -220,8 +222,7 @@ class ClusterDescent:
 
     def epoch(self) -> float:
         """One round; returns the mean loss over all samples, each batch's before its update."""
-        if monotonic() >= self.deadline:
-            raise OutOfTime
+        self.time_limit.check()
         for attempt in range(MOST_ATTEMPTS):
             try:
                 result = self._round()

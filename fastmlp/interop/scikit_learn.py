@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.network import Network
 from fastmlp._estimator.architecture import hidden_activations
-from fastmlp._training.training import OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))

@@ -1,0 +1,186 @@
+"""The fit loop: epochs, stopping, callbacks, interrupts."""
+
+import warnings
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp._engine.network import Network
+from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.history import History
+from fastmlp._training.optimizer import OptimizerState, Settings
+
+LEAST_LEARNING_RATE = 1e-6  # below it, the adaptive schedule stops instead of dividing further
+ADAPTIVE_DIVISOR = 5.0
+
+
+class OutOfTime(Exception):
+    """max_time has passed before the fit was done."""
+
+
+class TimeLimit:
+    """The moment when max_time will have passed.
+
+    Parameters
+    ----------
+    seconds : float or None
+        From now; None sets no limit.
+    """
+
+    def __init__(self, seconds: float | None):
+        self.end = None if seconds is None else monotonic() + seconds
+
+    def is_over(self) -> bool:
+        """Whether the time has passed."""
+        return self.end is not None and monotonic() >= self.end
+
+    def check(self) -> None:
+        """Raise OutOfTime if the time has passed."""
+        if self.is_over():
+            raise OutOfTime
+
+
+def warn_of_time(settings: Settings) -> None:
+    """Warn that max_time was not enough."""
+    warnings.warn(
+        f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
+        "converged yet.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
+class EpochRunner(Protocol):
+    """What the loop drives: one machine's `sgd.Descent`, or a cluster's `ClusterDescent`.
+
+    Attributes
+    ----------
+    network : Network
+        Trained in place.
+    settings : Settings
+    state : OptimizerState
+        Carried on in place.
+    n_samples : int
+        Samples of an epoch.
+    """
+
+    network: Network
+    settings: Settings
+    state: OptimizerState
+    n_samples: int
+
+    def __enter__(self) -> Self:
+        """Take what the epochs need, such as threads, and start the clock of max_time."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Release it."""
+        ...
+
+    def draw_seed(self, random_state: np.random.RandomState) -> None:
+        """Seed dropout; draw nothing where there is none."""
+        ...
+
+    def shuffle(self, random_state: np.random.RandomState) -> None:
+        """Draw the order of the samples in the next epoch."""
+        ...
+
+    def epoch(self) -> float:
+        """Train on every sample once and return the mean loss; OutOfTime ends the fit."""
+        ...
+
+
+def descend(
+    descent: EpochRunner,
+    history: History,
+    random_state: np.random.RandomState,
+    one_epoch: bool = False,
+    validate: Callable[[], tuple[float, float | None]] | None = None,
+    tasks: FitTasks | None = None,
+) -> None:
+    """Run epochs until the loss or the validation score stops improving.
+
+    Parameters
+    ----------
+    descent : EpochRunner
+    history : History
+        Carried on in place.
+    random_state : RandomState
+        For the shuffles.
+    one_epoch : bool
+        Stop after the first epoch, as partial_fit does.
+    validate : callable, optional
+        Loss and score on validation data of the network as it stands. The score, where it is not
+        None, decides instead of the training loss.
+    tasks : FitTasks, optional
+        Told of every epoch; ends the fit if a callback asks for it.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If max_iter epochs were not enough, or max_time.
+    UserWarning
+        If Ctrl-C ended the fit; the network is left as it was at that moment.
+    """
+    settings = descent.settings
+    history.n_iter = 0
+    descent.draw_seed(random_state)
+    try:
+        with descent:
+            for _ in range(settings.max_iter):
+                if tasks is not None:
+                    tasks.begin_epoch()
+                if settings.shuffle:
+                    descent.shuffle(random_state)
+                history.record(descent.epoch(), descent.n_samples)
+                if validate is not None:
+                    history.record_validation(*validate())
+                history.judge(settings.tol, descent.network)
+                if settings.verbose:
+                    history.report()
+                descent.state.end_epoch(history.samples_seen)
+                is_over = _gives_up(history, descent) or one_epoch
+                if tasks is not None:
+                    is_over |= tasks.end_epoch()
+                if is_over:
+                    break
+            else:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
+                    "reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+    except OutOfTime:
+        warn_of_time(settings)
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+
+
+def _gives_up(history: History, descent: EpochRunner) -> bool:
+    """Whether to stop. Where improvement has ceased, a schedule may go on at a lower rate."""
+    settings, state = descent.settings, descent.state
+    if history.no_improvement_count <= settings.n_iter_no_change:
+        return False
+    is_adaptive = state.settings.solver == "sgd" and state.settings.learning_rate == "adaptive"
+    what = "Validation score" if history.validation_scores is not None else "Training loss"
+    message = (
+        f"{what} did not improve more than tol={settings.tol:f} "
+        f"for {settings.n_iter_no_change} consecutive epochs."
+    )
+    stops = True
+    if not is_adaptive:
+        message += " Stopping."
+    elif state.learning_rate <= LEAST_LEARNING_RATE:
+        message += " Learning rate too small. Stopping."
+    else:
+        state.learning_rate /= ADAPTIVE_DIVISOR
+        message += f" Setting learning rate to {state.learning_rate:f}"
+        history.no_improvement_count = 0
+        stops = False
+    if settings.verbose:
+        print(message)
+    return stops

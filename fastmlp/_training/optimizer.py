@@ -1,0 +1,138 @@
+"""The optimizer: its settings, and what it carries from step to step."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+
+from fastmlp._engine.kernels import optimizers
+from fastmlp._engine.network import Network
+from fastmlp._training import schedules
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of stochastic gradient descent, named and meant as the estimators' own."""
+
+    activation: str | Sequence[str]
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    tol: float
+    verbose: bool
+    momentum: float
+    nesterovs_momentum: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    n_jobs: int | None
+    max_time: float | None = None
+    dropout: float | Sequence[float] = 0.0
+    weight_decay: float = 0.01
+    warmup: float = 0.0
+    max_grad_norm: float | None = None
+    loss: str = "log_loss"
+    label_smoothing: float = 0.0
+    huber_delta: float = 1.0
+
+    @classmethod
+    def of(cls, estimator) -> "Settings":
+        """Read every field from an estimator's parameter of the same name, if it has that."""
+        names = [each.name for each in fields(cls) if hasattr(estimator, each.name)]
+        return cls(**{name: getattr(estimator, name) for name in names})
+
+    @property
+    def update_rule(self) -> int:
+        """Code of the update rule."""
+        if self.solver in ("adam", "adamw"):
+            return optimizers.ADAM
+        if self.momentum == 0:
+            return optimizers.SGD
+        return optimizers.NESTEROV if self.nesterovs_momentum else optimizers.MOMENTUM
+
+
+@dataclass
+class OptimizerState:
+    """What an optimizer carries from step to step.
+
+    Attributes
+    ----------
+    settings : Settings
+        Of the first call: as in scikit-learn, later changes of rates wait for a new fit.
+    update_rule : int
+        A code of `engine.optimizers`.
+    learning_rate : float
+    step : int
+        Updates done.
+    moments : list of Network
+        Arrays shaped like the parameters, as many as the update rule needs.
+    epochs : int
+        Done; where the schedules stand. A call of partial_fit is one, however few its steps.
+    """
+
+    settings: Settings
+    update_rule: int
+    learning_rate: float
+    step: int
+    moments: list[Network]
+    epochs: int = 0
+
+    @classmethod
+    def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
+        """Before the first step: all moments zero."""
+        update_rule = settings.update_rule
+        count = optimizers.MOMENTS[update_rule]
+        moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
+        return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
+
+    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
+        """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
+
+        The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
+        """
+        settings = self.settings
+        rates = self.learning_rate * schedules.factors(
+            settings.learning_rate,
+            self.epochs * count,
+            count,
+            settings.max_iter,
+            settings.warmup,
+        )
+        if settings.solver == "adamw":
+            return rates, 1.0 - rates * settings.weight_decay
+        return rates, 1.0
+
+    def end_epoch(self, samples_seen: int) -> None:
+        """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
+        self.epochs += 1
+        settings = self.settings
+        if settings.solver == "sgd" and settings.learning_rate == "invscaling":
+            decay = float(samples_seen + 1) ** settings.power_t
+            self.learning_rate = settings.learning_rate_init / decay
+
+    def copy(self, dtype: np.dtype) -> "OptimizerState":
+        """A state of its own, its moments of the given type."""
+        return replace(self, moments=[moment.copy(dtype) for moment in self.moments])
+
+    def as_arrays(self) -> dict:
+        """Builtins and arrays of the parameters' shapes, for pickles."""
+        moments = [
+            [[np.array(each, order="C") for each in arrays] for arrays in pair]
+            for pair in ((moment.coefs, moment.intercepts) for moment in self.moments)
+        ]
+        return {**vars(self), "settings": asdict(self.settings), "moments": moments}
+
+    @classmethod
+    def from_arrays(cls, state: dict) -> "OptimizerState":
+        """The inverse of `as_arrays`."""
+        moments = [
+            Network.from_arrays(coefs, intercepts, coefs[0].dtype)
+            for coefs, intercepts in state["moments"]
+        ]
+        return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})

@@ -1,0 +1,182 @@
+"""Stochastic gradient descent: one epoch through the engine."""
+
+import warnings
+from typing import Self
+
+import numpy as np
+from scipy.sparse import issparse
+
+from fastmlp._engine.kernels import epoch, losses
+from fastmlp._engine.network import Network
+from fastmlp._engine.threading.team import Team
+from fastmlp._engine.threads import useful_threads
+from fastmlp._engine.workspace import TrainingWorkspace
+from fastmlp._training.loop import TimeLimit
+from fastmlp._training.optimizer import OptimizerState, Settings
+
+BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
+# A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
+FLOPS_PER_THREAD = 1_000_000
+# And a whole fit's share, 1 ms at that speed: to start and end a thread takes half of that.
+FLOPS_PER_STARTED_THREAD = 200_000_000
+# The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
+# under 200 ms on a single slow one.
+FLOPS_PER_LAUNCH = 8_000_000_000
+BLOCKS_PER_LAUNCH = 20_000  # and after so many: a tiny block takes a microsecond, whatever its work
+
+
+class Descent:
+    """Stochastic gradient descent of one network on one set of samples.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    settings : Settings
+    output : str
+        Output activation.
+    X : ndarray or CSR of shape (n_samples, n_features)
+        As `inputs.rows_in_place` gives it; not copied.
+    targets : ndarray of shape (n_samples, n_columns)
+        Of the network's dtype: class numbers for softmax, else one column per output.
+    sample_weight : ndarray of shape (n_samples,) or None
+    state : OptimizerState
+        Carried on in place.
+    chosen : ndarray of int, optional
+        Indices of the samples to train on; all by default.
+    epochs : int, optional
+        How many there will be at most: few small ones are not worth threads. settings.max_iter
+        by default.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        output: str,
+        X,
+        targets,
+        sample_weight,
+        state: OptimizerState,
+        chosen=None,
+        epochs: int | None = None,
+    ):
+        self.network, self.settings, self.state = network, settings, state
+        if chosen is None:
+            self.order = np.arange(X.shape[0], dtype=np.int64)
+        else:
+            self.order = np.array(chosen, dtype=np.int64)
+        n_samples = self.n_samples = self.order.size
+        batch_size = resolve_batch_size(settings.batch_size, n_samples)
+        block_rows = min(batch_size, BLOCK_ROWS)
+        epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy's may overflow
+        most_useful = min(
+            network.flops(block_rows) // FLOPS_PER_THREAD,
+            network.flops(n_samples) * epochs // FLOPS_PER_STARTED_THREAD,
+        )
+        threads = useful_threads(settings.n_jobs, most_useful)
+        self.workspace = workspace = TrainingWorkspace(
+            network,
+            block_rows,
+            threads,
+            state.update_rule,
+            state.moments,
+            has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
+            batches=-(-n_samples // batch_size),
+        )
+        workspace.set_hidden(settings.activation, settings.dropout)
+        _check_targets(targets, output, network.layer_sizes[-1])
+        samples = workspace.take_samples(X, targets, sample_weight, self.order)
+        plan = workspace.plan
+        plan["batch_size"] = batch_size
+        blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
+        plan["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
+        plan["output"] = losses.CODES[output]
+        plan["loss_function"] = losses.LOSSES[settings.loss]
+        plan["label_smoothing"] = settings.label_smoothing
+        plan["huber_delta"] = settings.huber_delta
+        plan["max_grad_norm"] = settings.max_grad_norm or 0.0
+        plan["update_rule"] = state.update_rule
+        plan["alpha"] = settings.alpha
+        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
+            plan[name] = getattr(state.settings, name)
+        # Padding has moments of zero, which no epsilon of zero may divide.
+        plan["epsilon"] = max(plan["epsilon"], np.finfo(network.dtype).tiny)
+        arguments = (
+            workspace.plans,
+            workspace.layers,
+            workspace.panels,
+            workspace.shares,
+            workspace.rows,
+            samples,
+            workspace.buffers,
+        )
+        self.team = Team(epoch.train, arguments, threads, network.dtype.type)
+
+    def __enter__(self) -> Self:
+        self.time_limit = TimeLimit(self.settings.max_time)
+        self.team.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.team.__exit__(*exception)
+
+    def shuffle(self, random_state: np.random.RandomState) -> None:
+        """Draw a new order from the last one, with scikit-learn's own random numbers.
+
+        scikit-learn shuffles an index and takes the old order by that: the same swaps in another
+        place.
+        """
+        random_state.shuffle(self.order)
+
+    def draw_seed(self, random_state: np.random.RandomState) -> None:
+        """Seed dropout; where there is none, nothing is drawn."""
+        if self.workspace.layers["dropout"].any():
+            self.workspace.plan["seed"] = random_state.randint(np.iinfo(np.int32).max)
+
+    def epoch(self) -> float:
+        """Train on every sample once; returns the mean loss, each batch's before its update.
+
+        Raises
+        ------
+        OutOfTime
+            At the first launch after max_time; the batches before it are done.
+        """
+        plan = self.workspace.plan
+        plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
+        for power, beta in (("power_1", plan["beta_1"]), ("power_2", plan["beta_2"])):
+            plan[power] = float(beta) ** (self.state.step + 1)
+        buffers = self.workspace.buffers
+        buffers.rates[:], buffers.decays[:] = self.state.rates(buffers.rates.size)
+        try:
+            while plan["first"] < plan["samples"]:
+                self.time_limit.check()
+                self.team.launch()
+        finally:
+            self.state.step = int(plan["step"])
+        return float(plan["loss"]) / int(plan["samples"])
+
+
+def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:
+    """Refuse class numbers or columns that the output layer does not have."""
+    columns, largest = targets.shape[1], targets.max(initial=0)
+    if output == "softmax":
+        fits = columns == 1 and targets.min(initial=0) >= 0 and largest < n_outputs
+    else:
+        fits = columns == n_outputs
+    if not fits:
+        raise ValueError(
+            f"targets of {columns} columns up to {largest} do not fit {n_outputs} {output} outputs"
+        )
+
+
+def resolve_batch_size(batch_size: int | str, n_samples: int) -> int:
+    """The batch size in rows; warns where more is asked for than there are samples."""
+    if batch_size == "auto":
+        return min(200, n_samples)
+    if batch_size > n_samples:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=2,
+        )
+    return int(np.clip(batch_size, 1, n_samples))
