@@ -19,8 +19,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from benchmarks.fashion_mnist import DEBIAN_DIRECTORY, load
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
+from fastmlp._estimator.parameters import settings_of
 from fastmlp._training.lbfgs import LossAndGradient
-from fastmlp._training.optimizer import Settings
 
 STEPS, RATE = 1000, 0.1
 REPEATS = 3
@@ -144,7 +144,7 @@ def run_differences(X, y) -> None:
     network = Network.from_arrays(model.coefs_, model.intercepts_, np.float32)
     targets = y.astype(np.float32)[:, None]
     packed = network.pack()
-    with LossAndGradient(network, Settings.of(model), "softmax", X, targets, None) as function:
+    with LossAndGradient(network, settings_of(model, 1), "softmax", X, targets, None) as function:
         seconds = min(_seconds(function, packed) for _ in range(20))
     forward = min(_seconds(model.predict_proba, X) for _ in range(20))
     passes = packed.size + 1

@@ -1,57 +1,244 @@
-"""MLPClassifier and MLPRegressor: parameters, labels and targets."""
+"""MLPClassifier and MLPRegressor: signatures and docstrings."""
 
-from numbers import Real
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.sparse import issparse
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_class_weight, compute_sample_weight
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastmlp._estimator import docstrings
-from fastmlp._estimator.base import BaseMLP, is_stochastic
+from fastmlp._estimator import fitted
+from fastmlp._estimator.base import BaseMLP
+from fastmlp._estimator.parameters import (
+    CLASSIFIER_CONSTRAINTS,
+    REGRESSOR_CONSTRAINTS,
+    is_stochastic,
+)
+from fastmlp._estimator.targets import ClassTargets
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    __doc__ = f"""Multilayer perceptron classifier, trained by fused kernels.
+    """Multilayer perceptron classifier.
 
-    Takes the place of :class:`sklearn.neural_network.MLPClassifier`: the same parameters, the
-    same attributes and, from the same integer `random_state`, the same model to rounding.
+    A drop-in replacement for :class:`sklearn.neural_network.MLPClassifier`. The same integer
+    `random_state` gives the same model up to rounding.
 
     Parameters
     ----------
-    {docstrings.PARAMETERS}
-    loss : {{'log_loss', 'squared_error'}}, default='log_loss'
-        The log loss, or half the squared error of the probabilities, summed over the outputs
-        (Brier's score), which bounds what a mislabelled sample can do.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        The number of units in each hidden layer. An empty sequence gives a linear model.
+    activation : str or sequence of str, default='relu'
+        The activation f(z) of the hidden layers: one name for all, or one name for each layer.
+        scikit-learn has the first four.
+
+        - 'identity': z.
+        - 'logistic': 1 / (1 + exp(-z)).
+        - 'tanh': tanh(z).
+        - 'relu': max(0, z).
+        - 'leaky_relu': max(0.01 z, z).
+        - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'gelu': z times the normal distribution function, computed exactly.
+        - 'silu': z / (1 + exp(-z)).
+        - 'softplus': log(1 + exp(z)).
+        - 'mish': z tanh(softplus(z)).
+
+        Initial weights of the last six are drawn like those of 'relu'.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
+        The optimizer.
+
+        - 'adam': Adam (Kingma and Ba).
+        - 'adamw': Adam with decoupled weight decay (Loshchilov and Hutter). Before each step, the
+          weights, but not the biases, are multiplied by 1 - rate * weight_decay.
+        - 'sgd': stochastic gradient descent with momentum.
+        - 'lbfgs': SciPy's L-BFGS-B, a quasi-Newton method, on all samples at once and in float64.
+          scikit-learn runs the same method on the same function; where there are several optima,
+          rounding may lead the two to different ones.
+    alpha : float, default=0.0001
+        The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
+        sample weights in the batch.
+    batch_size : int or 'auto', default='auto'
+        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+    learning_rate : str, default='constant'
+        The schedule of the learning rate.
+
+        - 'constant': learning_rate_init throughout.
+        - 'invscaling', with 'sgd' only: learning_rate_init / (t + 1) ** power_t after each epoch,
+          where t is the number of samples seen so far.
+        - 'adaptive', with 'sgd' only: divided by 5, instead of stopping, whenever training has not
+          improved for more than n_iter_no_change epochs. Training stops once it is 1e-6 or less.
+        - 'cosine': along half a cosine down to 0 over max_iter epochs, step by step.
+        - 'one_cycle': one cycle over max_iter epochs. The rate rises from learning_rate_init / 25
+          to learning_rate_init in the first 30 % of the steps, then falls to learning_rate_init /
+          250000, both along half a cosine.
+
+        'cosine' and 'one_cycle' work with every solver except 'lbfgs'. Each call of `partial_fit`
+        counts as one of the max_iter epochs.
+    learning_rate_init : float, default=0.001
+        The initial learning rate; with 'one_cycle', the highest.
+    power_t : float, default=0.5
+        The exponent of 'invscaling'.
+    max_iter : int, default=200
+        The maximum number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch.
+    random_state : int, RandomState instance or None, default=None
+        The source of initial weights, validation split, dropout masks and shuffles. An integer
+        makes every fit give the same model. Random numbers are drawn in scikit-learn's order.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the best loss, or raises the best validation
+        score, by at least tol. For 'lbfgs', the tolerance of the gradient.
+    verbose : bool, default=False
+        Whether to print the loss of each epoch, in the words of scikit-learn.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last solution instead of starting anew. It carries on the
+        weights, the curves, the best loss or score and the number of epochs since then. The
+        optimizer's moments and learning rate, the shuffles, the validation split and `n_iter_`
+        start anew. If `early_stopping` or `scoring` has changed since the last call, the best value
+        and the count start anew as well. Different layer sizes raise a ValueError and leave the
+        model intact.
+
+        With early_stopping, pass the same `X_val` to every call to judge them all on the same data.
+        A call that never beats the best score then leaves the weights as they were. Without `X_val`
+        it keeps the last weights, as in scikit-learn.
+    momentum : float, default=0.9
+        The momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum.
+    early_stopping : bool, default=False
+        Whether to stop when the validation score no longer improves, and to restore the weights of
+        the best epoch. The validation data are the `X_val` passed to `fit`; without it they are
+        split off the training data, with the same split as scikit-learn. Not used by 'lbfgs'.
+        `partial_fit` raises a ValueError, since one epoch has nothing to stop.
+    validation_fraction : float, default=0.1
+        The fraction of the training data that early_stopping splits off.
+    beta_1 : float, default=0.9
+        The decay rate of the first moment of 'adam' and 'adamw', in [0, 1).
+    beta_2 : float, default=0.999
+        The decay rate of the second moment of 'adam' and 'adamw', in [0, 1).
+    epsilon : float, default=1e-8
+        A small number that keeps 'adam' and 'adamw' from dividing by zero.
+    n_iter_no_change : int, default=10
+        Training stops after more than this many consecutive epochs without improvement.
+    max_fun : int, default=15000
+        The maximum number of loss evaluations of 'lbfgs'.
+    dropout : float or sequence of float, default=0.0
+        The rate in [0, 1) at which training drops hidden units: one rate for all hidden layers, or
+        one for each. The remaining units are scaled by 1 / (1 - rate). The masks do not depend on
+        the number of threads. Not available with 'lbfgs'.
+    weight_decay : float, default=0.01
+        The weight decay of 'adamw', in units of the learning rate. It acts in addition to `alpha`.
+    warmup : float, default=0
+        The number of epochs in which the learning rate grows linearly to the value that the
+        schedule gives. Not used by 'lbfgs'.
+    max_grad_norm : float or None, default=None
+        The maximum norm of the gradient, taken over all weights and biases together and including
+        the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
+        which needs the exact gradient.
+    loss : {'log_loss', 'squared_error'}, default='log_loss'
+        The loss function. 'log_loss' is the cross-entropy. 'squared_error' is half the squared
+        error of the probabilities, summed over the outputs (Brier score); it bounds the influence
+        of mislabelled samples.
     label_smoothing : float, default=0.0
-        In [0, 1): the share s of each target that is spread over the classes, (1 - s) y + s / K;
-        of an output of its own (two classes, or multilabel y), (1 - s) y + s / 2.
-    class_weight : {{'balanced'}}, dict, list of dicts or None, default=None
-        Factors on the samples' weights: a dict of class labels, a list of one dict of 0 and 1 for
-        each column of a multilabel y, or 'balanced' for n_samples / (n_classes * count of the
-        class); None for 1. Not applied to `sample_weight_val`.
+        The share s in [0, 1) of each target that is spread over all K classes: (1 - s) y + s / K.
+        With two classes or multilabel y, each output has (1 - s) y + s / 2.
+    n_jobs : int or None, default=None
+        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
+        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
+        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
+        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
+        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
+        one.
+    scoring : {'loss'}, str, callable or None, default=None
+        The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
+        a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
+        as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
+        current epoch, X as an array and, if it accepts them, sample weights.
+    restore_best_weights : bool, default=True
+        Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
+    max_time : float or None, default=None
+        The maximum training time in seconds. When it is over, the fit ends with a
+        ConvergenceWarning, within an epoch if necessary ('lbfgs': after an iteration). It keeps the
+        best weights under early_stopping, otherwise the last. An unfinished epoch appears in no
+        curve.
+    class_weight : {'balanced'}, dict, list of dict or None, default=None
+        Factors by which the sample weights are multiplied; None means 1. A dict maps class labels
+        to factors, and a list holds one dict with the keys 0 and 1 for each column of a multilabel
+        y. 'balanced' means n_samples / (n_classes * count of the class); `partial_fit` refuses it.
+        The model is the same, bit for bit, as with the products as `sample_weight`. Not applied to
+        `sample_weight_val`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
-    {
-        docstrings.ATTRIBUTES.format(
-            score="Accuracy",
-            out_activation="'softmax' for three classes and more; 'logistic' for two and for "
-            "multilabel y.",
-        )
-    }
+        The class labels, sorted.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        The weights of each layer. They are views of one padded buffer, so a matrix need not be
+        C-contiguous. Predictions follow both changes in place and replaced arrays.
+    intercepts_ : list of ndarray of shape (n_out,)
+        The biases of each layer, views as well.
+    loss_ : float
+        The mean loss of the last epoch, a Python float.
+    best_loss_ : float or None
+        The lowest mean loss of an epoch; None with early_stopping. Not set by 'lbfgs'.
+    loss_curve_ : list of float
+        The mean loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        The mean loss on validation data after each epoch, without the penalty; NaN for an epoch
+        without validation data. None if no epoch had any. Not set by 'lbfgs'.
+    validation_scores_ : list of float or None
+        The accuracy, or the score that `scoring` names, on validation data after each epoch; None
+        without early_stopping. Not set by 'lbfgs'.
+    best_validation_score_ : float or None
+        The highest of them; None without early_stopping. Not set by 'lbfgs'.
+    n_iter_ : int
+        The number of epochs, or of iterations of 'lbfgs', in the last call of `fit`.
+    t_ : int
+        The number of samples seen in all calls.
+    n_layers_ : int
+        The number of layers, including input and output.
+    n_outputs_ : int
+        The number of output units.
+    out_activation_ : str
+        The activation of the output layer: 'softmax' for three or more classes, 'logistic' for two
+        classes or multilabel y.
+    n_features_in_ : int
+        The number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        The names of the features, if X has names that are all strings.
+
+    Notes
+    -----
+    Every parameter and attribute of scikit-learn 1.9 is here, with its name, default and
+    validation. The following differs from scikit-learn.
+
+    **Types.** Float32 data are trained on as float32, all other data as float64. Predictions are
+    computed and returned in the type of `coefs_`, where scikit-learn computes in float64 if the
+    data are float64; a value beyond the range of a float32 model is a ValueError. On x86, training
+    treats subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) as zeros.
+
+    **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
+    CSC) are never made dense.
+
+    **Failures.** A fit that raises leaves the estimator as it was, and other threads see the old
+    model until the fit is done. Ctrl-C ends a fit with a warning and keeps the model so far, with
+    'lbfgs' too. Contradictory input, such as sparse indices out of range, replaced `coefs_` of
+    wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
+    step with a gradient of zero, where scikit-learn divides by zero.
 
     References
     ----------
-    {docstrings.REFERENCES}
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    AISTATS 2010. Kingma and Ba, "Adam: a method for stochastic optimization", 2014. Loshchilov and
+    Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017; "Decoupled weight
+    decay regularization", ICLR 2019. Smith and Topin, "Super-convergence", 2018. Srivastava et al.,
+    "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014. Maas et al.,
+    "Rectifier nonlinearities improve neural network acoustic models", 2013. Clevert et al.,
+    "Exponential linear units", 2015. Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+    Misra, "Mish", 2019. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for
+    label_smoothing. Pascanu et al., "On the difficulty of training recurrent neural networks", ICML
+    2013, for max_grad_norm. Liu and Nocedal, "On the limited memory BFGS method for large scale
+    optimization", 1989.
 
     Examples
     --------
@@ -63,164 +250,113 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"log_loss", "squared_error"})],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "class_weight": [StrOptions({"balanced"}), dict, list, None],
-    }
+    classes_: np.ndarray  # set by `fit`, as are the attributes that BaseMLP declares
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = CLASSIFIER_CONSTRAINTS
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: ArrayLike = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        dropout=0.0,
-        weight_decay=0.01,
-        warmup=0,
-        max_grad_norm=None,
-        loss="log_loss",
-        label_smoothing=0.0,
-        n_jobs=None,
-        scoring=None,
-        restore_best_weights=True,
-        max_time=None,
-        class_weight=None,
-    ):
-        self._take_parameters(locals())
-
-    def _check_X_y(self, X, y, reset, incremental):
-        X, y = self._validate(X, y, reset=reset)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-            return X, self._as_indicators(y)
-        classes = unique_labels(y)
-        if self.warm_start:
-            if set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same "
-                    "classes as in the previous call to fit. Previously "
-                    f"got {self.classes_}, `y` has {classes}"
-                )
-        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-            raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
-            )
-        return X, self._as_indicators(y)
-
-    def _check_held_out(self, X, y):
-        X, y = self._validate(X, y, reset=False)
-        labels = unique_labels(y)
-        fits = y.ndim == 1 + self._label_binarizer.y_type_.startswith("multilabel")
-        if not fits or len(np.setdiff1d(labels, self.classes_)):
-            raise ValueError(f"y has labels {labels}, in training they are {self.classes_}")
-        return X, self._as_indicators(y)
-
-    def _as_indicators(self, y):
-        """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
-        if y.ndim == 1:
-            return y
-        return self._label_binarizer.transform(y).astype(bool).astype(int)
-
-    def _check_sample_weight(self, sample_weight, X, y):
-        sample_weight = super()._check_sample_weight(sample_weight, X, y)
-        if self.class_weight is None:
-            return sample_weight
-        if isinstance(self.class_weight, list) and not (
-            y.ndim == 2 and all(isinstance(each, dict) for each in self.class_weight)
-        ):
-            raise ValueError("a list class_weight holds a dict for each column of multilabel y")
-        if isinstance(self.class_weight, dict) and y.ndim == 1:
-            # Among all classes: a batch of partial_fit may lack some.
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            by_class = weights[np.searchsorted(self.classes_, y)]
-        elif isinstance(self.class_weight, list):
-            if len(self.class_weight) != y.shape[1]:
-                raise ValueError(
-                    f"the number of elements of class_weight must be y's columns, {y.shape[1]}"
-                )
-            by_class = np.ones(y.shape[0])
-            for column, weights in zip(y.T, self.class_weight, strict=True):
-                of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
-                by_class *= np.where(column == 0, of_no, of_yes)
-        else:
-            by_class = compute_sample_weight(self.class_weight, y)
-        if (by_class < 0).any():
-            raise ValueError(f"class_weight must not be negative, got {self.class_weight}")
-        product = by_class if sample_weight is None else by_class * sample_weight
-        return super()._check_sample_weight(product, X, y)
-
-    def _targets(self, y, dtype):
-        if y.ndim == 2:
-            return np.ascontiguousarray(y, dtype=dtype)
-        numbers = np.searchsorted(self.classes_, y)
-        if not np.array_equal(self.classes_.take(numbers, mode="clip"), y):
-            raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")
-        return numbers.astype(dtype).reshape(-1, 1)
-
-    def _output_layer(self, y):
-        if self._label_binarizer.y_type_ == "multiclass":
-            return len(self.classes_), "softmax"
-        return y.shape[1] if y.ndim == 2 else 1, "logistic"
-
-    def _stratification(self, y):
-        if self.n_outputs_ > 1:
-            return None
-        return self._label_binarizer.transform(y).astype(bool)
-
-    def _decode(self, outputs):
-        return self._label_binarizer.inverse_transform(
-            outputs.ravel() if self.n_outputs_ == 1 else outputs
-        )
-
-    def _validation_score(self, y, predictions, sample_weight):
-        return accuracy_score(y, predictions, sample_weight=sample_weight)
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.0,
+        weight_decay: float = 0.01,
+        warmup: float = 0,
+        max_grad_norm: float | None = None,
+        loss: str = "log_loss",
+        label_smoothing: float = 0.0,
+        n_jobs: int | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        restore_best_weights: bool = True,
+        max_time: float | None = None,
+        class_weight: str | dict | list[dict] | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.max_grad_norm = max_grad_norm
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.n_jobs = n_jobs
+        self.scoring = scoring
+        self.restore_best_weights = restore_best_weights
+        self.max_time = max_time
+        self.class_weight = class_weight
 
     @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
-        """Train one more epoch, on the given samples, from where the last call ended.
+    def partial_fit(self, X, y, sample_weight=None, classes=None) -> Self:
+        """Train for one more epoch, on the given samples.
+
+        It goes on from where the last call ended, also after a fit by 'lbfgs', and calls no
+        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`.
+        Multilabel y makes the same steps as in `fit`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their labels.
         sample_weight : array-like of shape (n_samples,), default=None
+            Their weights; None means 1.
         classes : array of shape (n_classes,), default=None
-            Every class that will ever come; needed in the first call.
+            All classes that any call will have; needed in the first call.
 
         Returns
         -------
-        self : object
+        MLPClassifier
+            This one.
 
         Raises
         ------
         ValueError
-            As `fit`; if the first call lacks `classes`, or y holds others; with early_stopping;
-            with class_weight='balanced'.
+            For what `fit` refuses; if the first call lacks `classes`, or y has others; with
+            early_stopping; with class_weight='balanced'; if the layer sizes have changed.
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
@@ -230,14 +366,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "only a part of y. Use compute_class_weight('balanced', classes=classes, y=y) on "
                 "a large enough sample of y, and pass the weights on as a dict."
             )
-        draft = self._draft()
-        if _check_partial_fit_first_call(draft, classes):
-            labels = y if type_of_target(y).startswith("multilabel") else classes
-            draft._label_binarizer = LabelBinarizer().fit(labels)
-        return self._commit(draft._fit(X, y, sample_weight, incremental=True))
+        draft = fitted.draft_of(self)
+        ClassTargets.begin_partial_fit(draft, y, classes)
+        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))
 
-    def predict_proba(self, X):
-        """Probability of each class.
+    def predict_proba(self, X) -> np.ndarray:
+        """Predict the probability of each class.
 
         Parameters
         ----------
@@ -247,16 +381,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`. A row's bytes don't depend on its neighbours.
+            In the order of `classes_` and the type of `coefs_`. The bits of a row do not depend on
+            the other rows.
         """
-        fitted = self._draft()  # one model throughout, whoever refits meanwhile
-        outputs = fitted._predict_outputs(X)
+        model = fitted.draft_of(self)  # one model throughout, whoever refits meanwhile
+        outputs = model._predict_outputs(X)
         if outputs.shape[1] > 1:
             return outputs
         return np.hstack([1 - outputs, outputs])
 
-    def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`, of the same shape."""
+    def predict_log_proba(self, X) -> np.ndarray:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Converted to the type of `coefs_`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; -inf for a probability of zero.
+        """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
 
@@ -267,31 +413,222 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    __doc__ = f"""Multilayer perceptron regressor, trained by fused kernels.
+    """Multilayer perceptron regressor.
 
-    Takes the place of :class:`sklearn.neural_network.MLPRegressor`: the same parameters, the
-    same attributes and, from the same integer `random_state`, the same model to rounding.
+    A drop-in replacement for :class:`sklearn.neural_network.MLPRegressor`. The same integer
+    `random_state` gives the same model up to rounding.
 
     Parameters
     ----------
-    loss : {{'squared_error', 'poisson', 'absolute_error', 'huber'}}, default='squared_error'
-        Half the squared error; half the Poisson deviance with exp as output activation, which
-        needs y >= 0; |e|; or Huber's: e^2 / 2 up to |e| = `huber_delta`, linear beyond.
-    {docstrings.PARAMETERS}
+    loss : {'squared_error', 'poisson', 'absolute_error', 'huber'}, default='squared_error'
+        The loss function, for an error e.
+
+        - 'squared_error': e^2 / 2.
+        - 'poisson': half the Poisson deviance, with exp as the output activation. A negative y
+          raises a ValueError.
+        - 'absolute_error': |e|.
+        - 'huber': e^2 / 2 up to |e| = huber_delta, linear beyond.
+
+        The last two limit the influence of outliers; scikit-learn has only the first two.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        The number of units in each hidden layer. An empty sequence gives a linear model.
+    activation : str or sequence of str, default='relu'
+        The activation f(z) of the hidden layers: one name for all, or one name for each layer.
+        scikit-learn has the first four.
+
+        - 'identity': z.
+        - 'logistic': 1 / (1 + exp(-z)).
+        - 'tanh': tanh(z).
+        - 'relu': max(0, z).
+        - 'leaky_relu': max(0.01 z, z).
+        - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'gelu': z times the normal distribution function, computed exactly.
+        - 'silu': z / (1 + exp(-z)).
+        - 'softplus': log(1 + exp(z)).
+        - 'mish': z tanh(softplus(z)).
+
+        Initial weights of the last six are drawn like those of 'relu'.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
+        The optimizer.
+
+        - 'adam': Adam (Kingma and Ba).
+        - 'adamw': Adam with decoupled weight decay (Loshchilov and Hutter). Before each step, the
+          weights, but not the biases, are multiplied by 1 - rate * weight_decay.
+        - 'sgd': stochastic gradient descent with momentum.
+        - 'lbfgs': SciPy's L-BFGS-B, a quasi-Newton method, on all samples at once and in float64.
+          scikit-learn runs the same method on the same function; where there are several optima,
+          rounding may lead the two to different ones.
+    alpha : float, default=0.0001
+        The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
+        sample weights in the batch.
+    batch_size : int or 'auto', default='auto'
+        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+    learning_rate : str, default='constant'
+        The schedule of the learning rate.
+
+        - 'constant': learning_rate_init throughout.
+        - 'invscaling', with 'sgd' only: learning_rate_init / (t + 1) ** power_t after each epoch,
+          where t is the number of samples seen so far.
+        - 'adaptive', with 'sgd' only: divided by 5, instead of stopping, whenever training has not
+          improved for more than n_iter_no_change epochs. Training stops once it is 1e-6 or less.
+        - 'cosine': along half a cosine down to 0 over max_iter epochs, step by step.
+        - 'one_cycle': one cycle over max_iter epochs. The rate rises from learning_rate_init / 25
+          to learning_rate_init in the first 30 % of the steps, then falls to learning_rate_init /
+          250000, both along half a cosine.
+
+        'cosine' and 'one_cycle' work with every solver except 'lbfgs'. Each call of `partial_fit`
+        counts as one of the max_iter epochs.
+    learning_rate_init : float, default=0.001
+        The initial learning rate; with 'one_cycle', the highest.
+    power_t : float, default=0.5
+        The exponent of 'invscaling'.
+    max_iter : int, default=200
+        The maximum number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch.
+    random_state : int, RandomState instance or None, default=None
+        The source of initial weights, validation split, dropout masks and shuffles. An integer
+        makes every fit give the same model. Random numbers are drawn in scikit-learn's order.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the best loss, or raises the best validation
+        score, by at least tol. For 'lbfgs', the tolerance of the gradient.
+    verbose : bool, default=False
+        Whether to print the loss of each epoch, in the words of scikit-learn.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last solution instead of starting anew. It carries on the
+        weights, the curves, the best loss or score and the number of epochs since then. The
+        optimizer's moments and learning rate, the shuffles, the validation split and `n_iter_`
+        start anew. If `early_stopping` or `scoring` has changed since the last call, the best value
+        and the count start anew as well. Different layer sizes raise a ValueError and leave the
+        model intact.
+
+        With early_stopping, pass the same `X_val` to every call to judge them all on the same data.
+        A call that never beats the best score then leaves the weights as they were. Without `X_val`
+        it keeps the last weights, as in scikit-learn.
+    momentum : float, default=0.9
+        The momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum.
+    early_stopping : bool, default=False
+        Whether to stop when the validation score no longer improves, and to restore the weights of
+        the best epoch. The validation data are the `X_val` passed to `fit`; without it they are
+        split off the training data, with the same split as scikit-learn. Not used by 'lbfgs'.
+        `partial_fit` raises a ValueError, since one epoch has nothing to stop.
+    validation_fraction : float, default=0.1
+        The fraction of the training data that early_stopping splits off.
+    beta_1 : float, default=0.9
+        The decay rate of the first moment of 'adam' and 'adamw', in [0, 1).
+    beta_2 : float, default=0.999
+        The decay rate of the second moment of 'adam' and 'adamw', in [0, 1).
+    epsilon : float, default=1e-8
+        A small number that keeps 'adam' and 'adamw' from dividing by zero.
+    n_iter_no_change : int, default=10
+        Training stops after more than this many consecutive epochs without improvement.
+    max_fun : int, default=15000
+        The maximum number of loss evaluations of 'lbfgs'.
+    dropout : float or sequence of float, default=0.0
+        The rate in [0, 1) at which training drops hidden units: one rate for all hidden layers, or
+        one for each. The remaining units are scaled by 1 / (1 - rate). The masks do not depend on
+        the number of threads. Not available with 'lbfgs'.
+    weight_decay : float, default=0.01
+        The weight decay of 'adamw', in units of the learning rate. It acts in addition to `alpha`.
+    warmup : float, default=0
+        The number of epochs in which the learning rate grows linearly to the value that the
+        schedule gives. Not used by 'lbfgs'.
+    max_grad_norm : float or None, default=None
+        The maximum norm of the gradient, taken over all weights and biases together and including
+        the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
+        which needs the exact gradient.
     huber_delta : float, default=1.0
-        Where the loss 'huber' turns from a parabola into a line, in units of y.
+        The error at which 'huber' turns from quadratic to linear, in units of y.
+    n_jobs : int or None, default=None
+        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
+        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
+        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
+        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
+        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
+        one.
+    scoring : {'loss'}, str, callable or None, default=None
+        The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
+        a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
+        as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
+        current epoch, X as an array and, if it accepts them, sample weights.
+    restore_best_weights : bool, default=True
+        Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
+    max_time : float or None, default=None
+        The maximum training time in seconds. When it is over, the fit ends with a
+        ConvergenceWarning, within an epoch if necessary ('lbfgs': after an iteration). It keeps the
+        best weights under early_stopping, otherwise the last. An unfinished epoch appears in no
+        curve.
 
     Attributes
     ----------
-    {
-        docstrings.ATTRIBUTES.format(
-            score="R2", out_activation="'identity', or 'exp' with the poisson loss."
-        )
-    }
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        The weights of each layer. They are views of one padded buffer, so a matrix need not be
+        C-contiguous. Predictions follow both changes in place and replaced arrays.
+    intercepts_ : list of ndarray of shape (n_out,)
+        The biases of each layer, views as well.
+    loss_ : float
+        The mean loss of the last epoch, a Python float.
+    best_loss_ : float or None
+        The lowest mean loss of an epoch; None with early_stopping. Not set by 'lbfgs'.
+    loss_curve_ : list of float
+        The mean loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        The mean loss on validation data after each epoch, without the penalty; NaN for an epoch
+        without validation data. None if no epoch had any. Not set by 'lbfgs'.
+    validation_scores_ : list of float or None
+        The R2, or the score that `scoring` names, on validation data after each epoch; None without
+        early_stopping. Not set by 'lbfgs'.
+    best_validation_score_ : float or None
+        The highest of them; None without early_stopping. Not set by 'lbfgs'.
+    n_iter_ : int
+        The number of epochs, or of iterations of 'lbfgs', in the last call of `fit`.
+    t_ : int
+        The number of samples seen in all calls.
+    n_layers_ : int
+        The number of layers, including input and output.
+    n_outputs_ : int
+        The number of output units.
+    out_activation_ : str
+        The activation of the output layer: 'identity', or 'exp' with the loss 'poisson'.
+    n_features_in_ : int
+        The number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        The names of the features, if X has names that are all strings.
+
+    Notes
+    -----
+    Every parameter and attribute of scikit-learn 1.9 is here, with its name, default and
+    validation. The following differs from scikit-learn.
+
+    **Types.** Float32 data are trained on as float32, all other data as float64. Predictions are
+    computed and returned in the type of `coefs_`, where scikit-learn computes in float64 if the
+    data are float64; a value beyond the range of a float32 model is a ValueError. On x86, training
+    treats subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) as zeros.
+
+    **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
+    CSC) are never made dense.
+
+    **Failures.** A fit that raises leaves the estimator as it was, and other threads see the old
+    model until the fit is done. Ctrl-C ends a fit with a warning and keeps the model so far, with
+    'lbfgs' too. Contradictory input, such as sparse indices out of range, replaced `coefs_` of
+    wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
+    step with a gradient of zero, where scikit-learn divides by zero.
 
     References
     ----------
-    {docstrings.REFERENCES}
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    AISTATS 2010. Kingma and Ba, "Adam: a method for stochastic optimization", 2014. Loshchilov and
+    Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017; "Decoupled weight
+    decay regularization", ICLR 2019. Smith and Topin, "Super-convergence", 2018. Srivastava et al.,
+    "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014. Maas et al.,
+    "Rectifier nonlinearities improve neural network acoustic models", 2013. Clevert et al.,
+    "Exponential linear units", 2015. Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+    Misra, "Mish", 2019. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for
+    label_smoothing. Pascanu et al., "On the difficulty of training recurrent neural networks", ICML
+    2013, for max_grad_norm. Liu and Nocedal, "On the limited memory BFGS method for large scale
+    optimization", 1989.
 
     Examples
     --------
@@ -303,105 +640,107 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber"})],
-        "huber_delta": [Interval(Real, 0, None, closed="neither")],
-    }
+    _parameter_constraints: ClassVar[dict[str, Any]] = REGRESSOR_CONSTRAINTS
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str = "squared_error",
+        hidden_layer_sizes: ArrayLike = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        dropout=0.0,
-        weight_decay=0.01,
-        warmup=0,
-        max_grad_norm=None,
-        huber_delta=1.0,
-        n_jobs=None,
-        scoring=None,
-        restore_best_weights=True,
-        max_time=None,
-    ):
-        self._take_parameters(locals())
-
-    def _check_X_y(self, X, y, reset, incremental):
-        X, y = self._validate(X, y, reset=reset, y_numeric=True)
-        if issparse(y):
-            raise ValueError("sparse y is not supported; y.toarray() is")
-        if y.dtype.kind not in "biuf":
-            raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
-        if self.loss == "poisson" and y.min() < 0:
-            raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
-        return X, y
-
-    def _check_held_out(self, X, y):
-        X, y = self._check_X_y(X, y, reset=False, incremental=True)
-        if self._output_layer(y)[0] != self.n_outputs_:
-            raise ValueError(f"y has {self._output_layer(y)[0]} outputs, not {self.n_outputs_}")
-        return X, y
-
-    def _targets(self, y, dtype):
-        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
-
-    def _output_layer(self, y):
-        n_outputs = y.shape[1] if y.ndim == 2 else 1
-        return n_outputs, "exp" if self.loss == "poisson" else "identity"
-
-    def _stratification(self, y):
-        return None
-
-    def _decode(self, outputs):
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
-
-    def _validation_score(self, y, predictions, sample_weight):
-        if not np.isfinite(predictions).all():
-            return np.nan
-        return r2_score(y, predictions, sample_weight=sample_weight)
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.0,
+        weight_decay: float = 0.01,
+        warmup: float = 0,
+        max_grad_norm: float | None = None,
+        huber_delta: float = 1.0,
+        n_jobs: int | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        restore_best_weights: bool = True,
+        max_time: float | None = None,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.max_grad_norm = max_grad_norm
+        self.huber_delta = huber_delta
+        self.n_jobs = n_jobs
+        self.scoring = scoring
+        self.restore_best_weights = restore_best_weights
+        self.max_time = max_time
 
     @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train one more epoch, on the given samples, from where the last call ended.
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
+        """Train for one more epoch, on the given samples.
+
+        It goes on from where the last call ended, also after a fit by 'lbfgs', and calls no
+        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their values.
         sample_weight : array-like of shape (n_samples,), default=None
+            Their weights; None means 1.
 
         Returns
         -------
-        self : object
+        MLPRegressor
+            This one.
 
         Raises
         ------
         ValueError
-            As `fit`; with early_stopping.
+            For what `fit` refuses; with early_stopping; if the layer sizes have changed.
         AttributeError
             With solver 'lbfgs', which has no such steps.
         """
-        return self._commit(self._draft()._fit(X, y, sample_weight, incremental=True))
+        draft = fitted.draft_of(self)
+        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))

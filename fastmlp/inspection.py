@@ -9,7 +9,10 @@ from sklearn.utils import check_random_state
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
-from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._estimator.initialization import initial_network
+from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
+from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
 
 __all__ = ["check_gradient"]
@@ -76,27 +79,27 @@ class _Problem:
 
     def __init__(self, estimator, X, y, sample_weight):
         estimator._validate_params()
-        fitted = hasattr(estimator, "coefs_")
+        fitted, dtype = hasattr(estimator, "coefs_"), np.dtype(np.float64)
         model = deepcopy(estimator).set_params(warm_start=False)
-        X, y = model._check_X_y(X, y, reset=not fitted, incremental=fitted)
+        targets, (X, y) = kind_of_targets(model).prepare(
+            model, X, y, reset=not fitted, incremental=fitted
+        )
         if fitted:
-            arrays = estimator.coefs_, estimator.intercepts_
-            self.network, self.output = (
-                Network.from_arrays(*arrays, np.float64),
-                model.out_activation_,
-            )
+            self.network = Network.from_arrays(estimator.coefs_, estimator.intercepts_, dtype)
+            self.output = model.out_activation_
         else:
-            n_outputs, self.output = model._output_layer(y)
-            sizes = [X.shape[1], *model._hidden_layer_sizes(), n_outputs]
+            n_outputs, self.output = targets.output_layer(y)
+            sizes = [X.shape[1], *hidden_layer_sizes(model), n_outputs]
             random_state = check_random_state(model.random_state)
-            self.network = model._initial_network(sizes, np.float64, random_state)
-        self.X = rows_in_place(X, np.dtype(np.float64))
-        self.targets = model._targets(y, np.dtype(np.float64))
-        weights = model._check_sample_weight(sample_weight, X, y)
+            self.network = initial_network(sizes, model.activation, dtype, random_state)
+        self.X = rows_in_place(X, dtype)
+        self.targets = targets.encode(y, dtype)
+        weights = targets.check_sample_weight(sample_weight, X, y)
         self.sample_weight = None if weights is None else weights.astype(np.float64)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
         one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
-        self.settings = Settings.of(model.set_params(**one_batch, max_time=None))
+        model.set_params(**one_batch, max_time=None)
+        self.settings = settings_of(model, len(self.network.layer_sizes) - 2)
 
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """One step on a copy of the network: the loss before it, the state after it."""

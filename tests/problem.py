@@ -7,8 +7,9 @@ from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
+from fastmlp._estimator.parameters import per_layer, settings_of
 from fastmlp._inference.predictions import apply_network
-from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
 
 DTYPES = [np.float32, np.float64]
@@ -85,7 +86,7 @@ class Problem:
             n_jobs=n_jobs,
             **parameters,
         )
-        settings = Settings.of(estimator)
+        settings = settings_of(estimator, len(self.network.layer_sizes) - 2)
         state = OptimizerState.begin(self.network, settings)
         samples = self.inputs, self.targets, self.weights
         return Descent(self.network, settings, self.output, *samples, state, chosen), state
@@ -106,7 +107,8 @@ class Problem:
     def predict(self, X=None, n_jobs=1):
         """Outputs for X, by default for the problem's own samples."""
         X = self.inputs if X is None else X
-        return apply_network(self.network, X, self.hidden, self.output, n_jobs)[0]
+        names = per_layer(self.hidden, len(self.network.layer_sizes) - 2, "activation")
+        return apply_network(self.network, X, names, self.output, n_jobs)[0]
 
 
 def assert_all_close(got, expected, units):

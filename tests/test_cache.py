@@ -244,7 +244,7 @@ from fastmlp._engine.kernels import epoch
 from fastmlp._inference.predictions import apply_network
 from fastmlp._engine.network import Network
 
-outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]
+outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), [], "logistic", 1)[0]
 print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))
 """
 

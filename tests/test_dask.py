@@ -17,7 +17,8 @@ from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._estimator.parameters import settings_of
+from fastmlp._training.optimizer import OptimizerState
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 dask = pytest.importorskip("dask", reason="needs the extra dask")
@@ -294,7 +295,7 @@ def test_what_cannot_be_trained_on_is_a_clear_error(client):
 
 
 def test_a_snapshot_is_as_large_as_the_documentation_says():
-    settings = Settings.of(MLPClassifier())
+    settings = settings_of(MLPClassifier(), 1)
     network = Network((784, 100, 10), np.float32)
     snapshot = Snapshot.of(network, OptimizerState.begin(network, settings), 0.0)
     assert snapshot.vectors.nbytes == 79_510 * 4 * 3

@@ -137,7 +137,7 @@ def test_every_weighted_input_and_activation_is_the_formulas(system):
         coefs, intercepts = model.coefs_[: layer + 1], model.intercepts_[: layer + 1]
         z = Network.from_arrays(coefs, intercepts, np.float64)
         assert_equal(
-            apply_network(z, system.X, model.activation, "identity", 1)[0],
+            apply_network(z, system.X, [model.activation] * layer, "identity", 1)[0],
             [zs[layer] for zs, _ in expected],
         )
         if layer < model.n_layers_ - 2:  # seen through a layer that changes nothing
@@ -146,7 +146,7 @@ def test_every_weighted_input_and_activation_is_the_formulas(system):
                 [*coefs, np.eye(width)], [*intercepts, np.zeros(width)], np.float64
             )
             assert_equal(
-                apply_network(a, system.X, model.activation, "identity", 1)[0],
+                apply_network(a, system.X, [model.activation] * (layer + 1), "identity", 1)[0],
                 [activations[layer + 1] for _, activations in expected],
             )
     probabilities = system.model.predict_proba(system.X)

@@ -9,9 +9,9 @@ from problem import DTYPES, SPREAD, Problem, assert_all_close
 from fastmlp import MLPClassifier
 from fastmlp._engine import workspace
 from fastmlp._engine.jit.target import tail_columns
+from fastmlp._estimator.parameters import settings_of
 from fastmlp._training import sgd
 from fastmlp._training.lbfgs import LossAndGradient
-from fastmlp._training.optimizer import Settings
 
 TAILED = 66  # units that end in a tail of two, but where vectors are short
 
@@ -56,7 +56,7 @@ def test_loss_and_gradient_follow_the_parameters_they_are_given(block, dtype, mo
     monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     problem = Problem([5, 17, 6, 4], 30, dtype, output="softmax", alpha=0.7)
     problem.weigh()
-    settings = Settings.of(MLPClassifier(activation=problem.hidden, alpha=0.7, n_jobs=1))
+    settings = settings_of(MLPClassifier(activation=problem.hidden, alpha=0.7, n_jobs=1), 2)
     samples = problem.X, problem.targets, problem.weights
     with LossAndGradient(problem.network, settings, "softmax", *samples) as function:
         for scale in (1.0, -0.5, 1.5):

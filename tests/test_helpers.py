@@ -47,7 +47,8 @@ def make_rows(network, rows, seed=1):
 
 
 def predict(network, X, n_jobs=2):
-    return apply_network(network, X, "relu", "softmax", n_jobs)
+    names = ["relu"] * (len(network.layer_sizes) - 2)
+    return apply_network(network, X, names, "softmax", n_jobs)
 
 
 def predict_until_helped(nearby, network, X, n_jobs=2):
@@ -177,7 +178,7 @@ def test_a_prediction_that_fails_ends_its_turn(nearby):
     X = make_rows(network, ROWS)
     predict_until_helped(nearby, network, X)
     with pytest.raises(KeyError):
-        apply_network(network, X, "no such activation", "softmax", 2)
+        apply_network(network, X, ["no such activation"], "softmax", 2)
     turn = nearby.begin(network)
     assert turn is not None
     nearby.end()

@@ -12,7 +12,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp._training.optimizer import OptimizerState, Settings
+from fastmlp._estimator.parameters import settings_of
+from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
 
 pytestmark = [
@@ -167,7 +168,7 @@ def test_launches_of_a_tiny_network_are_short():
     X, y = np.zeros((50_000, 2)), np.zeros((50_000, 1))
     network = Network([2, 1, 1], np.float64)
     model = MLPRegressor(hidden_layer_sizes=(1,), batch_size=1)
-    settings = Settings.of(model)
+    settings = settings_of(model, 1)
     state = OptimizerState.begin(network, settings)
     descent = Descent(network, settings, "identity", X, y, None, state)
     assert descent.workspace.plan["blocks"] <= 20_000
@@ -178,7 +179,7 @@ def test_an_order_of_any_integers_and_an_epsilon_of_zero_are_taken():
     results = []
     for kind in (np.int64, np.int32):
         network = Network([3, 5, 1], np.float32)
-        settings = Settings.of(MLPRegressor(hidden_layer_sizes=(5,), epsilon=1e-46))
+        settings = settings_of(MLPRegressor(epsilon=1e-46), 1)
         state = OptimizerState.begin(network, settings)
         order = np.arange(50, dtype=kind)
         with Descent(network, settings, "identity", X, y, None, state, order) as descent:

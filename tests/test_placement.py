@@ -125,7 +125,7 @@ def test_helpers_that_are_given_up_are_not_placed_any_more(monkeypatch):
     X = np.random.default_rng(0).random((1000, 300), np.float32)
 
     def predict():
-        return apply_network(network, X, "relu", "softmax", 2)[0].tobytes()
+        return apply_network(network, X, ["relu"], "softmax", 2)[0].tobytes()
 
     team._helpers.cache_clear()
     expected = predict()

@@ -1,6 +1,7 @@
 """Workspace: the tables and buffers a fit or a prediction needs beside the parameters."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import issparse
@@ -8,7 +9,6 @@ from scipy.sparse import issparse
 from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.optimizers import MOMENTS
-from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
 from fastmlp._engine.records import PANEL, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
 
@@ -141,10 +141,10 @@ class Workspace:
         order = empty(np.int64) if order is None else order
         return Inputs(order, values, columns, row_starts)
 
-    def set_activations(self, activation) -> None:
-        """Take the hidden layers' activation by its name, or one name for each layer."""
-        names = per_layer(activation, len(self.layers) - 1, "activation")
-        self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+    def set_activations(self, names: Sequence[str]) -> None:
+        """Take the name of the activation of each hidden layer."""
+        for layer, name in zip(self.layers[:-1], names, strict=True):
+            layer["activation"] = activations.CODES[name]
 
     def let_go(self) -> None:
         """Forget X, before somebody else uses this."""
@@ -242,11 +242,12 @@ class TrainingWorkspace(Workspace):
         weights = no_elements(self.dtype) if weights is None else np.ascontiguousarray(weights)
         return Samples(*self.take_inputs(X, order), targets.reshape(-1), weights)
 
-    def set_hidden(self, activation, dropout) -> None:
-        """Take activation and dropout of the hidden layers, one each or one for each layer."""
-        self.set_activations(activation)
+    def set_hidden(self, names: Sequence[str], rates: Sequence[float]) -> None:
+        """Take the activation and the rate of dropout of each hidden layer."""
+        self.set_activations(names)
         hidden = self.layers[:-1]
-        hidden["dropout"] = per_layer(dropout, len(hidden), "dropout")
+        for layer, rate in zip(hidden, rates, strict=True):
+            layer["dropout"] = rate
         apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
         size = self.buffers.activations.size if hidden["stores_derivative"].any() else 0

@@ -5,12 +5,7 @@ from itertools import pairwise
 
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._engine.layerwise import per_layer
-
-
-def hidden_activations(estimator, n_hidden: int) -> list[str]:
-    """The activation's name of each of `n_hidden` layers, from one name or a sequence of them."""
-    return per_layer(estimator.activation, n_hidden, "activation")
+from fastmlp._estimator.parameters import hidden_activations
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -85,13 +85,15 @@ class History:
                 setattr(history, name, copy(fitted[attribute]))
         return history
 
-    def write_to(self, estimator) -> None:
-        """Set the attributes of an estimator that has come so far."""
-        for name, attribute in (self._KEPT | self._JUDGED).items():
-            setattr(estimator, attribute, copy(getattr(self, name)))
-        estimator.n_iter_ = self.n_iter
-        estimator.loss_ = self.loss_curve[-1] if self.loss_curve else np.inf
-        estimator._criterion = self.criterion
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of an estimator that has come so far."""
+        names = self._KEPT | self._JUDGED
+        return {
+            **{attribute: copy(getattr(self, name)) for name, attribute in names.items()},
+            "n_iter_": self.n_iter,
+            "loss_": self.loss_curve[-1] if self.loss_curve else np.inf,
+            "_criterion": self.criterion,
+        }
 
     def record(self, loss: float, n_samples: int) -> None:
         """Take note of an epoch and its mean loss."""

@@ -1,7 +1,7 @@
 """The optimizer: its settings, and what it carries from step to step."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -9,12 +9,17 @@ from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
 from fastmlp._training import schedules
 
+STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Parameters of stochastic gradient descent, named and meant as the estimators' own."""
+    """Parameters of training, with the names and meanings of the estimators' own.
 
-    activation: str | Sequence[str]
+    `activation` and `dropout` have one entry for each hidden layer.
+    """
+
+    activation: Sequence[str]
     solver: str
     alpha: float
     batch_size: int | str
@@ -33,19 +38,13 @@ class Settings:
     n_iter_no_change: float
     n_jobs: int | None
     max_time: float | None = None
-    dropout: float | Sequence[float] = 0.0
+    dropout: Sequence[float] = ()
     weight_decay: float = 0.01
     warmup: float = 0.0
     max_grad_norm: float | None = None
     loss: str = "log_loss"
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
-
-    @classmethod
-    def of(cls, estimator) -> "Settings":
-        """Read every field from an estimator's parameter of the same name, if it has that."""
-        names = [each.name for each in fields(cls) if hasattr(estimator, each.name)]
-        return cls(**{name: getattr(estimator, name) for name in names})
 
     @property
     def update_rule(self) -> int:

@@ -1,36 +1,46 @@
-"""Held-out data, and what they tell of a network in training."""
+"""Held-out data, and the loss and score of a network in training on them."""
 
 from dataclasses import dataclass
 from inspect import signature
+from typing import Any, Protocol
 
 import numpy as np
-from scipy.special import huber
 from sklearn.metrics import check_scoring
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import train_test_split
-from sklearn.neural_network._base import binary_log_loss, log_loss, poisson_loss, squared_loss
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
+from fastmlp._inference.predictions import apply_network
+from fastmlp._training.losses import LOSSES
+from fastmlp._training.optimizer import Settings
 
 LEAST_ROWS = 2  # of data split off; R2 has no meaning for fewer
-# Each loss of each output activation, as a function of the estimator, targets and outputs
-# (n_samples, n_outputs) and weights. A classifier's squared error is summed over its outputs.
-LOSSES = {
-    ("log_loss", "softmax"): lambda _, *arrays: log_loss(*arrays),
-    ("log_loss", "logistic"): lambda _, *arrays: binary_log_loss(*arrays),
-    ("squared_error", "softmax"): lambda _, *arrays: arrays[1].shape[1] * squared_loss(*arrays),
-    ("squared_error", "logistic"): lambda _, *arrays: arrays[1].shape[1] * squared_loss(*arrays),
-    ("squared_error", "identity"): lambda _, *arrays: squared_loss(*arrays),
-    ("poisson", "exp"): lambda _, *arrays: poisson_loss(*arrays),
-    ("absolute_error", "identity"): lambda _, targets, outputs, weights: np.average(
-        np.abs(targets - outputs), axis=0, weights=weights
-    ).mean(),
-    ("huber", "identity"): lambda estimator, targets, outputs, weights: np.average(
-        huber(estimator.huber_delta, targets - outputs), axis=0, weights=weights
-    ).mean(),
-}
+
+
+class Targets(Protocol):
+    """What training needs to know of y: see `fastmlp._estimator.targets`."""
+
+    def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """What the kernels train on: (n_samples, n_columns) of `dtype`."""
+        ...
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions from output activations (n_samples, n_outputs)."""
+        ...
+
+    def score(self, y, predictions, sample_weight) -> float:
+        """The default score; greater is better."""
+        ...
+
+    def stratification(self, y: np.ndarray) -> np.ndarray | None:
+        """What the validation split keeps in proportion, if anything."""
+        ...
+
+    def validate_held_out(self, estimator, X, y) -> tuple:
+        """Validated X and y, which must fit the training data."""
+        ...
 
 
 @dataclass
@@ -50,8 +60,8 @@ class HeldOut:
     sample_weight: np.ndarray | None
 
     @classmethod
-    def given(cls, estimator, X, y, sample_weight) -> "HeldOut | None":
-        """The user's validation data, if any, for an estimator that knows its outputs.
+    def given(cls, estimator, targets: Targets, X, y, sample_weight) -> "HeldOut | None":
+        """The user's validation data, if any, for an estimator whose outputs are known.
 
         Raises
         ------
@@ -66,7 +76,7 @@ class HeldOut:
         if estimator.solver == "lbfgs":
             raise ValueError("solver='lbfgs' has no epochs and takes no validation data")
         try:
-            X, y = estimator._check_held_out(X, y)
+            X, y = targets.validate_held_out(estimator, X, y)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
             if estimator.early_stopping and len(y) < LEAST_ROWS:
@@ -76,13 +86,16 @@ class HeldOut:
         return cls(X, y, sample_weight)
 
     @classmethod
-    def split(cls, estimator, X, y, sample_weight, random_state) -> tuple[np.ndarray, "HeldOut"]:
-        """Split off validation_fraction of the samples; returns the indices of the others too."""
+    def split(
+        cls, samples: tuple, fraction: float, stratification, random_state
+    ) -> tuple[np.ndarray, "HeldOut"]:
+        """Split a fraction off X, y and weights; returns the indices of the others too."""
+        X, y, sample_weight = samples
         training, held_out = train_test_split(
             np.arange(y.shape[0]),
             random_state=random_state,
-            test_size=estimator.validation_fraction,
-            stratify=estimator._stratification(y),
+            test_size=fraction,
+            stratify=stratification,
         )
         if len(held_out) < LEAST_ROWS:
             raise ValueError(
@@ -98,58 +111,67 @@ class ValidationScorer:
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        In the middle of its fit.
+    model : MLPClassifier or MLPRegressor
+        Predicts with `network` as it stands at each call; a scorer judges it.
+    targets : Targets
+    settings : Settings
     network : Network
-        As it stands at each call.
     held_out : HeldOut
     """
 
-    def __init__(self, estimator, network: Network, held_out: HeldOut):
-        self.estimator, self.network, self.held_out = estimator, network, held_out
+    def __init__(
+        self, model: Any, targets: Targets, settings: Settings, network: Network, held_out: HeldOut
+    ):
+        self.model, self.targets, self.settings = model, targets, settings
+        self.network, self.held_out = network, held_out
+        self.output: str = model.out_activation_
         self.X = rows_in_place(held_out.X, network.dtype)
-        self.targets = estimator._targets(held_out.y, network.dtype)
-        if estimator.out_activation_ == "softmax":
-            identity = np.eye(network.layer_sizes[-1], dtype=network.dtype)
-            self.targets = identity[self.targets.ravel().astype(int)]
-        smoothing = getattr(estimator, "label_smoothing", 0.0)
-        if smoothing:  # (1 - s) y + s / K, and K = 2 for an output of its own
-            shares = self.targets.shape[1] if estimator.out_activation_ == "softmax" else 2
-            self.targets = (1 - smoothing) * self.targets + smoothing / shares
-        self.judged = estimator._with_network(network)
+        self.encoded = self._smooth(targets.encode(held_out.y, network.dtype))
         # The scorer is given plain arrays, whatever the user's X was.
-        vars(self.judged).pop("feature_names_in_", None)
+        vars(model).pop("feature_names_in_", None)
         self.scorer, self.weights = None, {}
-        if estimator.scoring not in (None, "loss"):
-            self.scorer = check_scoring(self.judged, estimator.scoring)
+        if model.scoring not in (None, "loss"):
+            self.scorer = check_scoring(model, model.scoring)
             if held_out.sample_weight is not None and _takes_weights(self.scorer):
                 self.weights = {"sample_weight": held_out.sample_weight}
 
+    def _smooth(self, targets: np.ndarray) -> np.ndarray:
+        """Targets in one column for each output, with label smoothing."""
+        if self.output == "softmax":
+            identity = np.eye(self.network.layer_sizes[-1], dtype=self.network.dtype)
+            targets = identity[targets.ravel().astype(int)]
+        smoothing = self.settings.label_smoothing
+        if smoothing:  # (1 - s) y + s / K, and K = 2 for an output of its own
+            shares = targets.shape[1] if self.output == "softmax" else 2
+            targets = (1 - smoothing) * targets + smoothing / shares
+        return targets
+
     def __call__(self) -> tuple[float, float | None]:
         """The loss, without penalty; the score, or None without early stopping."""
-        outputs = self.estimator._outputs(self.network, self.X)
+        outputs, _ = apply_network(
+            self.network, self.X, self.settings.activation, self.output, self.settings.n_jobs
+        )
         loss = self._loss(outputs)
-        return loss, self._score(outputs, loss) if self.estimator.early_stopping else None
+        return loss, self._score(outputs, loss) if self.model.early_stopping else None
 
     def _loss(self, outputs: np.ndarray) -> float:
         weights = self.held_out.sample_weight
         if weights is not None and not weights.any():
             return np.nan
+        function = LOSSES[self.settings.loss].functions[self.output]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            function = LOSSES[self.estimator.loss, self.estimator.out_activation_]
-            loss = function(self.estimator, self.targets, outputs, weights)
-        return float(loss)
+            return float(function(self.settings, self.encoded, outputs, weights))
 
     def _score(self, outputs: np.ndarray, loss: float) -> float:
-        estimator, held_out = self.estimator, self.held_out
-        if estimator.scoring == "loss":
+        held_out = self.held_out
+        if self.model.scoring == "loss":
             return -loss
         if self.scorer is None:
-            predictions = estimator._decode(outputs)
-            return estimator._validation_score(held_out.y, predictions, held_out.sample_weight)
+            predictions = self.targets.decode(outputs)
+            return self.targets.score(held_out.y, predictions, held_out.sample_weight)
         if not np.isfinite(outputs).all():  # diverged: for the fit to say so, not for a metric
             return np.nan
-        return float(self.scorer(self.judged, self.X, held_out.y, **self.weights))
+        return float(self.scorer(self.model, self.X, held_out.y, **self.weights))
 
 
 def _takes_weights(scorer) -> bool:

@@ -1,267 +1,209 @@
-"""DaskMLPClassifier and DaskMLPRegressor: training on a Dask cluster by local SGD."""
+"""DaskMLPClassifier and DaskMLPRegressor: docstrings, and what only classifiers predict."""
 
 from typing import ClassVar
 
-import numpy as np
-from sklearn.base import _fit_context, is_classifier
-from sklearn.utils.validation import check_is_fitted, check_scalar
+import dask.array as da
 
-try:
-    import dask
-    import dask.array as da
-    from distributed import Client, default_client
-except ImportError as error:
-    raise ImportError(
-        "fastmlp.dask needs dask and distributed: python -m pip install 'fastmlp[dask]'"
-    ) from error
-
-from fastmlp._estimator import docstrings
-from fastmlp._estimator.base import BaseMLP
-from fastmlp._training.loop import descend
-from fastmlp._training.optimizer import OptimizerState, Settings
-from fastmlp.dask.local_sgd import ClusterDescent
-from fastmlp.dask.partitions import (
-    gather_rows,
-    in_one_column_block,
-    make_shard,
-    matching_partitions,
-    representative,
-    row_blocks,
-    summarize,
-)
+from fastmlp.dask.base import BaseDaskMLP
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 
-MANNER = """\
-Takes dask arrays and data frames, gives lazy dask arrays. In `fit` every worker trains a replica
-    of the network on its share of the partitions, and after every epoch the replicas' weights and
-    optimizer state are averaged, weighted by samples: local SGD, see
+
+class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
+    """Multilayer perceptron classifier on a Dask cluster.
+
+    Takes dask arrays and data frames; predictions are lazy dask arrays. In `fit`, every worker
+    trains a replica of the network on its share of the partitions. After each epoch the weights and
+    optimizer states of the replicas are averaged, weighted by samples: local SGD, see
     `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the
-    same bytes on any workers; one replica without shuffling gives those of the estimator for one
-    machine. `batch_size` counts the rows of each replica's batches."""
-
-ATTRIBUTES = """\
-client : distributed.Client
-        Settable; Dask's default client where it is not set. Not a parameter: `clone` and pickles
-        leave it behind."""
-
-
-class _DaskMLP(BaseMLP):
-    """What classifier and regressor share: data on a cluster in, lazy arrays out."""
-
-    _local_type: ClassVar[type]
-
-    @property
-    def client(self) -> Client:
-        """The client that `fit` computes with."""
-        return self.__dict__.get("_client") or default_client()
-
-    @client.setter
-    def client(self, client: Client) -> None:
-        self._client = client
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, n_replicas=None):
-        """Train from the start or, with warm_start, from the last solution.
-
-        Parameters
-        ----------
-        X : dask array or data frame of shape (n_samples, n_features)
-            Partitions of rows that follow each other are gathered into one shard for each
-            replica; a shard must fit into its worker's memory. An array is rechunked where its
-            columns are divided. Float32 is trained on as float32, everything else as float64.
-        y : dask array, series or data frame of shape (n_samples,) or (n_samples, n_outputs)
-            In the partitions of X. Arrays whose chunk sizes are known are rechunked to them.
-        sample_weight : dask array or series of shape (n_samples,), default=None
-            As y.
-        n_replicas : int, default=None
-            Replicas that train at the same time; None for one on each worker. Never more than
-            there are partitions.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        TypeError
-            If X, y or sample_weight is no Dask collection.
-        ValueError
-            If partitions don't fit each other; for what `fit` on one machine refuses; and for
-            solver 'lbfgs', early_stopping and class_weight, which need all rows in one place.
-        RuntimeError
-            If data were lost with a worker that Dask cannot compute again. What it can is
-            computed again, the round repeated, and the model the same.
-        """
-        self._refuse_what_needs_all_rows()
-        if n_replicas is not None:
-            check_scalar(n_replicas, "n_replicas", int, min_val=1)
-        draft = self._draft()
-        draft._gather(matching_partitions(X, y, sample_weight), n_replicas)
-        X, y = representative([each for _, each in draft._rows], is_classifier(self))
-        return self._commit(draft._fit(X, y, None, incremental=False))
-
-    def _refuse_what_needs_all_rows(self) -> None:
-        refused = {
-            "solver='lbfgs'": self.solver == "lbfgs",
-            "early_stopping=True": self.early_stopping,
-            "class_weight": getattr(self, "class_weight", None) is not None,
-        }
-        for what, is_asked in refused.items():
-            if is_asked:
-                raise ValueError(f"{type(self).__name__} does not support {what}")
-
-    def _gather(self, blocks: list[tuple], n_replicas: int | None) -> None:
-        """Let the workers gather and validate the replicas' rows, and keep their summaries."""
-        client, model = self.client, self._local_type(**self.get_params())
-        n_replicas = min(n_replicas or max(1, len(client.ncores())), len(blocks))
-        groups = np.array_split(np.arange(len(blocks)), n_replicas)
-        gather = dask.delayed(gather_rows, pure=False)
-        # No worker is asked for: Dask leaves tasks undone whose worker dies when no other is there.
-        rows = client.compute([gather(model, [blocks[i] for i in group]) for group in groups])
-        summaries = client.map(summarize, rows, is_classification=is_classifier(self), pure=False)
-        summaries = client.gather(summaries)
-        self._rows = [pair for pair in zip(rows, summaries, strict=True) if pair[1] is not None]
-        if not self._rows:
-            raise ValueError("X has no rows")
-
-    def _descend(self, network, history, samples, held_out, random_state, incremental, tasks):
-        """Train by local SGD on the rows gathered; `samples` only stand for them."""
-        rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
-        n_samples = sum(each.n_samples for each in summaries)
-        weight_sum = sum(each.weight_sum for each in summaries)
-        if weight_sum <= 0:
-            raise ValueError(f"sample_weight sums to {weight_sum}; it must be more than 0")
-        shares = [(each.weight_sum / weight_sum, each.n_samples / n_samples) for each in summaries]
-        model = self.to_local()
-        shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)
-        del rows
-        settings = Settings.of(self)
-        state = OptimizerState.begin(network, settings)
-        descend(
-            ClusterDescent(
-                self.client,
-                network,
-                settings,
-                self.out_activation_,
-                shards,
-                shares,
-                n_samples,
-                state,
-            ),
-            history,
-            random_state,
-        )
-        self._optimizer = state
-        return network
-
-    @property
-    def partial_fit(self):
-        """Not there: `fit` with warm_start goes on from the last solution.
-
-        Raises
-        ------
-        AttributeError
-            Always.
-        """
-        raise AttributeError(f"{type(self).__name__} has no partial_fit; set warm_start and fit")
-
-    def to_local(self):
-        """The estimator for one machine, of the same parameters and in the same state.
-
-        Returns
-        -------
-        MLPClassifier or MLPRegressor
-            With arrays of its own.
-        """
-        local = self._local_type()
-        local.__setstate__(self.__getstate__())
-        return local
-
-    def _by_block(self, method: str, X) -> da.Array:
-        """A method of the local estimator, applied lazily to each block of rows."""
-        check_is_fitted(self)
-        local = self.to_local()
-        X = in_one_column_block(X, "X")
-        if isinstance(X, da.Array):
-            row, lengths = np.zeros((1, X.shape[1]), X.dtype), X.chunks[0]
-        else:
-            from dask.dataframe.utils import meta_nonempty  # needs pandas, as X does
-
-            row, lengths = meta_nonempty(X._meta), [np.nan] * X.npartitions
-        empty = getattr(local, method)(row)[:0]  # and refuses X of other features at once
-        model, apply = dask.delayed(local, pure=False), dask.delayed(_apply, pure=False)
-        predictions = [
-            da.from_delayed(
-                apply(block, model, method, empty), (length, *empty.shape[1:]), meta=empty
-            )
-            for block, length in zip(row_blocks(X), lengths, strict=True)
-        ]
-        return da.concatenate(predictions, allow_unknown_chunksizes=True)
-
-    def predict(self, X) -> da.Array:
-        """Predict labels or values, lazily.
-
-        Parameters
-        ----------
-        X : dask array or data frame of shape (n_samples, n_features)
-
-        Returns
-        -------
-        dask array of shape (n_samples,) or (n_samples, n_outputs)
-            In the blocks of X.
-
-        Raises
-        ------
-        TypeError
-            If X is no Dask collection; `to_local` predicts for data in memory.
-        """
-        return self._by_block("predict", X)
-
-    def score(self, X, y, sample_weight=None) -> float:
-        """Accuracy, or R2 of a regressor.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            Dask collections as for `fit`. Predictions, y and weights must fit in memory here.
-        """
-        predictions = self.predict(X).compute()
-        y, sample_weight = dask.compute(y, sample_weight)
-        return self._validation_score(np.asarray(y), predictions, sample_weight)
-
-    def __getstate__(self) -> dict:
-        """As on one machine; the client stays here."""
-        state = super().__getstate__()
-        state.pop("_client", None)
-        return state
-
-
-def _apply(block, model, method: str, empty: np.ndarray) -> np.ndarray:
-    """Predictions for the rows of a block, which may be none."""
-    return getattr(model, method)(block) if block.shape[0] else empty
-
-
-class DaskMLPClassifier(_DaskMLP, MLPClassifier):
-    __doc__ = f"""Multilayer perceptron classifier on a Dask cluster.
-
-    {MANNER}
+    same bits on any workers. One replica without shuffling gives those of the estimator for one
+    machine. `batch_size` is the batch size of each replica. `fit` refuses solver 'lbfgs',
+    early_stopping and class_weight, which need all rows in one place; there is no `partial_fit`.
 
     Parameters
     ----------
-    {docstrings.PARAMETERS}
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        The number of units in each hidden layer. An empty sequence gives a linear model.
+    activation : str or sequence of str, default='relu'
+        The activation f(z) of the hidden layers: one name for all, or one name for each layer.
+        scikit-learn has the first four.
+
+        - 'identity': z.
+        - 'logistic': 1 / (1 + exp(-z)).
+        - 'tanh': tanh(z).
+        - 'relu': max(0, z).
+        - 'leaky_relu': max(0.01 z, z).
+        - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'gelu': z times the normal distribution function, computed exactly.
+        - 'silu': z / (1 + exp(-z)).
+        - 'softplus': log(1 + exp(z)).
+        - 'mish': z tanh(softplus(z)).
+
+        Initial weights of the last six are drawn like those of 'relu'.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
+        The optimizer.
+
+        - 'adam': Adam (Kingma and Ba).
+        - 'adamw': Adam with decoupled weight decay (Loshchilov and Hutter). Before each step, the
+          weights, but not the biases, are multiplied by 1 - rate * weight_decay.
+        - 'sgd': stochastic gradient descent with momentum.
+        - 'lbfgs': SciPy's L-BFGS-B, a quasi-Newton method, on all samples at once and in float64.
+          scikit-learn runs the same method on the same function; where there are several optima,
+          rounding may lead the two to different ones.
+    alpha : float, default=0.0001
+        The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
+        sample weights in the batch.
+    batch_size : int or 'auto', default='auto'
+        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+    learning_rate : str, default='constant'
+        The schedule of the learning rate.
+
+        - 'constant': learning_rate_init throughout.
+        - 'invscaling', with 'sgd' only: learning_rate_init / (t + 1) ** power_t after each epoch,
+          where t is the number of samples seen so far.
+        - 'adaptive', with 'sgd' only: divided by 5, instead of stopping, whenever training has not
+          improved for more than n_iter_no_change epochs. Training stops once it is 1e-6 or less.
+        - 'cosine': along half a cosine down to 0 over max_iter epochs, step by step.
+        - 'one_cycle': one cycle over max_iter epochs. The rate rises from learning_rate_init / 25
+          to learning_rate_init in the first 30 % of the steps, then falls to learning_rate_init /
+          250000, both along half a cosine.
+
+        'cosine' and 'one_cycle' work with every solver except 'lbfgs'. Each call of `partial_fit`
+        counts as one of the max_iter epochs.
+    learning_rate_init : float, default=0.001
+        The initial learning rate; with 'one_cycle', the highest.
+    power_t : float, default=0.5
+        The exponent of 'invscaling'.
+    max_iter : int, default=200
+        The maximum number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch.
+    random_state : int, RandomState instance or None, default=None
+        The source of initial weights, validation split, dropout masks and shuffles. An integer
+        makes every fit give the same model. Random numbers are drawn in scikit-learn's order.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the best loss, or raises the best validation
+        score, by at least tol. For 'lbfgs', the tolerance of the gradient.
+    verbose : bool, default=False
+        Whether to print the loss of each epoch, in the words of scikit-learn.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last solution instead of starting anew. It carries on the
+        weights, the curves, the best loss or score and the number of epochs since then. The
+        optimizer's moments and learning rate, the shuffles, the validation split and `n_iter_`
+        start anew. If `early_stopping` or `scoring` has changed since the last call, the best value
+        and the count start anew as well. Different layer sizes raise a ValueError and leave the
+        model intact.
+
+        With early_stopping, pass the same `X_val` to every call to judge them all on the same data.
+        A call that never beats the best score then leaves the weights as they were. Without `X_val`
+        it keeps the last weights, as in scikit-learn.
+    momentum : float, default=0.9
+        The momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum.
+    early_stopping : bool, default=False
+        Whether to stop when the validation score no longer improves, and to restore the weights of
+        the best epoch. The validation data are the `X_val` passed to `fit`; without it they are
+        split off the training data, with the same split as scikit-learn. Not used by 'lbfgs'.
+        `partial_fit` raises a ValueError, since one epoch has nothing to stop.
+    validation_fraction : float, default=0.1
+        The fraction of the training data that early_stopping splits off.
+    beta_1 : float, default=0.9
+        The decay rate of the first moment of 'adam' and 'adamw', in [0, 1).
+    beta_2 : float, default=0.999
+        The decay rate of the second moment of 'adam' and 'adamw', in [0, 1).
+    epsilon : float, default=1e-8
+        A small number that keeps 'adam' and 'adamw' from dividing by zero.
+    n_iter_no_change : int, default=10
+        Training stops after more than this many consecutive epochs without improvement.
+    max_fun : int, default=15000
+        The maximum number of loss evaluations of 'lbfgs'.
+    dropout : float or sequence of float, default=0.0
+        The rate in [0, 1) at which training drops hidden units: one rate for all hidden layers, or
+        one for each. The remaining units are scaled by 1 / (1 - rate). The masks do not depend on
+        the number of threads. Not available with 'lbfgs'.
+    weight_decay : float, default=0.01
+        The weight decay of 'adamw', in units of the learning rate. It acts in addition to `alpha`.
+    warmup : float, default=0
+        The number of epochs in which the learning rate grows linearly to the value that the
+        schedule gives. Not used by 'lbfgs'.
+    max_grad_norm : float or None, default=None
+        The maximum norm of the gradient, taken over all weights and biases together and including
+        the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
+        which needs the exact gradient.
+    loss : {'log_loss', 'squared_error'}, default='log_loss'
+        The loss function. 'log_loss' is the cross-entropy. 'squared_error' is half the squared
+        error of the probabilities, summed over the outputs (Brier score); it bounds the influence
+        of mislabelled samples.
+    label_smoothing : float, default=0.0
+        The share s in [0, 1) of each target that is spread over all K classes: (1 - s) y + s / K.
+        With two classes or multilabel y, each output has (1 - s) y + s / 2.
+    n_jobs : int or None, default=None
+        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
+        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
+        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
+        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
+        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
+        one.
+    scoring : {'loss'}, str, callable or None, default=None
+        The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
+        a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
+        as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
+        current epoch, X as an array and, if it accepts them, sample weights.
+    restore_best_weights : bool, default=True
+        Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
+    max_time : float or None, default=None
+        The maximum training time in seconds. When it is over, the fit ends with a
+        ConvergenceWarning, within an epoch if necessary ('lbfgs': after an iteration). It keeps the
+        best weights under early_stopping, otherwise the last. An unfinished epoch appears in no
+        curve.
+    class_weight : {'balanced'}, dict, list of dict or None, default=None
+        Factors by which the sample weights are multiplied; None means 1. A dict maps class labels
+        to factors, and a list holds one dict with the keys 0 and 1 for each column of a multilabel
+        y. 'balanced' means n_samples / (n_classes * count of the class); `partial_fit` refuses it.
+        The model is the same, bit for bit, as with the products as `sample_weight`. Not applied to
+        `sample_weight_val`.
 
     Attributes
     ----------
-    {ATTRIBUTES}
+    client : distributed.Client
+        Settable; by default Dask's default client. Not a parameter: `clone` and pickles leave it
+        out.
     classes_ : ndarray of shape (n_classes,)
-        Class labels found in any partition.
-    {
-        docstrings.ATTRIBUTES.format(
-            score="Accuracy",
-            out_activation="'softmax' for three classes and more; 'logistic' for two and for "
-            "multilabel y.",
-        )
-    }
+        The class labels, sorted.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        The weights of each layer. They are views of one padded buffer, so a matrix need not be
+        C-contiguous. Predictions follow both changes in place and replaced arrays.
+    intercepts_ : list of ndarray of shape (n_out,)
+        The biases of each layer, views as well.
+    loss_ : float
+        The mean loss of the last epoch, a Python float.
+    best_loss_ : float or None
+        The lowest mean loss of an epoch; None with early_stopping. Not set by 'lbfgs'.
+    loss_curve_ : list of float
+        The mean loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        The mean loss on validation data after each epoch, without the penalty; NaN for an epoch
+        without validation data. None if no epoch had any. Not set by 'lbfgs'.
+    validation_scores_ : list of float or None
+        The accuracy, or the score that `scoring` names, on validation data after each epoch; None
+        without early_stopping. Not set by 'lbfgs'.
+    best_validation_score_ : float or None
+        The highest of them; None without early_stopping. Not set by 'lbfgs'.
+    n_iter_ : int
+        The number of epochs, or of iterations of 'lbfgs', in the last call of `fit`.
+    t_ : int
+        The number of samples seen in all calls.
+    n_layers_ : int
+        The number of layers, including input and output.
+    n_outputs_ : int
+        The number of output units.
+    out_activation_ : str
+        The activation of the output layer: 'softmax' for three or more classes, 'logistic' for two
+        classes or multilabel y.
+    n_features_in_ : int
+        The number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        The names of the features, if X has names that are all strings.
 
     Examples
     --------
@@ -276,10 +218,10 @@ class DaskMLPClassifier(_DaskMLP, MLPClassifier):
     True
     """
 
-    _local_type = MLPClassifier
+    _local_type: ClassVar[type] = MLPClassifier
 
     def predict_proba(self, X) -> da.Array:
-        """Probability of each class, lazily.
+        """Predict the probability of each class, lazily.
 
         Parameters
         ----------
@@ -293,29 +235,202 @@ class DaskMLPClassifier(_DaskMLP, MLPClassifier):
         return self._by_block("predict_proba", X)
 
     def predict_log_proba(self, X) -> da.Array:
-        """Logarithm of `predict_proba`, of the same shape."""
+        """Predict the logarithm of `predict_proba`, of the same shape."""
         return self._by_block("predict_log_proba", X)
 
 
-class DaskMLPRegressor(_DaskMLP, MLPRegressor):
-    __doc__ = f"""Multilayer perceptron regressor on a Dask cluster.
+class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
+    """Multilayer perceptron regressor on a Dask cluster.
 
-    {MANNER}
+    Takes dask arrays and data frames; predictions are lazy dask arrays. In `fit`, every worker
+    trains a replica of the network on its share of the partitions. After each epoch the weights and
+    optimizer states of the replicas are averaged, weighted by samples: local SGD, see
+    `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the
+    same bits on any workers. One replica without shuffling gives those of the estimator for one
+    machine. `batch_size` is the batch size of each replica. `fit` refuses solver 'lbfgs',
+    early_stopping and class_weight, which need all rows in one place; there is no `partial_fit`.
 
     Parameters
     ----------
-    loss : {{'squared_error', 'poisson'}}, default='squared_error'
-        As of `MLPRegressor`.
-    {docstrings.PARAMETERS}
+    loss : {'squared_error', 'poisson', 'absolute_error', 'huber'}, default='squared_error'
+        The loss function, for an error e.
+
+        - 'squared_error': e^2 / 2.
+        - 'poisson': half the Poisson deviance, with exp as the output activation. A negative y
+          raises a ValueError.
+        - 'absolute_error': |e|.
+        - 'huber': e^2 / 2 up to |e| = huber_delta, linear beyond.
+
+        The last two limit the influence of outliers; scikit-learn has only the first two.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        The number of units in each hidden layer. An empty sequence gives a linear model.
+    activation : str or sequence of str, default='relu'
+        The activation f(z) of the hidden layers: one name for all, or one name for each layer.
+        scikit-learn has the first four.
+
+        - 'identity': z.
+        - 'logistic': 1 / (1 + exp(-z)).
+        - 'tanh': tanh(z).
+        - 'relu': max(0, z).
+        - 'leaky_relu': max(0.01 z, z).
+        - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'gelu': z times the normal distribution function, computed exactly.
+        - 'silu': z / (1 + exp(-z)).
+        - 'softplus': log(1 + exp(z)).
+        - 'mish': z tanh(softplus(z)).
+
+        Initial weights of the last six are drawn like those of 'relu'.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
+        The optimizer.
+
+        - 'adam': Adam (Kingma and Ba).
+        - 'adamw': Adam with decoupled weight decay (Loshchilov and Hutter). Before each step, the
+          weights, but not the biases, are multiplied by 1 - rate * weight_decay.
+        - 'sgd': stochastic gradient descent with momentum.
+        - 'lbfgs': SciPy's L-BFGS-B, a quasi-Newton method, on all samples at once and in float64.
+          scikit-learn runs the same method on the same function; where there are several optima,
+          rounding may lead the two to different ones.
+    alpha : float, default=0.0001
+        The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
+        sample weights in the batch.
+    batch_size : int or 'auto', default='auto'
+        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+    learning_rate : str, default='constant'
+        The schedule of the learning rate.
+
+        - 'constant': learning_rate_init throughout.
+        - 'invscaling', with 'sgd' only: learning_rate_init / (t + 1) ** power_t after each epoch,
+          where t is the number of samples seen so far.
+        - 'adaptive', with 'sgd' only: divided by 5, instead of stopping, whenever training has not
+          improved for more than n_iter_no_change epochs. Training stops once it is 1e-6 or less.
+        - 'cosine': along half a cosine down to 0 over max_iter epochs, step by step.
+        - 'one_cycle': one cycle over max_iter epochs. The rate rises from learning_rate_init / 25
+          to learning_rate_init in the first 30 % of the steps, then falls to learning_rate_init /
+          250000, both along half a cosine.
+
+        'cosine' and 'one_cycle' work with every solver except 'lbfgs'. Each call of `partial_fit`
+        counts as one of the max_iter epochs.
+    learning_rate_init : float, default=0.001
+        The initial learning rate; with 'one_cycle', the highest.
+    power_t : float, default=0.5
+        The exponent of 'invscaling'.
+    max_iter : int, default=200
+        The maximum number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Whether to shuffle the samples before each epoch.
+    random_state : int, RandomState instance or None, default=None
+        The source of initial weights, validation split, dropout masks and shuffles. An integer
+        makes every fit give the same model. Random numbers are drawn in scikit-learn's order.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the best loss, or raises the best validation
+        score, by at least tol. For 'lbfgs', the tolerance of the gradient.
+    verbose : bool, default=False
+        Whether to print the loss of each epoch, in the words of scikit-learn.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last solution instead of starting anew. It carries on the
+        weights, the curves, the best loss or score and the number of epochs since then. The
+        optimizer's moments and learning rate, the shuffles, the validation split and `n_iter_`
+        start anew. If `early_stopping` or `scoring` has changed since the last call, the best value
+        and the count start anew as well. Different layer sizes raise a ValueError and leave the
+        model intact.
+
+        With early_stopping, pass the same `X_val` to every call to judge them all on the same data.
+        A call that never beats the best score then leaves the weights as they were. Without `X_val`
+        it keeps the last weights, as in scikit-learn.
+    momentum : float, default=0.9
+        The momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether 'sgd' uses Nesterov's momentum.
+    early_stopping : bool, default=False
+        Whether to stop when the validation score no longer improves, and to restore the weights of
+        the best epoch. The validation data are the `X_val` passed to `fit`; without it they are
+        split off the training data, with the same split as scikit-learn. Not used by 'lbfgs'.
+        `partial_fit` raises a ValueError, since one epoch has nothing to stop.
+    validation_fraction : float, default=0.1
+        The fraction of the training data that early_stopping splits off.
+    beta_1 : float, default=0.9
+        The decay rate of the first moment of 'adam' and 'adamw', in [0, 1).
+    beta_2 : float, default=0.999
+        The decay rate of the second moment of 'adam' and 'adamw', in [0, 1).
+    epsilon : float, default=1e-8
+        A small number that keeps 'adam' and 'adamw' from dividing by zero.
+    n_iter_no_change : int, default=10
+        Training stops after more than this many consecutive epochs without improvement.
+    max_fun : int, default=15000
+        The maximum number of loss evaluations of 'lbfgs'.
+    dropout : float or sequence of float, default=0.0
+        The rate in [0, 1) at which training drops hidden units: one rate for all hidden layers, or
+        one for each. The remaining units are scaled by 1 / (1 - rate). The masks do not depend on
+        the number of threads. Not available with 'lbfgs'.
+    weight_decay : float, default=0.01
+        The weight decay of 'adamw', in units of the learning rate. It acts in addition to `alpha`.
+    warmup : float, default=0
+        The number of epochs in which the learning rate grows linearly to the value that the
+        schedule gives. Not used by 'lbfgs'.
+    max_grad_norm : float or None, default=None
+        The maximum norm of the gradient, taken over all weights and biases together and including
+        the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
+        which needs the exact gradient.
+    huber_delta : float, default=1.0
+        The error at which 'huber' turns from quadratic to linear, in units of y.
+    n_jobs : int or None, default=None
+        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
+        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
+        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
+        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
+        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
+        one.
+    scoring : {'loss'}, str, callable or None, default=None
+        The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
+        a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
+        as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
+        current epoch, X as an array and, if it accepts them, sample weights.
+    restore_best_weights : bool, default=True
+        Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
+    max_time : float or None, default=None
+        The maximum training time in seconds. When it is over, the fit ends with a
+        ConvergenceWarning, within an epoch if necessary ('lbfgs': after an iteration). It keeps the
+        best weights under early_stopping, otherwise the last. An unfinished epoch appears in no
+        curve.
 
     Attributes
     ----------
-    {ATTRIBUTES}
-    {
-        docstrings.ATTRIBUTES.format(
-            score="R2", out_activation="'identity', or 'exp' with the poisson loss."
-        )
-    }
+    client : distributed.Client
+        Settable; by default Dask's default client. Not a parameter: `clone` and pickles leave it
+        out.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        The weights of each layer. They are views of one padded buffer, so a matrix need not be
+        C-contiguous. Predictions follow both changes in place and replaced arrays.
+    intercepts_ : list of ndarray of shape (n_out,)
+        The biases of each layer, views as well.
+    loss_ : float
+        The mean loss of the last epoch, a Python float.
+    best_loss_ : float or None
+        The lowest mean loss of an epoch; None with early_stopping. Not set by 'lbfgs'.
+    loss_curve_ : list of float
+        The mean loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        The mean loss on validation data after each epoch, without the penalty; NaN for an epoch
+        without validation data. None if no epoch had any. Not set by 'lbfgs'.
+    validation_scores_ : list of float or None
+        The R2, or the score that `scoring` names, on validation data after each epoch; None without
+        early_stopping. Not set by 'lbfgs'.
+    best_validation_score_ : float or None
+        The highest of them; None without early_stopping. Not set by 'lbfgs'.
+    n_iter_ : int
+        The number of epochs, or of iterations of 'lbfgs', in the last call of `fit`.
+    t_ : int
+        The number of samples seen in all calls.
+    n_layers_ : int
+        The number of layers, including input and output.
+    n_outputs_ : int
+        The number of output units.
+    out_activation_ : str
+        The activation of the output layer: 'identity', or 'exp' with the loss 'poisson'.
+    n_features_in_ : int
+        The number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        The names of the features, if X has names that are all strings.
 
     Examples
     --------
@@ -329,4 +444,4 @@ class DaskMLPRegressor(_DaskMLP, MLPRegressor):
     True
     """
 
-    _local_type = MLPRegressor
+    _local_type: ClassVar[type] = MLPRegressor

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp._engine.inputs import rows_in_place
+from fastmlp._estimator.targets import kind_of_targets
 from fastmlp.dask.local_sgd import Shard
 
 
@@ -136,7 +137,7 @@ def gather_rows(model, blocks: list[tuple]) -> Rows | None:
         None if column[0] is None else _concatenate(column)
         for column in map(list, zip(*blocks, strict=True))
     )
-    X, y = model._check_X_y(X, y, reset=True, incremental=False)
+    _, (X, y) = kind_of_targets(model).prepare(model, X, y, reset=True, incremental=False)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, allow_all_zero_weights=True)
     return Rows(X, y, sample_weight, getattr(model, "feature_names_in_", None))
@@ -186,4 +187,5 @@ def make_shard(rows: Rows, model, dtype: np.dtype) -> Shard:
     """Rows as the engine takes them; X is not copied where it is of the type already."""
     weights = rows.sample_weight
     weights = None if weights is None else weights.astype(dtype, copy=False)
-    return Shard(rows_in_place(rows.X, dtype), model._targets(rows.y, dtype), weights)
+    targets = kind_of_targets(model).of(model)
+    return Shard(rows_in_place(rows.X, dtype), targets.encode(rows.y, dtype), weights)

@@ -6,19 +6,13 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from fastmlp._estimator.architecture import Architecture
+from fastmlp._training.losses import LOSSES
 from fastmlp.displays.panels import panels, pyplot
 
 FIGURE_SIZE = (6.4, 4.8)  # inches
 MARKERS = "osD^vPX"  # tell estimators apart where colours are not seen
 MARKERS_PER_CURVE = 10
 BEST_MARKER = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": "none"}
-LOSS_NAMES = {
-    "log_loss": "log loss, nats",
-    "squared_error": "half squared error, squared units of y",
-    "poisson": "half Poisson deviance, units of y",
-    "absolute_error": "absolute error, units of y",
-    "huber": "Huber loss, squared units of y",
-}
 
 
 class LossCurveDisplay:
@@ -192,7 +186,7 @@ class LossCurveDisplay:
             ylabel=self.loss_label if same else "Loss per sample",
         )
         ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        scores = _draft(ax)
+        scores = _twin(ax)
         if scores is None:
             ax.legend()
             return
@@ -205,8 +199,8 @@ class LossCurveDisplay:
 
 def _loss_label(estimator) -> str:
     default = "log_loss" if is_classifier(estimator) else "squared_error"
-    loss = LOSS_NAMES.get(getattr(estimator, "loss", default))
-    return "Loss per sample" if loss is None else f"Loss per sample ({loss})"
+    loss = LOSSES.get(getattr(estimator, "loss", default))
+    return "Loss per sample" if loss is None else f"Loss per sample ({loss.label})"
 
 
 def _score_label(estimator) -> str:
@@ -223,12 +217,12 @@ def _style_cycle(caller: str):
     return cycler(color=colors, marker=list(islice(cycle(MARKERS), len(colors))))
 
 
-def _draft(ax):
+def _twin(ax):
     """The Axes that another display has laid over `ax` for its scores, or None."""
     siblings = ax.get_shared_x_axes().get_siblings(ax)
     return next((s for s in siblings if s is not ax and s.bbox.bounds == ax.bbox.bounds), None)
 
 
 def _score_axes(ax):
-    draft = _draft(ax)
-    return ax.twinx() if draft is None else draft
+    twin = _twin(ax)
+    return ax.twinx() if twin is None else twin

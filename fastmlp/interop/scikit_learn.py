@@ -11,7 +11,8 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.network import Network
-from fastmlp._estimator.architecture import hidden_activations
+from fastmlp._estimator import fitted
+from fastmlp._estimator.parameters import hidden_activations, settings_of
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 
@@ -130,10 +131,11 @@ def from_sklearn(
     check_is_fitted(estimator)
     model = ours(**deepcopy(estimator.get_params(deep=False)))
     _take_attributes(model, estimator)
-    network = model._network()
-    model._take_network(network)
+    network = fitted.network_of(model)
+    fitted.take_network(model, network)
     if hasattr(estimator, "_optimizer"):
-        model._optimizer = _own_optimizer(estimator._optimizer, network, Settings.of(model))
+        settings = settings_of(model, len(network.layer_sizes) - 2)
+        model._optimizer = _own_optimizer(estimator._optimizer, network, settings)
     return model
 
 

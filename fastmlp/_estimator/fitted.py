@@ -1,0 +1,124 @@
+"""The fitted state of an estimator: coefs_ and the network they are views of, drafts, pickles."""
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.exceptions import InconsistentVersionWarning
+
+from fastmlp._engine.network import Network
+from fastmlp._training.optimizer import OptimizerState
+from fastmlp.version import __version__
+
+Estimator = TypeVar("Estimator")
+
+
+def draft_of(estimator: Estimator) -> Estimator:
+    """An estimator of the same attributes, to be fitted in place of this one.
+
+    The given one stays whole until the fit is done, for an exception and for other threads.
+    """
+    draft = object.__new__(type(estimator))
+    draft.__dict__ = estimator.__dict__.copy()
+    return draft
+
+
+def commit(estimator: Estimator, draft: Estimator) -> Estimator:
+    """Give an estimator all attributes of `draft`, in one step."""
+    estimator.__dict__ = draft.__dict__
+    return estimator
+
+
+def take_network(estimator, network: Network) -> None:
+    """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""
+    estimator._fitted_network = network
+    estimator.coefs_, estimator.intercepts_ = list(network.coefs), list(network.intercepts)
+
+
+def with_network(estimator: Estimator, network: Network) -> Estimator:
+    """A copy of an estimator that predicts with `network` as it stands at each call."""
+    draft = draft_of(estimator)
+    take_network(draft, network)
+    return draft
+
+
+def network_of(estimator) -> Network:
+    """The fitted network, rebuilt from coefs_ and intercepts_ where those were replaced.
+
+    Raises
+    ------
+    ValueError
+        If coefs_ and intercepts_ are not the layers of a network of the fitted ends.
+    """
+    network = estimator.__dict__.get("_fitted_network")
+    if network is not None and network.owns(estimator.coefs_, estimator.intercepts_):
+        return network
+    coefs, intercepts = estimator.coefs_, estimator.intercepts_
+    arrays = [np.asarray(each) for each in [*coefs, *intercepts]]
+    if any(array.dtype.kind not in "fiu" for array in arrays):
+        raise ValueError("coefs_ and intercepts_ must be arrays of real numbers")
+    dtype = np.result_type(np.float32, *arrays)
+    dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
+    network = Network.from_arrays(coefs, intercepts, dtype)
+    expected = estimator.n_features_in_, estimator.n_outputs_
+    if (network.layer_sizes[0], network.layer_sizes[-1]) != expected:
+        raise ValueError(
+            f"coefs_ lead from {network.layer_sizes[0]} features to {network.layer_sizes[-1]} "
+            f"outputs; {expected[0]} and {expected[1]} were fitted"
+        )
+    return network
+
+
+def network_to_continue(estimator, layer_sizes: Sequence[int]) -> Network:
+    """A copy of the fitted network, so that a failed fit leaves the old one whole.
+
+    Raises
+    ------
+    ValueError
+        If its layers are not of these sizes.
+    """
+    network = network_of(estimator).copy()
+    if list(network.layer_sizes) != list(layer_sizes):
+        raise ValueError(
+            "warm_start and partial_fit continue with the fitted layers: their sizes were "
+            f"{list(network.layer_sizes)}, now {list(layer_sizes)} are asked for."
+        )
+    return network
+
+
+def plain_state(state: dict[str, Any]) -> dict[str, Any]:
+    """An estimator's state as arrays and builtins; views become arrays of their own."""
+    state = state.copy()
+    state.pop("_fitted_network", None)
+    state["_fastmlp_version"] = __version__
+    for name in ("coefs_", "intercepts_"):
+        if name in state:
+            state[name] = [np.array(each, order="C") for each in state[name]]
+    if "_optimizer" in state:
+        state["_optimizer"] = state["_optimizer"].as_arrays()
+    return state
+
+
+def without_version(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """The state without fastmlp's version; warns if another version has written it."""
+    state = dict(state)
+    version = state.pop("_fastmlp_version", "unknown")
+    if version != __version__:
+        warning = InconsistentVersionWarning(
+            estimator_name=name,
+            current_sklearn_version=f"{__version__} of fastmlp",
+            original_sklearn_version=f"{version} of fastmlp",
+        )
+        warnings.warn(warning, stacklevel=3)
+    return state
+
+
+def rebuild(estimator) -> None:
+    """Rebuild the network and the optimizer's state after an estimator has taken a plain state."""
+    if isinstance(estimator.__dict__.get("_optimizer"), dict):
+        estimator._optimizer = OptimizerState.from_arrays(estimator._optimizer)
+    if "coefs_" in estimator.__dict__:
+        with contextlib.suppress(ValueError, TypeError):  # predict will say what is wrong
+            take_network(estimator, network_of(estimator))

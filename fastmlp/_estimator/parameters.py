@@ -1,0 +1,154 @@
+"""The estimators' parameters: what each may be; one value, or one for each hidden layer."""
+
+import operator
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import get_scorer_names
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+
+from fastmlp._engine.kernels import activations
+from fastmlp._training import schedules
+from fastmlp._training.losses import losses_of
+from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
+
+RATE = Interval(Real, 0, 1, closed="left")
+
+COMMON_CONSTRAINTS: dict[str, Any] = {
+    **SklearnMLPClassifier._parameter_constraints,
+    "activation": [StrOptions(set(activations.CODES)), "array-like"],
+    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *schedules.SCHEDULES})],
+    "dropout": [RATE, "array-like"],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "warmup": [Interval(Real, 0, None, closed="left")],
+    "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "n_jobs": [Integral, None],
+    "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+    "restore_best_weights": ["boolean"],
+    "max_time": [Interval(Real, 0, None, closed="neither"), None],
+}
+CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
+    **COMMON_CONSTRAINTS,
+    "loss": [StrOptions(set(losses_of("softmax", "logistic")))],
+    "label_smoothing": [RATE],
+    "class_weight": [StrOptions({"balanced"}), dict, list, None],
+}
+REGRESSOR_CONSTRAINTS: dict[str, Any] = {
+    **COMMON_CONSTRAINTS,
+    "loss": [StrOptions(set(losses_of("identity", "exp")))],
+    "huber_delta": [Interval(Real, 0, None, closed="neither")],
+}
+
+
+def is_stochastic(estimator) -> bool:
+    """Whether the solver goes by batches; else partial_fit does not exist.
+
+    Raises
+    ------
+    AttributeError
+        Where it does not.
+    """
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic."
+        )
+    return True
+
+
+def per_layer(values, n_hidden: int, name: str) -> list:
+    """The value of each of `n_hidden` layers, from one value or a sequence of them.
+
+    Parameters
+    ----------
+    values : str, float, or sequence of either
+    n_hidden : int
+        Hidden layers of the network.
+    name : str
+        What the values are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer values than layers.
+
+    Examples
+    --------
+    >>> from fastmlp._estimator.parameters import per_layer
+    >>> per_layer("relu", 2, "activation"), per_layer([0.5, 0.1], 2, "dropout")
+    (['relu', 'relu'], [0.5, 0.1])
+    """
+    if isinstance(values, str | Real):
+        return [values] * n_hidden
+    if isinstance(values, set | frozenset | dict):
+        raise ValueError(f"{name} must be a sequence, in the order of the layers; got {values!r}")
+    values = list(values)
+    if len(values) != n_hidden:
+        raise ValueError(f"{name} names {len(values)} layers, the network has {n_hidden} hidden")
+    return values
+
+
+def hidden_activations(estimator, n_hidden: int) -> list[str]:
+    """The name of each hidden layer's activation; scikit-learn's estimators have them too."""
+    return per_layer(estimator.activation, n_hidden, "activation")
+
+
+def hidden_layer_sizes(estimator) -> list[int]:
+    """The units of each hidden layer, after a check of all that goes by hidden layers.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or dropout meets solver 'lbfgs'.
+    InvalidParameterError
+        If a hidden layer has no valid activation or rate of dropout.
+    """
+    sizes = estimator.hidden_layer_sizes
+    sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if np.any(np.array(sizes) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    _check_hidden_layers(estimator, len(sizes))
+    return [operator.index(size) for size in sizes]
+
+
+def _check_hidden_layers(estimator, n_hidden: int) -> None:
+    """Whether every hidden layer has an activation and a rate of dropout that exist."""
+    for name in hidden_activations(estimator, n_hidden):
+        if not isinstance(name, str) or name not in activations.CODES:
+            raise InvalidParameterError(
+                f"The 'activation' parameter of {type(estimator).__name__} must name "
+                f"{', '.join(activations.CODES)}; got {name!r}."
+            )
+    rates = per_layer(estimator.dropout, n_hidden, "dropout")
+    for rate in rates:
+        if not RATE.is_satisfied_by(rate):
+            raise InvalidParameterError(
+                f"The 'dropout' parameter of {type(estimator).__name__} must hold rates in "
+                f"[0, 1); got {rate!r}."
+            )
+    if any(rates) and estimator.solver == "lbfgs":
+        raise ValueError("dropout needs batches: solver='lbfgs' has none")
+
+
+def settings_of(estimator, n_hidden: int) -> Settings:
+    """An estimator's parameters as training takes them.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    n_hidden : int
+        Hidden layers of the network.
+
+    Returns
+    -------
+    Settings
+    """
+    names = [each.name for each in fields(Settings) if hasattr(estimator, each.name)]
+    values = {name: getattr(estimator, name) for name in names}
+    values["activation"] = hidden_activations(estimator, n_hidden)
+    values["dropout"] = per_layer(estimator.dropout, n_hidden, "dropout")
+    return Settings(**values)

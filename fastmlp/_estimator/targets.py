@@ -1,0 +1,295 @@
+"""y and the kernels' targets: validation, encoding, decoding, scores; labels and real values."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fastmlp._training.losses import LOSSES
+
+
+def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
+    """scikit-learn's validation of X and y, with `reset` also of the feature names."""
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        accept_sparse=["csr", "csc"],
+        multi_output=True,
+        dtype=(np.float64, np.float32),
+        reset=reset,
+        **checks,
+    )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    return X, y
+
+
+class Targets(ABC):
+    """What an estimator knows of y: `ClassTargets` of labels, `RealTargets` of real values."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, estimator) -> Self:
+        """What a fitted estimator knows."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, estimator, X, y, reset: bool, incremental: bool) -> tuple[Self, tuple]:
+        """Learn the targets of a fit, or compare y with those of the last call.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Takes note of feature names and class labels.
+        X, y
+            As the user gave them.
+        reset : bool
+            Whether the features of X are new, too.
+        incremental : bool
+            Whether this is a call of partial_fit.
+
+        Returns
+        -------
+        targets : Targets
+        (X, y) : tuple
+            Validated.
+        """
+
+    @abstractmethod
+    def validate_held_out(self, estimator, X, y) -> tuple:
+        """Validated X and y for a score, of no other features, outputs and labels than trained."""
+
+    @abstractmethod
+    def output_layer(self, y: np.ndarray) -> tuple[int, str]:
+        """Number of output units and the name of their activation."""
+
+    @abstractmethod
+    def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """What the kernels train on: (n_samples, n_columns) of `dtype`."""
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions from output activations (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def score(self, y, predictions, sample_weight) -> float:
+        """The estimator's default score; greater is better."""
+
+    def stratification(self, y: np.ndarray) -> np.ndarray | None:
+        """What the validation split keeps in proportion, if anything."""
+        return None
+
+    def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
+        """The samples' weights in training, validated; None weighs each 1."""
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+
+
+class ClassTargets(Targets):
+    """Class labels, or the columns of a multilabel y.
+
+    Parameters
+    ----------
+    binarizer : LabelBinarizer
+        Fitted.
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    class_weight : 'balanced', dict, list of dict or None
+    """
+
+    def __init__(self, binarizer: LabelBinarizer, classes: np.ndarray, class_weight=None):
+        self.binarizer, self.classes, self.class_weight = binarizer, classes, class_weight
+
+    @classmethod
+    def of(cls, estimator) -> Self:
+        """What a fitted classifier knows."""
+        return cls(estimator._label_binarizer, estimator.classes_, estimator.class_weight)
+
+    @classmethod
+    def begin_partial_fit(cls, estimator, y, classes) -> None:
+        """Let the first call of partial_fit tell a classifier its labels, and others compare."""
+        if _check_partial_fit_first_call(estimator, classes):
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            estimator._label_binarizer = LabelBinarizer().fit(labels)
+
+    @classmethod
+    def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
+        """Learn the labels of a fit, or compare y with those of the last call."""
+        X, y = _validate(estimator, X, y, reset=reset)
+        continues = estimator.warm_start or incremental
+        if not hasattr(estimator, "classes_") or not continues:
+            estimator._label_binarizer = LabelBinarizer().fit(y)
+            estimator.classes_ = estimator._label_binarizer.classes_
+            targets = cls.of(estimator)
+        else:
+            targets = cls.of(estimator)
+            targets._compare(y, estimator.warm_start)
+        return targets, (X, targets._as_indicators(y))
+
+    def _compare(self, y, warm_start: bool) -> None:
+        """Refuse labels that the last call did not have; with warm_start, missing ones too."""
+        classes = unique_labels(y)
+        if warm_start:
+            if set(classes) != set(self.classes):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {self.classes}, `y` has {classes}"
+                )
+        elif len(np.setdiff1d(classes, self.classes, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes}. 'y' has {classes}."
+            )
+
+    def validate_held_out(self, estimator, X, y) -> tuple:
+        """Validated X and y, of no labels that were not trained on."""
+        X, y = _validate(estimator, X, y, reset=False)
+        labels = unique_labels(y)
+        fits = y.ndim == 1 + self.binarizer.y_type_.startswith("multilabel")
+        if not fits or len(np.setdiff1d(labels, self.classes)):
+            raise ValueError(f"y has labels {labels}, in training they are {self.classes}")
+        return X, self._as_indicators(y)
+
+    def _as_indicators(self, y: np.ndarray) -> np.ndarray:
+        """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
+        if y.ndim == 1:
+            return y
+        return self.binarizer.transform(y).astype(bool).astype(int)
+
+    def output_layer(self, y: np.ndarray) -> tuple[int, str]:
+        """One output for each class or column; of two classes, a single one."""
+        if self.binarizer.y_type_ == "multiclass":
+            return len(self.classes), "softmax"
+        return y.shape[1] if y.ndim == 2 else 1, "logistic"
+
+    def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Class numbers in one column, or the columns of a multilabel y."""
+        if y.ndim == 2:
+            return np.ascontiguousarray(y, dtype=dtype)
+        numbers = np.searchsorted(self.classes, y)
+        if not np.array_equal(self.classes.take(numbers, mode="clip"), y):
+            raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")
+        return numbers.astype(dtype).reshape(-1, 1)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """The likeliest label of each row, or the labels that are likelier than not."""
+        return self.binarizer.inverse_transform(
+            outputs.ravel() if outputs.shape[1] == 1 else outputs
+        )
+
+    def score(self, y, predictions, sample_weight) -> float:
+        """Accuracy."""
+        return accuracy_score(y, predictions, sample_weight=sample_weight)
+
+    def stratification(self, y: np.ndarray) -> np.ndarray | None:
+        """The labels, where there are two."""
+        if self.output_layer(y)[0] > 1:
+            return None
+        return self.binarizer.transform(y).astype(bool)
+
+    def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
+        """The samples' weights, multiplied by those of their classes."""
+        sample_weight = super().check_sample_weight(sample_weight, X, y)
+        if self.class_weight is None:
+            return sample_weight
+        by_class = self._weights_by_class(y)
+        if (by_class < 0).any():
+            raise ValueError(f"class_weight must not be negative, got {self.class_weight}")
+        product = by_class if sample_weight is None else by_class * sample_weight
+        return super().check_sample_weight(product, X, y)
+
+    def _weights_by_class(self, y: np.ndarray) -> np.ndarray:
+        """What class_weight says of each sample."""
+        class_weight = self.class_weight
+        if isinstance(class_weight, list):
+            return self._weights_by_column(y, class_weight)
+        if isinstance(class_weight, dict) and y.ndim == 1:
+            # Among all classes: a batch of partial_fit may lack some.
+            weights = compute_class_weight(class_weight, classes=self.classes, y=y)
+            return weights[np.searchsorted(self.classes, y)]
+        return compute_sample_weight(class_weight, y)
+
+    def _weights_by_column(self, y: np.ndarray, class_weight: list) -> np.ndarray:
+        """The product of each column's weights."""
+        if not (y.ndim == 2 and all(isinstance(each, dict) for each in class_weight)):
+            raise ValueError("a list class_weight holds a dict for each column of multilabel y")
+        if len(class_weight) != y.shape[1]:
+            raise ValueError(
+                f"the number of elements of class_weight must be y's columns, {y.shape[1]}"
+            )
+        product = np.ones(y.shape[0])
+        for column, weights in zip(y.T, class_weight, strict=True):
+            of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
+            product *= np.where(column == 0, of_no, of_yes)
+        return product
+
+
+class RealTargets(Targets):
+    """Real values, one column or several.
+
+    Parameters
+    ----------
+    loss : str
+        Of the regressor; it decides on the output activation.
+    """
+
+    def __init__(self, loss: str):
+        self.loss = loss
+
+    @classmethod
+    def of(cls, estimator) -> Self:
+        """What a regressor knows."""
+        return cls(estimator.loss)
+
+    @classmethod
+    def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
+        """Validate X and y; every call may have other values."""
+        X, y = _validate(estimator, X, y, reset=reset, y_numeric=True)
+        if issparse(y):
+            raise ValueError("sparse y is not supported; y.toarray() is")
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
+        targets = cls.of(estimator)
+        if targets.loss == "poisson" and y.min() < 0:
+            raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
+        return targets, (X, y)
+
+    def validate_held_out(self, estimator, X, y) -> tuple:
+        """Validated X and y, of as many outputs as were trained on."""
+        _, (X, y) = self.prepare(estimator, X, y, reset=False, incremental=True)
+        n_outputs = self.output_layer(y)[0]
+        if n_outputs != estimator.n_outputs_:
+            raise ValueError(f"y has {n_outputs} outputs, not {estimator.n_outputs_}")
+        return X, y
+
+    def output_layer(self, y: np.ndarray) -> tuple[int, str]:
+        """One output for each column."""
+        output = "exp" if "exp" in LOSSES[self.loss].functions else "identity"
+        return y.shape[1] if y.ndim == 2 else 1, output
+
+    def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """The values, in columns."""
+        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """The outputs themselves; a single column as a vector."""
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def score(self, y, predictions, sample_weight) -> float:
+        """R2; NaN where training diverged."""
+        if not np.isfinite(predictions).all():
+            return np.nan
+        return float(r2_score(y, predictions, sample_weight=sample_weight))
+
+
+def kind_of_targets(estimator) -> type[ClassTargets] | type[RealTargets]:
+    """Which kind of y an estimator is for."""
+    return ClassTargets if isinstance(estimator, ClassifierMixin) else RealTargets

@@ -1,0 +1,160 @@
+"""From a network and its samples to the trained network: prepare once, choose the solver."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.network import Network
+from fastmlp._training import lbfgs
+from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.history import History
+from fastmlp._training.loop import descend
+from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
+from fastmlp._training.sgd import Descent
+from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
+
+
+@dataclass
+class Problem:
+    """What a fit has prepared for its solver.
+
+    Attributes
+    ----------
+    model : MLPClassifier or MLPRegressor
+        The draft that is fitted. Solvers read its public parameters; they change nothing.
+    with_network : callable
+        A copy of the model that predicts with a given network, as it stands at each call.
+    targets : Targets
+    settings : Settings
+    network : Network
+        Where training begins.
+    samples : (X, y, sample_weight)
+        Validated; y as labels or values, the weights an ndarray or None.
+    held_out : HeldOut or None
+        The user's validation data.
+    history : History
+        Of the fits that this one continues, or a new one.
+    optimizer : OptimizerState or None
+        To go on with; None begins anew.
+    random_state : RandomState
+    one_epoch : bool
+        Whether this is a call of partial_fit.
+    tasks : FitTasks or None
+        Callbacks.
+    """
+
+    model: Any
+    with_network: Callable[[Network], Any]
+    targets: Targets
+    settings: Settings
+    network: Network
+    samples: tuple
+    held_out: HeldOut | None
+    history: History
+    optimizer: OptimizerState | None
+    random_state: np.random.RandomState
+    one_epoch: bool
+    tasks: FitTasks | None
+
+    def kernel_data(self) -> tuple:
+        """X, targets and weights in the network's type."""
+        X, y, sample_weight = self.samples
+        dtype = self.network.dtype
+        if sample_weight is not None:
+            sample_weight = sample_weight.astype(dtype, copy=False)
+        return rows_in_place(X, dtype), self.targets.encode(y, dtype), sample_weight
+
+    def snapshot(self, history: History | None) -> dict:
+        """The attributes of a model whose fit ends with the network as it stands."""
+        attributes = vars(self.with_network(self.network.copy()))
+        return attributes if history is None else attributes | history.attributes()
+
+
+@dataclass
+class Solution:
+    """What a solver found.
+
+    Attributes
+    ----------
+    network : Network
+        The one to keep.
+    attributes : dict
+        What else the fitted estimator will have.
+    """
+
+    network: Network
+    attributes: dict[str, Any]
+
+
+def solve(problem: Problem) -> Solution:
+    """Train by the solver that the settings name.
+
+    Raises
+    ------
+    ValueError
+        If partial_fit is asked for early stopping, or the optimizer's state does not fit.
+    """
+    if problem.settings.solver in STOCHASTIC_SOLVERS:
+        return _solve_by_descent(problem)
+    return _solve_by_lbfgs(problem)
+
+
+def _solve_by_descent(problem: Problem) -> Solution:
+    """Train by stochastic gradient descent."""
+    model, network, history = problem.model, problem.network, problem.history
+    if model.early_stopping and problem.one_epoch:
+        raise ValueError("partial_fit does not support early_stopping=True")
+    if problem.optimizer is None:
+        state = OptimizerState.begin(network, problem.settings)
+    else:
+        state = problem.optimizer.copy(network.dtype)
+    training, held_out = None, problem.held_out
+    if model.early_stopping and held_out is None:
+        stratification = problem.targets.stratification(problem.samples[1])
+        training, held_out = HeldOut.split(
+            problem.samples, model.validation_fraction, stratification, problem.random_state
+        )
+    elif history.validation_scores:  # same data: keep what earlier calls found, or better
+        history.best = network.copy()
+    validate = None
+    if held_out is not None:
+        judged = problem.with_network(network)
+        validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
+    descent = Descent(
+        network,
+        problem.settings,
+        model.out_activation_,
+        *problem.kernel_data(),
+        state,
+        chosen=training,
+        epochs=1 if problem.one_epoch else problem.settings.max_iter,
+    )
+    if problem.tasks is not None:
+        problem.tasks.begin(partial(problem.snapshot, history))
+    descend(descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks)
+    keeps_best = model.restore_best_weights and history.best is not None
+    kept = history.best if keeps_best else network
+    return Solution(kept, {**history.attributes(), "_optimizer": state})
+
+
+def _solve_by_lbfgs(problem: Problem) -> Solution:
+    """Train by L-BFGS, in float64 as SciPy computes."""
+    given = problem.network
+    network = Network.from_arrays(given.coefs, given.intercepts, np.dtype(np.float64))
+    problem = replace(problem, network=network)
+    data = problem.kernel_data()
+    if problem.tasks is not None:
+        problem.tasks.begin(partial(problem.snapshot, None))
+    loss, n_iter = lbfgs.minimize(
+        network,
+        problem.settings,
+        problem.model.out_activation_,
+        *data,
+        max_fun=problem.model.max_fun,
+        tasks=problem.tasks,
+    )
+    return Solution(network, {"loss_": loss, "n_iter_": n_iter})
