@@ -6,14 +6,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.utils.metaestimators import available_if
 
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.parameters import (
     CLASSIFIER_CONSTRAINTS,
     REGRESSOR_CONSTRAINTS,
-    is_stochastic,
+    if_stochastic,
 )
 from fastmlp._estimator.targets import ClassTargets
 
@@ -327,7 +326,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_time = max_time
         self.class_weight = class_weight
 
-    @available_if(is_stochastic)
+    @if_stochastic
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None) -> Self:
         """Train for one more epoch, on the given samples.
@@ -713,7 +712,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.restore_best_weights = restore_best_weights
         self.max_time = max_time
 
-    @available_if(is_stochastic)
+    @if_stochastic
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Train for one more epoch, on the given samples.

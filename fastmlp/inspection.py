@@ -125,7 +125,7 @@ class _Problem:
             weight_sum = len(self.targets) if weights is None else weights.sum()
             squares = sum(np.vdot(coef, coef) for coef in self.network.coefs)
             penalty = 0.5 * self.settings.alpha * squares / weight_sum
-            loss = (loss - penalty) * self.targets.shape[1] + penalty
+            loss = float((loss - penalty) * self.targets.shape[1] + penalty)
         return loss
 
 
@@ -149,7 +149,7 @@ def _difference(problem: _Problem, values: np.ndarray, index: tuple, step: float
         values[index] = before + shift * h
         total += factor * problem.loss()
     values[index] = before
-    return total / (12 * h)
+    return float(total / (12 * h))
 
 
 def _largest_error(problem: _Problem, values: np.ndarray, gradient: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._training import loop
+from fastmlp._training.solve import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -177,8 +178,8 @@ def test_an_epoch_cut_short_has_an_end_without_a_model(monkeypatch):
 
 
 def test_without_callbacks_nothing_is_called(monkeypatch):
-    for name in ("_init_callback_context", "_snapshot"):
-        monkeypatch.setattr(BaseMLP, name, None)
+    monkeypatch.setattr(BaseMLP, "_init_callback_context", None)
+    monkeypatch.setattr(Problem, "snapshot", None)
     model = quick().set_callbacks(Recorder()).set_callbacks()
     assert len(model.fit(X, Y).loss_curve_) == 5
     watched = quick().set_callbacks(Recorder())

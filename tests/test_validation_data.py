@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._estimator.targets import kind_of_targets
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -120,7 +121,7 @@ def test_given_data_do_what_the_split_does(problem, form, restore_best_weights):
     }
     start = quick(estimator, **options, shuffle=False).fit(X, y)
     models = pickle.loads(pickle.dumps(start)), pickle.loads(pickle.dumps(start))
-    stratify = start._stratification(y)
+    stratify = kind_of_targets(start).of(start).stratification(y)
     rows, held = train_test_split(
         np.arange(len(y)), test_size=0.1, random_state=0, stratify=stratify
     )

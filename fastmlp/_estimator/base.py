@@ -1,6 +1,7 @@
 """BaseMLP: fit, partial_fit, predict. A draft is fitted, then committed."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -26,7 +27,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     A subclass has the parameters, which it names in ``__init__``, and says what they may be.
     """
 
-    # For readers and static tools; `fit` sets them.
+    # Parameters that are read here.
+    activation: str | Sequence[str]
+    n_jobs: int | None
+    random_state: int | np.random.RandomState | None
+    warm_start: bool
+    # Fitted attributes, for readers and static tools; `fit` sets them.
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     loss_: float
@@ -205,7 +211,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Arrays and builtins only; views become arrays of their own."""
-        return fitted.plain_state(super().__getstate__())
+        return fitted.plain_state(cast(dict[str, Any], super().__getstate__()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take such a state, of this version or another."""

@@ -3,18 +3,20 @@
 import operator
 from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils.metaestimators import available_if
 
 from fastmlp._engine.kernels import activations
 from fastmlp._training import schedules
 from fastmlp._training.losses import losses_of
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
 
+Method = TypeVar("Method")
 RATE = Interval(Real, 0, 1, closed="left")
 
 COMMON_CONSTRAINTS: dict[str, Any] = {
@@ -44,20 +46,19 @@ REGRESSOR_CONSTRAINTS: dict[str, Any] = {
 }
 
 
-def is_stochastic(estimator) -> bool:
-    """Whether the solver goes by batches; else partial_fit does not exist.
-
-    Raises
-    ------
-    AttributeError
-        Where it does not.
-    """
+def _is_stochastic(estimator) -> bool:
+    """Whether the solver goes by batches; raises AttributeError where it does not."""
     if estimator.solver not in STOCHASTIC_SOLVERS:
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. "
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+def if_stochastic(method: Method) -> Method:
+    """Let a method exist only where the solver goes by batches; its signature stays."""
+    return cast(Method, available_if(_is_stochastic)(method))
 
 
 def per_layer(values, n_hidden: int, name: str) -> list:

@@ -1,7 +1,7 @@
 """y and the kernels' targets: validation, encoding, decoding, scores; labels and real values."""
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 from scipy.sparse import issparse
@@ -17,7 +17,7 @@ from fastmlp._training.losses import LOSSES
 
 def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
     """scikit-learn's validation of X and y, with `reset` also of the feature names."""
-    X, y = validate_data(
+    validated = validate_data(
         estimator,
         X,
         y,
@@ -27,6 +27,7 @@ def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
         reset=reset,
         **checks,
     )
+    X, y = cast("tuple[Any, np.ndarray]", validated)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return X, y
@@ -162,7 +163,10 @@ class ClassTargets(Targets):
         """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
         if y.ndim == 1:
             return y
-        return self.binarizer.transform(y).astype(bool).astype(int)
+        return self._binarize(y).astype(int)
+
+    def _binarize(self, y: np.ndarray) -> np.ndarray:
+        return cast(np.ndarray, self.binarizer.transform(y)).astype(bool)
 
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
         """One output for each class or column; of two classes, a single one."""
@@ -181,9 +185,8 @@ class ClassTargets(Targets):
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """The likeliest label of each row, or the labels that are likelier than not."""
-        return self.binarizer.inverse_transform(
-            outputs.ravel() if outputs.shape[1] == 1 else outputs
-        )
+        columns = outputs.ravel() if outputs.shape[1] == 1 else outputs
+        return cast(np.ndarray, self.binarizer.inverse_transform(columns))
 
     def score(self, y, predictions, sample_weight) -> float:
         """Accuracy."""
@@ -193,7 +196,7 @@ class ClassTargets(Targets):
         """The labels, where there are two."""
         if self.output_layer(y)[0] > 1:
             return None
-        return self.binarizer.transform(y).astype(bool)
+        return self._binarize(y)
 
     def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
         """The samples' weights, multiplied by those of their classes."""

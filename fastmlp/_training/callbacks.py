@@ -1,6 +1,7 @@
 """A fit as scikit-learn's callbacks see it: one task, with a task inside for every epoch."""
 
 from collections.abc import Callable
+from typing import Any
 
 
 class FitTasks:
@@ -23,7 +24,8 @@ class FitTasks:
         self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-        self._epoch = self._snapshot = None
+        self._epoch: Any = None
+        self._snapshot: Callable[[], dict] | None = None
 
     @classmethod
     def of(cls, estimator, X, y, sample_weight) -> "FitTasks | None":

@@ -110,19 +110,21 @@ class History:
         if self.validation_loss_curve is None:
             self.validation_loss_curve = [np.nan] * len(self.loss_curve)
         self.validation_loss_curve[-1] = loss
-        if score is not None:
+        if score is not None and self.validation_scores is not None:
             self.validation_scores[-1] = score
 
     def judge(self, tol: float, network: Network) -> None:
         """Count epochs without improvement by tol, and remember the best so far."""
         if self.validation_scores is not None:
             latest = self.validation_scores[-1]
+            assert self.best_validation_score is not None
             improves = not latest < self.best_validation_score + tol
             if latest > self.best_validation_score:
                 self.best_validation_score = latest
                 self.best = network.copy()
         else:
             latest = self.loss_curve[-1]
+            assert self.best_loss is not None
             improves = not latest > self.best_loss - tol
             if latest < self.best_loss:
                 self.best_loss = latest

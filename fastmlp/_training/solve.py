@@ -124,11 +124,14 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if held_out is not None:
         judged = problem.with_network(network)
         validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
+    X, encoded, sample_weight = problem.kernel_data()
     descent = Descent(
         network,
         problem.settings,
         model.out_activation_,
-        *problem.kernel_data(),
+        X,
+        encoded,
+        sample_weight,
         state,
         chosen=training,
         epochs=1 if problem.one_epoch else problem.settings.max_iter,
@@ -136,8 +139,9 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, history))
     descend(descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks)
-    keeps_best = model.restore_best_weights and history.best is not None
-    kept = history.best if keeps_best else network
+    kept = network
+    if model.restore_best_weights and history.best is not None:
+        kept = history.best
     return Solution(kept, {**history.attributes(), "_optimizer": state})
 
 

@@ -103,7 +103,7 @@ class HeldOut:
                 "or the size of your dataset."
             )
         weights = None if sample_weight is None else sample_weight[held_out]
-        return training, cls(X[held_out], y[held_out], weights)
+        return np.asarray(training), cls(X[held_out], y[held_out], weights)
 
 
 class ValidationScorer:
@@ -129,7 +129,8 @@ class ValidationScorer:
         self.encoded = self._smooth(targets.encode(held_out.y, network.dtype))
         # The scorer is given plain arrays, whatever the user's X was.
         vars(model).pop("feature_names_in_", None)
-        self.scorer, self.weights = None, {}
+        self.scorer: Any = None
+        self.weights: dict[str, np.ndarray] = {}
         if model.scoring not in (None, "loss"):
             self.scorer = check_scoring(model, model.scoring)
             if held_out.sample_weight is not None and _takes_weights(self.scorer):

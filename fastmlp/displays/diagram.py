@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from fastmlp._estimator.architecture import Architecture
-from fastmlp.displays.panels import panels, pyplot
+from fastmlp.displays.panels import panels
 
 COLUMN_WIDTH, HEIGHT = 1.5, 4.2  # inches of a layer in a new figure
 LEAST_WIDTH = 4.0
@@ -103,15 +103,16 @@ class NetworkDisplay:
             If matplotlib is not installed.
         """
         caller = f"{type(self).__name__}.plot"
-        collections = pyplot(caller).matplotlib.collections
         sizes, parameters = self.architecture.layer_sizes, self.architecture.parameters
         size = max(LEAST_WIDTH, COLUMN_WIDTH * len(sizes)), HEIGHT
         self.ax_ = ax = panels(caller, ax, 1, 1, size)[0]
+        from matplotlib.collections import LineCollection  # `panels` has checked for it
+
         self.figure_ = ax.figure
         columns = [_heights(units, max_units) for units in sizes]
         places = [[(n, y) for y in column] for n, column in enumerate(columns)]
         lines = [line for left, right in pairwise(places) for line in product(left, right)]
-        self.connections_ = collections.LineCollection(lines, colors="0.75", linewidths=0.5)
+        self.connections_ = LineCollection(lines, colors="0.75", linewidths=0.5)
         ax.add_collection(self.connections_)
         ax.set_title(
             f"{'' if self.name is None else f'{self.name}: '}{sum(parameters):,} parameters"

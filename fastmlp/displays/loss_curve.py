@@ -212,8 +212,9 @@ def _score_label(estimator) -> str:
 
 def _style_cycle(caller: str):
     """The user's colours, each with a marker."""
-    cycler = pyplot(caller).cycler
     colors = pyplot(caller).rcParams["axes.prop_cycle"].by_key().get("color", ["black"])
+    from cycler import cycler  # which comes with matplotlib
+
     return cycler(color=colors, marker=list(islice(cycle(MARKERS), len(colors))))
 
 

@@ -42,19 +42,24 @@ def panels(caller: str, ax, count: int, columns: int, size: tuple[float, float])
     ndarray of Axes of shape (count,)
     """
     plt = pyplot(caller)
+    from matplotlib.axes import Axes
+
     columns = min(count, columns if ax is None else math.ceil(math.sqrt(count)))
     rows = -(-count // columns)
     if ax is None:
         figure_size = size[0] * columns, size[1] * rows
-        figure = plt.figure(figsize=figure_size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=PADDING, h_pad=PADDING)
+        figure = plt.figure(figsize=figure_size)
+        figure.set_layout_engine("constrained", w_pad=PADDING, h_pad=PADDING)
         grid = figure.add_gridspec(rows, columns)
-    elif isinstance(ax, plt.Axes):
+    elif isinstance(ax, Axes):
         if count == 1:
             return np.array([ax])
         figure = ax.figure
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError("ax must stand in a grid of subplots to be divided into panels")
         ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(rows, columns, wspace=0.5, hspace=0.6)
+        grid = place.subgridspec(rows, columns, wspace=0.5, hspace=0.6)
     else:
         axes = np.asarray(ax, dtype=object).ravel()
         if axes.size != count:

@@ -126,7 +126,7 @@ class WeightsDisplay:
         caller = f"{type(self).__name__}.plot"
         if self.image_shape is not None:
             self.axes_ = panels(caller, ax, 1, 1, IMAGES_SIZE)
-            self.images_ = [self._draw_images(self.axes_[0], max_units, cmap)]
+            self.images_ = [self._draw_images(self.axes_[0], self.image_shape, max_units, cmap)]
         else:
             self.axes_ = panels(caller, ax, len(self.coefs), MOST_COLUMNS, PANEL_SIZE)
             self.images_ = [
@@ -137,11 +137,11 @@ class WeightsDisplay:
             self.figure_.colorbar(image, ax=panel, label="Weight")
         return self
 
-    def _draw_images(self, ax, max_units, cmap):
+    def _draw_images(self, ax, image_shape, max_units, cmap):
         """All units in one picture, row by row; a unit's number is that of its row and column."""
         n_units = self.coefs[0].shape[1]
         shown = self.coefs[0][:, :max_units].T
-        height, width = self.image_shape
+        height, width = image_shape
         columns = min(len(shown), math.ceil(math.sqrt(len(shown) * height / width)))
         rows = -(-len(shown) // columns)
         gap = max(1, min(height, width) // 10)

@@ -1,0 +1,48 @@
+"""What a user writes: a type checker knows every parameter, attribute and method."""
+
+import numpy as np
+from sklearn.datasets import load_iris
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor
+
+
+def train_classifier() -> tuple[float, float]:
+    """Fit, read parameters and attributes, predict; alpha and the last loss."""
+    X, y = load_iris(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    clf = MLPClassifier((20,), "tanh", early_stopping=True, max_iter=500, random_state=0)
+    clf.fit(X_train, y_train)
+    alpha: float = clf.alpha
+    losses: list[float] = clf.loss_curve_
+    weights: list[np.ndarray] = clf.coefs_
+    probabilities: np.ndarray = clf.predict_proba(X_test)
+    assert probabilities.shape == (len(X_test), len(clf.classes_))
+    assert len(weights) == clf.n_layers_ - 1 and clf.out_activation_ == "softmax"
+    print(clf.score(X_test, y_test), clf.best_validation_score_, clf.n_iter_)
+    return alpha, losses[-1]
+
+
+def train_in_parts() -> MLPClassifier:
+    """Train on one part after the other."""
+    X, y = load_iris(return_X_y=True)
+    clf = MLPClassifier(hidden_layer_sizes=(10,), solver="sgd", random_state=0)
+    for start in range(0, len(X), 50):
+        clf.partial_fit(X[start : start + 50], y[start : start + 50], classes=np.unique(y))
+    return clf
+
+
+def train_in_a_pipeline() -> np.ndarray:
+    """Fit a pipeline and read the fitted step."""
+    X, _ = load_iris(return_X_y=True)
+    model: Pipeline = make_pipeline(StandardScaler(), MLPRegressor("huber", max_iter=300))
+    model.fit(X[:, :3], X[:, 3])
+    step: MLPRegressor = model.named_steps["mlpregressor"]
+    print(step.loss_, step.huber_delta, step.get_params()["loss"])
+    return model.predict(X[:, :3])
+
+
+if __name__ == "__main__":
+    print(train_classifier(), train_in_parts().t_, train_in_a_pipeline().shape)
