@@ -13,6 +13,8 @@ from fastmlp._training.optimizer import STOCHASTIC_SOLVERS
 from fastmlp.displays import ActivationDisplay, LossCurveDisplay
 from fastmlp.interop import onnx_graph
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 ESTIMATORS = [MLPClassifier, MLPRegressor]
 OUTPUTS = {MLPClassifier: ("softmax", "logistic"), MLPRegressor: ("identity", "exp")}
 

@@ -53,43 +53,52 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Train from the start or, with warm_start, from the last solution.
+        """Train from scratch or, with warm_start, from the last solution.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Float32 is trained on as float32, everything else as float64. An array of either type
-            whose rows are contiguous is read where it is, without a copy.
+            The samples. Float32 data are trained on as float32, all other data as float64. An array
+            of either type with contiguous rows is read in place, without a copy.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Their labels or values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None weighs each 1.
+            Their weights; None means 1.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation data: `validation_loss_curve_` is taken on them. With early_stopping they
-            decide, instead of a part of X, and must be two rows at least. In a pipeline, name it in
-            `transform_input`.
+            Validation data, on which `validation_loss_curve_` is computed. With early_stopping they
+            take the place of the split and need at least two rows. In a pipeline, call
+            ``set_fit_request(X_val=True, y_val=True)`` on the estimator and pass
+            ``transform_input=["X_val"]`` to the pipeline.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Their targets; of a classifier, labels that y has too.
+            Their labels, all of which y has too, or their values.
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights.
+            Their weights; None means 1.
 
         Returns
         -------
-        self : object
+        MLPClassifier or MLPRegressor
+            This one.
 
         Raises
         ------
         ValueError
-            If X or y are not finite or of wrong shape, if the validation data do not fit them or
-            the solver is 'lbfgs', or if training diverged. The estimator is then as it was before
-            the call.
+            If X or y is not finite or has the wrong shape, if the validation data do not fit or the
+            solver is 'lbfgs', or if training diverges. The estimator is then as it was before the
+            call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If max_iter, max_fun or max_time ends the fit.
+        UserWarning
+            If Ctrl-C ends the fit, which keeps the model so far.
 
         Notes
         -----
-        Callbacks (see :mod:`sklearn.callback`) are told of every epoch, or iteration of 'lbfgs',
-        with X and y as given. Their `fitted_estimator` has the weights of that moment, which under
-        early_stopping need not be the best. One that asks for it ends the fit; an exception in one
-        leaves the estimator as it was.
+        Callbacks (see :mod:`sklearn.callback`) see every epoch, or every iteration of 'lbfgs', with
+        X and y as given, in searches and pipelines too. Their `fitted_estimator` has the current
+        weights, which under early_stopping need not be the best. A callback can end the fit; an
+        exception in one leaves the estimator as it was.
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val

@@ -57,6 +57,48 @@ class LossAndGradient:
         return self.descent.epoch(), self.gradient.pack()
 
 
+class Iterations:
+    """The iterations of one run: the last point reached, callbacks and the time limit.
+
+    Parameters
+    ----------
+    function : LossAndGradient
+    settings : Settings
+    tasks : FitTasks or None
+
+    Attributes
+    ----------
+    packed : ndarray of shape (n_parameters,)
+        The parameters at the end of the last iteration.
+    loss : float
+        The loss there.
+    count : int
+    """
+
+    def __init__(self, function: LossAndGradient, settings: Settings, tasks: FitTasks | None):
+        self.function, self.settings, self.tasks = function, settings, tasks
+        self.time_limit = TimeLimit(settings.max_time)
+        self.packed, self.loss, self.count = function.network.pack(), np.inf, 0
+        self._latest_loss = np.inf
+
+    def evaluate(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss and gradient, as SciPy asks for them."""
+        if self.tasks is not None:
+            self.tasks.begin_epoch()
+        self._latest_loss, gradient = self.function(packed)
+        return self._latest_loss, gradient
+
+    def end(self, packed: np.ndarray) -> None:
+        """Take note of an iteration; StopIteration ends the run."""
+        self.packed, self.loss, self.count = packed.copy(), self._latest_loss, self.count + 1
+        self.function.network.unpack(packed)
+        if self.tasks is not None and self.tasks.end_epoch():
+            raise StopIteration
+        if self.time_limit.is_over():
+            warn_of_time(self.settings)
+            raise StopIteration
+
+
 def minimize(
     network,
     settings: Settings,
@@ -76,7 +118,7 @@ def minimize(
     max_fun : int
         Most evaluations of the loss.
     tasks : FitTasks, optional
-        Told of every iteration as of an epoch; ends the fit if a callback asks for it.
+        Callbacks, which see every iteration as an epoch and may end the fit.
 
     Returns
     -------
@@ -91,42 +133,21 @@ def minimize(
         If Ctrl-C ended the fit; the network is left as the last iteration left it.
     """
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
-    time_limit = TimeLimit(settings.max_time)
-    latest = np.inf  # loss
-    reached = network.pack(), latest, 0  # by the iterations done: parameters, loss, number
-
-    def evaluate(packed):
-        nonlocal latest
-        if tasks is not None:
-            tasks.begin_epoch()
-        latest, gradient = function(packed)
-        return latest, gradient
-
-    def end_iteration(packed):
-        nonlocal reached
-        reached = packed.copy(), latest, reached[2] + 1
-        network.unpack(packed)
-        if tasks is not None and tasks.end_epoch():
-            raise StopIteration
-        if time_limit.is_over():
-            warn_of_time(settings)
-            raise StopIteration
-
+    iterations = Iterations(function, settings, tasks)
     try:
         with function:
             result = scipy.optimize.minimize(
-                evaluate,
+                iterations.evaluate,
                 network.pack(),
                 method="L-BFGS-B",
                 jac=True,
                 options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
-                callback=end_iteration,
+                callback=iterations.end,
             )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        packed, loss, n_iter = reached
-        network.unpack(packed)
-        return float(loss), n_iter
+        network.unpack(iterations.packed)
+        return float(iterations.loss), iterations.count
     network.unpack(result.x)
     if result.status == STOPPED:
         return float(result.fun), result.nit

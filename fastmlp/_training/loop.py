@@ -94,7 +94,7 @@ class EpochRunner(Protocol):
 
 
 def descend(
-    descent: EpochRunner,
+    runner: EpochRunner,
     history: History,
     random_state: np.random.RandomState,
     one_epoch: bool = False,
@@ -105,7 +105,7 @@ def descend(
 
     Parameters
     ----------
-    descent : EpochRunner
+    runner : EpochRunner
     history : History
         Carried on in place.
     random_state : RandomState
@@ -116,7 +116,7 @@ def descend(
         Loss and score on validation data of the network as it stands. The score, where it is not
         None, decides instead of the training loss.
     tasks : FitTasks, optional
-        Told of every epoch; ends the fit if a callback asks for it.
+        Callbacks, which see every epoch and may end the fit.
 
     Warns
     -----
@@ -125,24 +125,16 @@ def descend(
     UserWarning
         If Ctrl-C ended the fit; the network is left as it was at that moment.
     """
-    settings = descent.settings
+    settings = runner.settings
     history.n_iter = 0
-    descent.draw_seed(random_state)
+    runner.draw_seed(random_state)
     try:
-        with descent:
+        with runner:
             for _ in range(settings.max_iter):
                 if tasks is not None:
                     tasks.begin_epoch()
-                if settings.shuffle:
-                    descent.shuffle(random_state)
-                history.record(descent.epoch(), descent.n_samples)
-                if validate is not None:
-                    history.record_validation(*validate())
-                history.judge(settings.tol, descent.network)
-                if settings.verbose:
-                    history.report()
-                descent.state.end_epoch(history.samples_seen)
-                is_over = _gives_up(history, descent) or one_epoch
+                _run_epoch(runner, history, random_state, validate)
+                is_over = _gives_up(history, runner) or one_epoch
                 if tasks is not None:
                     is_over |= tasks.end_epoch()
                 if is_over:
@@ -160,9 +152,28 @@ def descend(
         warnings.warn("Training interrupted by user.", stacklevel=2)
 
 
-def _gives_up(history: History, descent: EpochRunner) -> bool:
+def _run_epoch(
+    runner: EpochRunner,
+    history: History,
+    random_state: np.random.RandomState,
+    validate: Callable[[], tuple[float, float | None]] | None,
+) -> None:
+    """Train for an epoch, record it and judge it."""
+    settings = runner.settings
+    if settings.shuffle:
+        runner.shuffle(random_state)
+    history.record(runner.epoch(), runner.n_samples)
+    if validate is not None:
+        history.record_validation(*validate())
+    history.judge(settings.tol, runner.network)
+    if settings.verbose:
+        history.report()
+    runner.state.end_epoch(history.samples_seen)
+
+
+def _gives_up(history: History, runner: EpochRunner) -> bool:
     """Whether to stop. Where improvement has ceased, a schedule may go on at a lower rate."""
-    settings, state = descent.settings, descent.state
+    settings, state = runner.settings, runner.state
     if history.no_improvement_count <= settings.n_iter_no_change:
         return False
     is_adaptive = state.settings.solver == "sgd" and state.settings.learning_rate == "adaptive"

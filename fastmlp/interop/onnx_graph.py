@@ -5,9 +5,8 @@ import math
 import numpy as np
 from sklearn.base import is_classifier
 
+from fastmlp._engine.kernels import activations
 from fastmlp._estimator.architecture import Architecture
-
-LEAKY_SLOPE = 0.01
 
 
 class Graph:
@@ -66,7 +65,7 @@ class Graph:
 
 def _leaky_relu(graph: Graph, z: str) -> str:
     # max(z, 0.01 z). The operator LeakyRelu would round its slope to float32.
-    return graph.node("Max", z, graph.node("Mul", z, graph.number(LEAKY_SLOPE)))
+    return graph.node("Max", z, graph.node("Mul", z, graph.number(activations.LEAK)))
 
 
 def _elu(graph: Graph, z: str) -> str:
