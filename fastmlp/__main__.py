@@ -18,9 +18,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
-from fastmlp._engine.jit.cache import cache_state
 from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp._engine.kernels import epoch
+from fastmlp._engine.kernels.prediction import predict
+from fastmlp._engine.kernels.training import train
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.threads import explain_threads
 from fastmlp._inference import predictions
@@ -65,7 +65,7 @@ def warmup(dtypes=DTYPES) -> float:
 def run_warmup() -> None:
     """Fill the cache, so that no fit on this machine has to compile."""
     print("Compiling the kernels for float32 and float64 where the cache lacks them ...")
-    print(f"Ready after {warmup():.1f} s; {cache_state(epoch.train)}.")
+    print(f"Ready after {warmup():.1f} s; {train.cache_state()}.")
 
 
 def run_info() -> None:
@@ -89,8 +89,8 @@ def run_info() -> None:
         "threads (n_jobs=None)": explain_threads(),
         "of them in use": f"one for each {per_step} million operations of a training step and "
         f"{per_fit} million of a whole fit, {per_call} million of a prediction",
-        "training kernel": cache_state(epoch.train),
-        "prediction kernel": cache_state(epoch.predict),
+        "training kernel": train.cache_state(),
+        "prediction kernel": predict.cache_state(),
     }
     for name, value in rows.items():
         print(f"{name:24s}{value}")

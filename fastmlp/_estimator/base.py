@@ -356,7 +356,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._apply(network, X)[0]
 
     def _apply(self, network: Network, X: np.ndarray) -> tuple[np.ndarray, bool]:
-        return apply_network(network, X, self.activation, self.out_activation_, self.n_jobs)
+        names = hidden_activations(self, len(network.layer_sizes) - 2)
+        return apply_network(network, X, names, self.out_activation_, self.n_jobs)
 
     def _predict_outputs(self, X) -> np.ndarray:
         """Output activations (n_samples, n_outputs) for X, validated."""

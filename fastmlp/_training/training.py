@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp._engine.kernels import epoch, losses, optimizers
+from fastmlp._engine.kernels import losses, optimizers
+from fastmlp._engine.kernels.training import train
+from fastmlp._engine.layerwise import per_layer
 from fastmlp._engine.network import Network
-from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threads import useful_threads
 from fastmlp._engine.workspace import TrainingWorkspace
 from fastmlp._training import schedules
@@ -112,16 +113,24 @@ class OptimizerState:
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
         return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
 
-    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
-        """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
+    def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
+        """Of each of the next `count` steps, an epoch: step size eta and factor of the weights.
 
-        The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
+        eta is the learning rate; Adam's is rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) at its step
+        t. The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
         """
-        its = self.settings
+        settings = self.settings
         rates = self.learning_rate * schedules.factors(
-            its.learning_rate, self.epochs * count, count, its.max_iter, its.warmup
+            settings.learning_rate, self.epochs * count, count, settings.max_iter, settings.warmup
         )
-        return rates, 1.0 - rates * its.weight_decay if its.solver == "adamw" else 1.0
+        decays = 1.0 - rates * settings.weight_decay if settings.solver == "adamw" else 1.0
+        if self.update_rule == optimizers.ADAM:
+            power_1, power_2 = (
+                np.cumprod([beta ** (self.step + 1), *[beta] * (count - 1)])
+                for beta in (float(settings.beta_1), float(settings.beta_2))
+            )
+            rates = rates * np.sqrt(1.0 - power_2) / (1.0 - power_1)
+        return rates, decays
 
     def end_epoch(self, samples_seen: int) -> None:
         """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
@@ -231,42 +240,40 @@ class Descent:
             has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
             batches=-(-n_samples // batch_size),
         )
-        workspace.set_hidden(settings.activation, settings.dropout)
-        _check_targets(targets, output, network.layer_sizes[-1])
-        samples = workspace.take_samples(X, targets, sample_weight, self.order)
-        plan = workspace.plan
-        plan["batch_size"] = batch_size
-        blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
-        plan["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
-        plan["output"] = losses.CODES[output]
-        plan["loss_function"] = losses.LOSSES[settings.loss]
-        plan["label_smoothing"] = settings.label_smoothing
-        plan["huber_delta"] = settings.huber_delta
-        plan["max_grad_norm"] = settings.max_grad_norm or 0.0
-        plan["update_rule"] = state.update_rule
-        plan["alpha"] = settings.alpha
-        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
-            plan[name] = getattr(state.settings, name)
-        # Padding has moments of zero, which no epsilon of zero may divide.
-        plan["epsilon"] = max(plan["epsilon"], np.finfo(network.dtype).tiny)
-        arguments = (
-            workspace.plans,
-            workspace.layers,
-            workspace.panels,
-            workspace.shares,
-            workspace.rows,
-            samples,
-            workspace.buffers,
+        n_hidden = len(network.layer_sizes) - 2
+        workspace.set_hidden(
+            per_layer(settings.activation, n_hidden, "activation"),
+            per_layer(settings.dropout, n_hidden, "dropout"),
         )
-        self.team = Team(epoch.train, arguments, threads, network.dtype.type)
+        _check_targets(targets, output, network.layer_sizes[-1])
+        workspace.take_samples(X, targets, sample_weight, self.order)
+        blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
+        workspace.job["cursor"]["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
+        self._set_hyperparameters(batch_size, output)
+
+    def _set_hyperparameters(self, batch_size: int, output: str) -> None:
+        """Tell the kernels what the settings ask for."""
+        settings, state = self.settings, self.state
+        hyperparameters = self.workspace.job["hyperparameters"]
+        hyperparameters["batch_size"] = batch_size
+        hyperparameters["output"] = losses.CODES[output]
+        hyperparameters["loss_function"] = losses.LOSSES[settings.loss]
+        hyperparameters["update_rule"] = state.update_rule
+        hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
+        for name in ("alpha", "label_smoothing", "huber_delta"):
+            hyperparameters[name] = getattr(settings, name)
+        for name in ("momentum", "beta_1", "beta_2"):  # of the first call, as in scikit-learn
+            hyperparameters[name] = getattr(state.settings, name)
+        # Padding has moments of zero, which no epsilon of zero may divide.
+        tiny = np.finfo(self.network.dtype).tiny
+        hyperparameters["epsilon"] = max(state.settings.epsilon, tiny)
 
     def __enter__(self) -> "Descent":
         self.deadline = deadline(self.settings)
-        self.team.__enter__()
         return self
 
     def __exit__(self, *exception) -> None:
-        self.team.__exit__(*exception)
+        """Nothing is to be undone: threads belong to the process."""
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
         """Draw a new order from the last one, with scikit-learn's own random numbers.
@@ -279,7 +286,9 @@ class Descent:
     def draw_seed(self, random_state: np.random.RandomState) -> None:
         """Seed dropout; where there is none, nothing is drawn."""
         if self.workspace.layers["dropout"].any():
-            self.workspace.plan["seed"] = random_state.randint(np.iinfo(np.int32).max)
+            self.workspace.job["hyperparameters"]["seed"] = random_state.randint(
+                np.iinfo(np.int32).max
+            )
 
     def epoch(self) -> float:
         """Train on every sample once; returns the mean loss, each batch's before its update.
@@ -289,20 +298,18 @@ class Descent:
         OutOfTime
             At the first launch after max_time; the batches before it are done.
         """
-        plan = self.workspace.plan
-        plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
-        for power, beta in (("power_1", plan["beta_1"]), ("power_2", plan["beta_2"])):
-            plan[power] = float(beta) ** (self.state.step + 1)
-        buffers = self.workspace.buffers
-        buffers.rates[:], buffers.decays[:] = self.state.rates(buffers.rates.size)
-        try:
-            while plan["first"] < plan["samples"]:
-                if monotonic() >= self.deadline:
-                    raise OutOfTime
-                self.team.launch()
-        finally:
-            self.state.step = int(plan["step"])
-        return float(plan["loss"]) / int(plan["samples"])
+        workspace, state = self.workspace, self.state
+        cursor, totals = workspace.job["cursor"], workspace.totals
+        workspace.step_sizes[:], workspace.decays[:] = state.step_sizes(workspace.step_sizes.size)
+        cursor["first"], cursor["step"], totals["loss"] = 0, state.step, 0.0
+        while cursor["first"] < self.n_samples:
+            if monotonic() >= self.deadline:
+                raise OutOfTime
+            workspace.run(train)
+            for name in ("first", "step"):
+                cursor[name] = totals[name]
+            state.step = int(totals["step"])
+        return float(totals["loss"]) / self.n_samples
 
 
 def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:

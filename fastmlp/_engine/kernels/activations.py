@@ -135,7 +135,7 @@ def activate(activation, values):
 
 @device
 def activate_with_derivative(activation, values, derivatives):
-    """Replace each z of `values` by a = f(z), and write f'(z) into `derivatives`, of the same size."""
+    """Replace each z of `values` by a = f(z), and write f'(z) to `derivatives`."""
     if activation == GELU:
         for i in range(values.size):
             values[i], derivatives[i] = _gelu(values[i])

@@ -76,44 +76,44 @@ def _probability_bounds(a):
 
 
 @device
-def _target(plan, n_out, y, j):
+def _target(hyperparameters, n_out, y, j):
     """What output j should be: y or, of a class's number, whether it is j.
 
     Label smoothing s moves y towards equal shares: (1 - s) y + s / n_out for softmax's outputs,
     (1 - s) y + s / 2 for the logistic function's.
     """
-    smoothing = plan.label_smoothing
-    if plan.output == SOFTMAX:
+    smoothing = hyperparameters.label_smoothing
+    if hyperparameters.output == SOFTMAX:
         return y.dtype.type((1 - smoothing) * (j == int(y[0])) + smoothing / n_out)
-    if plan.output == LOGISTIC:
+    if hyperparameters.output == LOGISTIC:
         return y.dtype.type((1 - smoothing) * y[j] + 0.5 * smoothing)
     return y[j]
 
 
 @device
-def _cross_entropy(plan, n_out, a, y):
+def _cross_entropy(hyperparameters, n_out, a, y):
     """-sum_j y_j log a_j, of which without label smoothing one term remains; delta = a - y."""
     low, high = _probability_bounds(a)
     label = int(y[0])
     loss = 0.0
-    if plan.label_smoothing == 0:
+    if hyperparameters.label_smoothing == 0:
         loss = -math.log(min(max(a[label], low), high))
         a[label] -= a.dtype.type(1)
     else:
         for j in range(n_out):
-            target = _target(plan, n_out, y, j)
+            target = _target(hyperparameters, n_out, y, j)
             loss -= target * math.log(min(max(a[j], low), high))
             a[j] -= target
     return loss
 
 
 @device
-def _binary_cross_entropy(plan, n_out, a, y):
+def _binary_cross_entropy(hyperparameters, n_out, a, y):
     """-y log a - (1 - y) log(1 - a), summed over the outputs; delta = a - y."""
     low, high = _probability_bounds(a)
     loss = 0.0
     for j in range(n_out):
-        p, target = min(max(a[j], low), high), _target(plan, n_out, y, j)
+        p, target = min(max(a[j], low), high), _target(hyperparameters, n_out, y, j)
         if target > 0:
             loss -= target * math.log(p)
         if target < 1:
@@ -123,7 +123,7 @@ def _binary_cross_entropy(plan, n_out, a, y):
 
 
 @device
-def _squared_error(plan, n_out, a, y):
+def _squared_error(hyperparameters, n_out, a, y):
     """(a - y)^2 / 2, averaged over the outputs, but summed over a classifier's.
 
     delta = a - y; of a classifier it passes the Jacobian of softmax, a (e - sum_j e_j a_j) with
@@ -132,19 +132,19 @@ def _squared_error(plan, n_out, a, y):
     one, shared = a.dtype.type(1), a.dtype.type(0)
     loss = 0.0
     for j in range(n_out):
-        error = np.float64(a[j]) - _target(plan, n_out, y, j)
+        error = np.float64(a[j]) - _target(hyperparameters, n_out, y, j)
         loss += error * error
-    if plan.output == SOFTMAX:
+    if hyperparameters.output == SOFTMAX:
         for j in range(n_out):
-            shared += (a[j] - _target(plan, n_out, y, j)) * a[j]
+            shared += (a[j] - _target(hyperparameters, n_out, y, j)) * a[j]
     for j in range(n_out):
-        error = a[j] - _target(plan, n_out, y, j)
-        if plan.output == SOFTMAX:
+        error = a[j] - _target(hyperparameters, n_out, y, j)
+        if hyperparameters.output == SOFTMAX:
             error = a[j] * (error - shared)
-        elif plan.output == LOGISTIC:
+        elif hyperparameters.output == LOGISTIC:
             error *= a[j] * (one - a[j])
         a[j] = error
-    return 0.5 * loss / n_out if plan.output == IDENTITY else 0.5 * loss
+    return 0.5 * loss / n_out if hyperparameters.output == IDENTITY else 0.5 * loss
 
 
 @device
@@ -172,12 +172,12 @@ def _absolute_error(a, y):
 
 
 @device
-def _huber_loss(plan, a, y):
+def _huber_loss(hyperparameters, a, y):
     """e^2 / 2 up to |e| = h = huber_delta, then h (|e| - h / 2), averaged over the outputs.
 
     delta = e, kept within -h and h.
     """
-    bound = a.dtype.type(plan.huber_delta)
+    bound = a.dtype.type(hyperparameters.huber_delta)
     loss = 0.0
     for j in range(y.size):
         error = a[j] - y[j]
@@ -191,12 +191,12 @@ def _huber_loss(plan, a, y):
 
 
 @device
-def row_loss_and_delta(plan, n_out, a, y, weight):
+def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     """Loss of one row; its outputs `a` become delta = dloss/dz * weight.
 
     Parameters
     ----------
-    plan : record
+    hyperparameters : record
         For output, loss_function, label_smoothing and huber_delta. The log loss is that of
         softmax or of the logistic function, the Poisson deviance belongs to exp, the other losses
         to the identity; the squared error to all but exp.
@@ -213,19 +213,19 @@ def row_loss_and_delta(plan, n_out, a, y, weight):
     float
         The loss times the weight; finite for any logits of a classifier.
     """
-    if plan.loss_function == LOG_LOSS:
-        if plan.output == SOFTMAX:
-            loss = _cross_entropy(plan, n_out, a, y)
+    if hyperparameters.loss_function == LOG_LOSS:
+        if hyperparameters.output == SOFTMAX:
+            loss = _cross_entropy(hyperparameters, n_out, a, y)
         else:
-            loss = _binary_cross_entropy(plan, n_out, a, y)
-    elif plan.loss_function == SQUARED_ERROR:
-        loss = _squared_error(plan, n_out, a, y)
-    elif plan.loss_function == POISSON:
+            loss = _binary_cross_entropy(hyperparameters, n_out, a, y)
+    elif hyperparameters.loss_function == SQUARED_ERROR:
+        loss = _squared_error(hyperparameters, n_out, a, y)
+    elif hyperparameters.loss_function == POISSON:
         loss = _half_poisson_deviance(a, y)
-    elif plan.loss_function == ABSOLUTE_ERROR:
+    elif hyperparameters.loss_function == ABSOLUTE_ERROR:
         loss = _absolute_error(a, y)
     else:
-        loss = _huber_loss(plan, a, y)
+        loss = _huber_loss(hyperparameters, a, y)
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight

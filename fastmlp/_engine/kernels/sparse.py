@@ -1,12 +1,16 @@
 """The input layer for X in compressed sparse rows: only the non-zeros are touched.
 
-`samples` holds the non-zeros: values and, in rising order within a row, their columns; those of
-row i stand between row_starts[i] and row_starts[i + 1].
+A row's non-zeros stand between row_starts[i] and row_starts[i + 1] in `values` and `columns`, whose
+column numbers rise within the row.
 """
 
+import numpy as np
+
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.simd.memory import window
+from fastmlp._engine.simd.memory import Span, load, view
 from fastmlp._engine.simd.vectors import multiply_add
+
+COLUMN, POSITION = np.int32(0), np.int64(0)  # types of the index arrays
 
 
 @device
@@ -17,30 +21,34 @@ def _add_scaled(total, factor, row):
 
 
 @device
-def forward_sparse_row(layer, samples, sample, parameters, z, second):
+def forward_sparse_row(job, layer, sample, z, partial):
     """z = x W + b for one row x; the same chains of sums as for a dense row, zeros left out.
 
     Parameters
     ----------
+    job : record
     layer : record of LAYER
         The first layer.
     sample : int
         Which row of X.
-    parameters : flat array
-    z, second : arrays of stride elements
+    z, partial : arrays of stride elements
         Written: the sum over the inputs before split_k_at, and that over the others where there is
         a split.
     """
-    bias = window(parameters, layer.bias, layer.stride)
+    like, inputs, parameters = job.zero, job.inputs, job.forward.parameters
+    bias = view(like, parameters, Span(layer.bias, layer.stride))
     for j in range(z.size):
         z[j] = bias[j]
     if layer.split_k_at:
         for j in range(z.size):
-            second[j] = 0
-    for k in range(samples.row_starts[sample], samples.row_starts[sample + 1]):
-        at = layer.weights + samples.columns[k] * layer.stride
-        total = second if 0 < layer.split_k_at <= samples.columns[k] else z
-        _add_scaled(total, samples.values[k], window(parameters, at, layer.stride))
+            partial[j] = 0
+    stop = load(POSITION, inputs.row_starts, sample + 1)
+    for k in range(load(POSITION, inputs.row_starts, sample), stop):
+        column = np.int64(load(COLUMN, inputs.columns, k))
+        total = partial if 0 < layer.split_k_at <= column else z
+        at = layer.weights + column * layer.stride
+        row = view(like, parameters, Span(at, layer.stride))
+        _add_scaled(total, load(like, inputs.values, k), row)
 
 
 @device
@@ -48,7 +56,7 @@ def _lower_bound(columns, start, stop, column):
     """First k from `start` to `stop` with columns[k] >= column."""
     while start < stop:
         middle = (start + stop) // 2
-        if columns[middle] < column:
+        if load(COLUMN, columns, middle) < column:
             start = middle + 1
         else:
             stop = middle
@@ -56,11 +64,16 @@ def _lower_bound(columns, start, stop, column):
 
 
 @device
-def add_sparse_row(layer, samples, sample, delta, gradient, first, end):
+def add_sparse_row(job, layer, sample, delta, first, end):
     """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
-    stop = samples.row_starts[sample + 1]
-    k = _lower_bound(samples.columns, samples.row_starts[sample], stop, first)
-    while k < stop and samples.columns[k] < end:
-        at = layer.weights + samples.columns[k] * layer.stride
-        _add_scaled(window(gradient, at, layer.stride), samples.values[k], delta)
+    like, inputs = job.zero, job.inputs
+    stop = load(POSITION, inputs.row_starts, sample + 1)
+    k = _lower_bound(inputs.columns, load(POSITION, inputs.row_starts, sample), stop, first)
+    while k < stop:
+        column = np.int64(load(COLUMN, inputs.columns, k))
+        if column >= end:
+            return
+        at = layer.weights + column * layer.stride
+        row = view(like, job.update.gradient, Span(at, layer.stride))
+        _add_scaled(row, load(like, inputs.values, k), delta)
         k += 1

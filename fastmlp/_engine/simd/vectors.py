@@ -36,6 +36,10 @@ class Vectors:
         """A pointer to what stands `offset` bytes from an address."""
         return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
 
+    def row(self, matrix, index):
+        """Address of a row of an operand."""
+        return self.builder.add(matrix.address, self.builder.mul(matrix.stride, index))
+
     def load(self, address, vector=0):
         """The vector at an address, or the one so many after it."""
         at = self.pointer(address, i64(vector * target().vector_bytes), self.type)
