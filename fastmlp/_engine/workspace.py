@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 
 from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
-from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
 from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
@@ -70,7 +70,10 @@ class Workspace:
         tails = self._find_tails()
         self._jobs = np.zeros(1, dtype=job_dtype(network.dtype.type))
         self.job = self._jobs[0]
+        self._address, self._real = self._jobs.ctypes.data, network.dtype.type
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
+        self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
+        self._X = self._outputs = self._names = None
         self._held: dict[str, dict[str, np.ndarray]] = {}
         self.work = work_words(threads)
         self.activations = aligned_zeros(int(ends[-1]), self.dtype)
@@ -131,11 +134,9 @@ class Workspace:
         """
         if X.shape[1] != self._n_in:  # the kernels go by addresses: nothing else would stop them
             raise ValueError(f"X has {X.shape[1]} features, the network takes {self._n_in}")
-        inputs, is_sparse = self.inputs, issparse(X)
-        inputs["samples"] = X.shape[0] if order is None else order.size
-        inputs["is_sparse"] = is_sparse
-        inputs["exceeds_cache"] = not is_sparse and X.nbytes > CORE_CACHE_BYTES
-        if is_sparse:
+        inputs = self.inputs
+        if issparse(X):
+            inputs["is_sparse"], inputs["exceeds_cache"] = 1, 0
             self._hold(
                 "inputs",
                 values=np.ascontiguousarray(X.data, self.dtype),
@@ -143,17 +144,29 @@ class Workspace:
                 row_starts=np.ascontiguousarray(X.indptr, np.int64),
             )
         else:
-            inputs["x_stride"] = X.strides[0]
-            self._hold("inputs", x=X)
-        self._hold("inputs", order=order)
+            inputs["is_sparse"], inputs["exceeds_cache"] = 0, X.nbytes > CORE_CACHE_BYTES
+            inputs["x"], inputs["x_stride"] = X.ctypes.data, X.strides[0]
+        self._X = X
+        if order is None:
+            inputs["samples"], inputs["order"] = X.shape[0], 0
+        else:
+            inputs["samples"] = order.size
+            self._hold("inputs", order=order)
 
-    def take_outputs(self, outputs: np.ndarray) -> None:
-        """Let a prediction write to `outputs` (n_samples, n_out), which are kept alive here."""
-        self._hold("forward", outputs=outputs)
+    def take_outputs(self, outputs: np.ndarray, name: str) -> None:
+        """Let a prediction write to `outputs` (n_samples, n_out), which are kept alive here.
+
+        `name` is that of the last layer's activation.
+        """
+        self._outputs = outputs
+        self._forward["outputs"] = outputs.ctypes.data
+        self._hyperparameters["output"] = losses.CODES[name]
 
     def set_activations(self, names: Sequence[str]) -> None:
         """Take the activation of each hidden layer by its name."""
-        self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+        if names != self._names:
+            self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+            self._names = names
 
     def run(self, kernel: Kernel, **options) -> int:
         """Run a kernel on this job, once, by as many threads as this was made for.
@@ -161,13 +174,12 @@ class Workspace:
         `options` are those of `Pool.launch`, whose result is returned.
         """
         self.work.fill(0)
-        address = kernel.address(self.dtype.type)
-        return pool.launch(address, self._jobs.ctypes.data, self.threads, **options)
+        return pool.launch(kernel.address(self._real), self._address, self.threads, **options)
 
     def let_go(self) -> None:
         """Forget X and the outputs, before somebody else uses this."""
+        self._X = self._outputs = None
         self._held.pop("inputs", None)
-        self._held["forward"].pop("outputs", None)
 
 
 class TrainingWorkspace(Workspace):

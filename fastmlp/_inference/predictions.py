@@ -6,7 +6,6 @@ from time import perf_counter
 import numpy as np
 from scipy.sparse import issparse
 
-from fastmlp._engine.kernels import losses
 from fastmlp._engine.kernels.prediction import predict
 from fastmlp._engine.network import Network
 from fastmlp._engine.threading.pool import LINGER_PAUSES
@@ -93,9 +92,8 @@ def apply_network(
         workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
     try:
         workspace.take_inputs(X)
-        workspace.take_outputs(outputs)
+        workspace.take_outputs(outputs, output)
         workspace.set_activations(activations)
-        workspace.job["hyperparameters"]["output"] = losses.CODES[output]
         workspace.totals["may_be_nonfinite"] = 0
         succession.note(workspace.run(predict, linger=linger))
         return outputs, bool(workspace.totals["may_be_nonfinite"])

@@ -35,11 +35,15 @@ from fastmlp._engine.threading.atomics import (
     pause,
 )
 from fastmlp._engine.threading.parking import sleep_unless_changed, wait, wake_sleepers
+from fastmlp._engine.threading.placement import RECORD, after_sleep, before_sleep, place_sleepers
 
 SLOTS = 32  # launches at once that others may join; further ones do without
+PLACED_THREADS = 128  # threads that wake where `placement` says; further ones wake anywhere
 # Words of the pool. BELL counts openings. SLEEPERS: parked threads. LAUNCHES: going on now.
-BELL, SLEEPERS, LAUNCHES, STOP, WORKERS, FIRST_SLOT = (SLOT * n for n in range(6))
-POOL_WORDS = FIRST_SLOT + SLOTS * SLOT
+# STARTED: threads there have ever been. WORKERS: those there are.
+BELL, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (SLOT * n for n in range(7))
+FIRST_RECORD = FIRST_SLOT + SLOTS * SLOT
+POOL_WORDS = FIRST_RECORD + PLACED_THREADS * RECORD
 # Words of a slot. All but GATE are written before the gate opens and not again before it is free.
 GATE, KERNEL, JOB, PLACES, LINGER = range(5)
 
@@ -74,7 +78,7 @@ def _call_kernel(typingctx, address, thread, job):
 @device
 def _take_slot(words):
     """A free slot, which nobody else takes until its gate is zeroed; NO_SLOT if there is none."""
-    for slot in range(FIRST_SLOT, POOL_WORDS, SLOT):
+    for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
         gate = atomic_load(words, slot + GATE)
         if gate & TAKEN == 0 and atomic_swap(words, slot + GATE, gate, gate | TAKEN):
             return slot
@@ -94,6 +98,8 @@ def _open(words, slot, address, job, threads, linger, wakes):
     # A thread counts itself among the sleepers before it compares the bell for the last time: in
     # the one order of these sequentially consistent steps it is seen here or sees the bell itself.
     if wakes and atomic_add(words, SLEEPERS, 0) > 0:
+        records = min(atomic_load(words, STARTED), PLACED_THREADS)
+        place_sleepers(words, FIRST_RECORD, FIRST_RECORD + records * RECORD)
         wake_sleepers(words, BELL, threads - 1)
 
 
@@ -143,7 +149,7 @@ def _enter(words, slot):
 def _help(words):
     """Take part in the launches that are open; how many pauses to wait for the next one."""
     linger = 0
-    for slot in range(FIRST_SLOT, POOL_WORDS, SLOT):
+    for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
         thread = _enter(words, slot)
         if thread > 0:
             linger = words[slot + LINGER]
@@ -152,11 +158,24 @@ def _help(words):
     return linger
 
 
+@device
+def _sleep(words, number, seen):
+    """Park thread `number` of the pool, unless the bell has rung since it was `seen`."""
+    if number >= PLACED_THREADS:
+        sleep_unless_changed(words, BELL, seen)
+        return
+    record = FIRST_RECORD + number * RECORD
+    before_sleep(words, record)
+    sleep_unless_changed(words, BELL, seen)
+    after_sleep(words, record)
+
+
 @kernel(types.void(types.int64))
 def _serve(pool):
     """Life of a thread of the pool: take part in launches, linger, park, until the pool stops."""
     words = view(0, pool, Span(0, POOL_WORDS))
     atomic_add(words, WORKERS, 1)
+    number = atomic_add(words, STARTED, 1) - 1
     seen, pauses = atomic_load(words, BELL), _help(words)
     while atomic_load(words, STOP) == 0:
         bell = atomic_load(words, BELL)
@@ -168,7 +187,7 @@ def _serve(pool):
         else:
             atomic_add(words, SLEEPERS, 1)
             if atomic_load(words, STOP) == 0:
-                sleep_unless_changed(words, BELL, seen)
+                _sleep(words, number, seen)
             atomic_add(words, SLEEPERS, -1)
     atomic_add(words, WORKERS, -1)
 
