@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from naive import BORDER, assert_close, poisoned, rounded
 from numba import njit
+from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.simd.memory import address_of

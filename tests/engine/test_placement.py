@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from problem import Problem
+from oracles.problem import Problem
 from waiting import arrive, enter, exit_launch, wait_until
 
 from fastmlp import MLPClassifier

@@ -1,9 +1,9 @@
 """Each update rule against the oracle, one array at a time."""
 
-import naive
 import numpy as np
 import pytest
-from naive import assert_close
+from oracles import naive
+from oracles.naive import assert_close
 
 from fastmlp._engine.kernels.optimizers import (
     ADAM,

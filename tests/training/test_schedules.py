@@ -1,8 +1,8 @@
 """Schedules, AdamW, warm-up and clipping, each against a few lines of NumPy over many steps."""
 
-import naive
 import numpy as np
 import pytest
+from oracles import naive
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._training.schedules import factors

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from naive import BORDER, assert_close, poisoned, rounded
+from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import target, tile_shapes
 from fastmlp._engine.simd.tile import tile_nn, tile_tn

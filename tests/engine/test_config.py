@@ -12,7 +12,7 @@ import pytest
 from fastmlp._engine.jit.target import TILE_TABLE, Target, target, tile_shapes
 from fastmlp._engine.simd.tile import WIDTH_RADIX
 
-TESTS = Path(__file__).parent
+ENGINE_TESTS = Path(__file__).parent
 ORACLE_TESTS = ["tile", "tail", "gemm", "epoch", "activations", "losses", "optimizers"]
 REGISTERS = {"zmm": 32, "neon": 32, "ymm": 16, "xmm": 16}
 
@@ -36,7 +36,7 @@ def run(arguments, changes):
     return subprocess.run(
         [sys.executable, *arguments],
         env={**kept, **changes},
-        cwd=TESTS.parent,
+        cwd=ENGINE_TESTS.parents[1],
         capture_output=True,
         text=True,
     )
@@ -51,7 +51,7 @@ def test_target_is_what_numba_compiles_for(changes, expected):
 
 @pytest.mark.parametrize("changes, expected", SWEPT)
 def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, tmp_path):
-    files = [str(TESTS / f"test_{name}.py") for name in ORACLE_TESTS]
+    files = [str(ENGINE_TESTS / f"test_{name}.py") for name in ORACLE_TESTS]
     arguments = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     answer = run(arguments, {**changes, "NUMBA_CACHE_DIR": str(tmp_path)})
     assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-1000:]

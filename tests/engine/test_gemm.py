@@ -6,11 +6,11 @@ no gradient array exists in the engine.
 
 from threading import Thread
 
-import naive
 import numpy as np
 import pytest
-from naive import assert_close
-from problem import DTYPES, SPREAD, Problem, assert_all_close
+from oracles import naive
+from oracles.naive import assert_close
+from oracles.problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import (

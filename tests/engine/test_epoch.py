@@ -1,10 +1,10 @@
 """Epochs: batches, blocks, launches and threads, and the predictions after them."""
 
-import naive
 import numpy as np
 import pytest
-from naive import assert_close
-from problem import DTYPES, SPREAD, Problem, assert_all_close
+from oracles import naive
+from oracles.naive import assert_close
+from oracles.problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import MLPClassifier
 from fastmlp._engine import workspace

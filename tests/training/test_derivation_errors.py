@@ -8,7 +8,7 @@ from math import exp
 
 import numpy as np
 import pytest
-from scalar import BinaryCrossEntropy, CrossEntropy, ScalarMlp
+from oracles.scalar import BinaryCrossEntropy, CrossEntropy, ScalarMlp
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
 

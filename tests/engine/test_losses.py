@@ -2,10 +2,10 @@
 
 import itertools
 
-import naive
 import numpy as np
 import pytest
-from naive import assert_close
+from oracles import naive
+from oracles.naive import assert_close
 
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels.losses import CODES, LOSSES, apply_output, row_loss_and_delta

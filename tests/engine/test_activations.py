@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from naive import ACTIVATIONS, DERIVATIVES, assert_close, normal_distribution
 from numba import njit
+from oracles.naive import ACTIVATIONS, DERIVATIVES, assert_close, normal_distribution
 
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.kernels.activations import (

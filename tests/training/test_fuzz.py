@@ -1,7 +1,7 @@
 """Random configurations: valid ones give scikit-learn's model, invalid ones a clear error.
 
 The number of examples is small by default; ``HYPOTHESIS_PROFILE=long python -m pytest
-tests/test_fuzz.py`` runs for some minutes.
+tests/training/test_fuzz.py`` runs for some minutes.
 """
 
 import os

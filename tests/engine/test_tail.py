@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from naive import BORDER, assert_close, poisoned, rounded
+from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import TAIL_HEIGHT, TAIL_SHARE, tail_columns, target
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows

@@ -1,14 +1,14 @@
 """A random network with random samples, trained by the kernels and by the oracle."""
 
-import naive
 import numpy as np
-from naive import assert_close
 from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
 from fastmlp._training.training import Descent, OptimizerState, Settings
+from oracles import naive
+from oracles.naive import assert_close
 
 DTYPES = [np.float32, np.float64]
 SPREAD = 512, 256  # units; one of them fills conflicting rows, in either type
