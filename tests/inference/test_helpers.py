@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from fastmlp._predictions.predictions import apply_network
+from fastmlp._inference.predictions import apply_network
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier
