@@ -8,7 +8,6 @@ import weakref
 
 import numpy as np
 import pytest
-from fastmlp._inference.predictions import apply_network
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier
@@ -18,6 +17,7 @@ from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import STOP
 from fastmlp._engine.threads import available_threads
 from fastmlp._inference import helpers, predictions
+from fastmlp._inference.predictions import apply_network
 
 ROWS = 32
 

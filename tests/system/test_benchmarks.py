@@ -1,39 +1,26 @@
-"""The benchmarks' own arithmetic: operations, tables, the scaling model, the graph for ONNX."""
+"""The benchmarks' own arithmetic: operations, tables, turns, digests, the graph for ONNX."""
 
-import dataclasses
+import contextlib
+import copy
 import importlib
 import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-from benchmarks import charts, libraries, peers, primitives, scaling
-from benchmarks.common import WORKLOADS, Network, aligned_table, in_units
-from benchmarks.primitives import STEPPED, Machine
-from fastmlp._engine.jit.target import tile_shapes
+from benchmarks.scripts import charts, compare, digests, libraries, packages, peers
+from benchmarks.scripts.tables import aligned_table, in_units
+from benchmarks.suite import common
+from benchmarks.suite.common import Network
+from fastmlp import MLPClassifier
 
-
-def a_machine(**changes):
-    """A machine whose tiles of any shape take the same time for a multiply-add."""
-    machine = Machine(
-        tiles={
-            (product, height, width): (0.0, height * width * 1e-10)
-            for product in ("forward", "weight gradient")
-            for height, width in tile_shapes()
-        },
-        together=1.0, barrier=0.0, hand_over=0.0, shared=0.0, memory=0.0, memory_of_all=0.0,
-        updates=dict.fromkeys(STEPPED, 0.0), element=0.0, output=0.0,
-        private_bytes=1 << 20, cores=2,
-    )  # fmt: skip
-    return dataclasses.replace(machine, **changes)
-
-
-def model_of(workload, **changes):
-    return scaling.Model(a_machine(**changes), WORKLOADS[workload], 1e15)
+EXTRAS = {"dask_workers": "distributed", "derivations": "mlxtend"}
+MODULES = sorted(Path(common.__file__).parents[1].glob("s*/[a-z]*.py"))
 
 
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4, 4)])
@@ -67,14 +54,15 @@ def test_a_measurement_goes_on_until_it_is_long_enough():
         asked.append(count)
         return -1.0 if count < 4 else count * 0.1
 
-    assert libraries.seconds_each(run)() == pytest.approx(0.1)
+    assert common.seconds_each(run)() == pytest.approx(0.1)
     assert asked == [1, 2, 4, 4]
 
 
-def test_openblas_is_left_to_choose_its_kernels_in_the_processes_that_are_timed():
+@pytest.mark.parametrize("folder", ["suite", "scripts"])
+def test_openblas_is_left_to_choose_its_kernels_in_the_processes_that_are_timed(folder):
     overrides = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
     code = (
-        "import os, sys, benchmarks\n"
+        f"import os, sys, benchmarks.{folder}\n"
         f"assert not os.environ.keys() & {set(overrides)!r}\n"
         "assert 'numpy' not in sys.modules"
     )
@@ -121,61 +109,84 @@ def test_the_onnx_graph_predicts_as_scikit_learn_does(dtype):
         pytest.importorskip(name)
     network = Network(6, (5, 4), 3)
     predict = libraries.predict_onnxruntime(network, dtype)
-    model = libraries.fitted(SklearnMLPClassifier, network, dtype)
+    model = common.fitted(SklearnMLPClassifier, network, dtype)
     X = np.random.RandomState(1).rand(20, 6).astype(dtype)
     expected = model.predict_proba(X)
     assert predict(X).dtype == expected.dtype == dtype
     np.testing.assert_allclose(predict(X), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("workload", WORKLOADS)
-def test_without_costs_of_sharing_more_cores_are_never_slower(workload):
-    epochs = [model_of(workload).best_grid(cores)[0] for cores in scaling.CORES]
-    assert all(after <= before * 1.001 for before, after in itertools.pairwise(epochs))
-    assert epochs[0] / 2.1 < epochs[1] < epochs[0] / 1.8
+def test_the_interval_of_a_median_is_of_order_statistics():
+    values = [float(value) for value in np.random.RandomState(0).permutation(15)]
+    assert compare.median_interval(values) == (3.0, 11.0)  # covers with 1 - 2 P(B(15, 1/2) <= 3)
+    assert compare.median_interval([2.0, 1.0]) == (1.0, 2.0)
 
 
-def test_a_dear_barrier_makes_more_cores_slower():
-    epochs = [model_of("small_batch", barrier=1e-4).epoch(cores) for cores in scaling.CORES]
-    assert epochs[0] < epochs[1] < epochs[-1]
-    assert scaling.last_that_pays(epochs) == 1
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says():
+    draws = np.random.RandomState(0).lognormal(size=(2000, 15))  # their median is 1
+    covered = [low <= 1 <= high for low, high in map(compare.median_interval, draws.tolist())]
+    assert 0.95 <= np.mean(covered) <= 0.98
 
 
-def test_columns_are_shared_once_rows_run_out():
-    model = model_of("wide")  # 128 rows in tiles of several: 128 cores cannot fill them by rows
-    seconds, row_groups, column_groups = model.best_grid(128)
-    assert row_groups * column_groups == 128
-    assert column_groups > 1
-    assert seconds < model.epoch(128)
+def test_versions_take_turns_and_each_goes_first_as_often(monkeypatch):
+    calls = []
+
+    @contextlib.contextmanager
+    def clock(folder, case, dtype):
+        def measure():
+            calls.append(folder)
+            return {"old": 2.0, "new": 1.0}[folder]
+
+        yield measure
+
+    monkeypatch.setattr(compare, "clock_in_a_process", clock)
+    times = compare.compare(["old", "new"], "digits", "float32", rounds=4)
+    assert calls == ["old", "new", "new", "old"] * 2
+    assert compare.row("digits", times) == ["digits", "2.00 s", "1.00 s", "0.500", "0.500-0.500"]
 
 
-def test_memory_bounds_an_epoch_from_below():
-    workload = WORKLOADS["mnist"]
-    model = scaling.Model(a_machine(), workload, 1e6)
-    assert model.epoch(128) == pytest.approx(workload.rows * 784 * 4 / 1e6)
+def test_a_script_runs_on_the_package_that_it_is_given(tmp_path):
+    packages.copy_package(packages.THIS_PACKAGE, tmp_path)
+    (tmp_path / "fastmlp" / "version.py").write_text('__version__ = "another"\n')
+    command = packages.script_on(tmp_path, "packages")
+    code = "import benchmarks.scripts.packages, fastmlp; print(fastmlp.__version__)"
+    command["args"][1:] = ["-c", code]
+    run = subprocess.run(**command, capture_output=True, check=True)
+    assert run.stdout == "another\n"
+    with pytest.raises(SystemExit, match="is not a directory of the package"):
+        packages.copy_package(tmp_path, tmp_path / "copy")
 
 
-def test_each_piece_of_the_model_can_be_measured(monkeypatch):
-    for name, value in {
-        "ROUNDS": 1,
-        "CROSSINGS": 10,
-        "HAND_OVERS": 2,
-        "STEPPED": (64, 256),
-    }.items():
-        monkeypatch.setattr(primitives, name, value)
-    for name in ("HANDED_BYTES", "SHARED_BYTES", "MEMORY_BYTES"):
-        monkeypatch.setattr(primitives, name, 1 << 14)
-    machine = primitives.measure_machine()
-    assert all(begin >= 0 and each > 0 for begin, each in machine.tiles.values())
-    for name in ("shared", "memory", "memory_of_all", "element", "output"):
-        assert getattr(machine, name) > 0, name
-    assert 0 < machine.together <= 1
-    assert machine.barrier >= 0 and machine.hand_over >= 0
-    assert set(machine.updates) == {64, 256} and min(machine.updates.values()) > 0
+def test_a_digest_changes_with_every_weight():
+    X, y = digests.samples(60, 6)
+    model = MLPClassifier((3,), max_iter=1, random_state=0).fit(X, y)
+    digest = digests.digest_of(model, X)
+    assert digests.digest_of(copy.deepcopy(model), X) == digest
+    for array in (model.coefs_[0], model.intercepts_[1]):
+        last = array.flat[-1]
+        array.flat[-1] = np.nextafter(last, 2)
+        assert digests.digest_of(model, X) != digest
+        array.flat[-1] = last
+    assert digests.digest_of(model, X) == digest
 
 
-@pytest.mark.parametrize(
-    "name", ["fashion_mnist", "growth", "inference", "kernels", "roofline", "startup", "training"]
-)
-def test_every_module_of_the_suite_can_be_imported(name):
-    assert importlib.import_module(f"benchmarks.{name}").__doc__
+def test_every_digest_has_a_name_of_its_own():
+    for cases in (digests.small_classifiers, digests.large_classifiers, digests.regressors):
+        names = [name for name, *_ in cases()]
+        assert len(set(names)) == len(names) > 5
+
+
+def test_digests_that_changed_or_are_missing_are_named(monkeypatch, tmp_path, capsys):
+    results = iter([{"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "0"}, {"a": "1", "b": "2"}])
+    monkeypatch.setattr(digests, "all_digests", lambda package: next(results))
+    before = str(tmp_path / "before.json")
+    assert digests.main(["--save", before]) == 0
+    assert digests.main(["--compare", before]) == 1
+    assert capsys.readouterr().out.split("\n")[-4:] == ["1 of 3 unchanged", "b", "c", ""]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_module_of_the_benchmarks_can_be_imported(path):
+    if path.stem in EXTRAS:
+        pytest.importorskip(EXTRAS[path.stem])
+    assert importlib.import_module(f"benchmarks.{path.parent.name}.{path.stem}").__doc__

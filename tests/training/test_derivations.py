@@ -83,7 +83,7 @@ class System:
 
 
 def fashion_mnist():
-    data = pytest.importorskip("benchmarks.fashion_mnist", reason="run python -m pytest")
+    data = pytest.importorskip("benchmarks.scripts.fashion_mnist", reason="run python -m pytest")
     if not data.DEBIAN_DIRECTORY.is_dir():
         pytest.skip("needs Fashion-MNIST: Debian's package dataset-fashion-mnist")
     X = data.read_idx(data.DEBIAN_DIRECTORY / "t10k-images-idx3-ubyte.gz")

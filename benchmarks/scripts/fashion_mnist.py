@@ -1,6 +1,6 @@
 """Train on Fashion-MNIST: test accuracy and time per epoch, beside scikit-learn if asked.
 
-    python benchmarks/fashion_mnist.py [--sklearn] [--epochs 20]
+    python -m benchmarks.scripts.fashion_mnist [--sklearn] [--epochs 20]
 
 The data are the IDX files of Debian's package dataset-fashion-mnist, or of any directory given
 with --data; without them, scikit-learn fetches them from OpenML.

@@ -1,10 +1,22 @@
 """Predictions: latency of few rows, throughput of many."""
 
-from .common import DTYPES, NETWORKS, PREDICTED_ROWS, Benchmark, make_data
-from .libraries import PREDICTORS, prediction_clock
-from .roofline import peak_gflops
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-LIBRARIES = {"fastmlp": "fastmlp", "scikit-learn": "sklearn"}
+from fastmlp import MLPClassifier
+
+from .common import (
+    DTYPES,
+    NETWORKS,
+    PREDICTED_ROWS,
+    Benchmark,
+    fitted,
+    make_data,
+    repeated,
+    seconds_each,
+)
+from .peak import peak_gflops
+
+LIBRARIES = {"fastmlp": MLPClassifier, "scikit-learn": SklearnMLPClassifier}
 MANY = max(PREDICTED_ROWS)
 
 
@@ -16,12 +28,12 @@ class Call(Benchmark):
     number = 0  # short calls: let asv choose how many
 
     def setup(self, network, rows, library):
-        self.predict = PREDICTORS[LIBRARIES[library]](NETWORKS[network], "float32")
+        self.model = fitted(LIBRARIES[library], NETWORKS[network], "float32")
         self.X, _ = make_data(rows, NETWORKS[network], "float32")
-        self.predict(self.X)
+        self.model.predict_proba(self.X)
 
     def time_predict_proba(self, network, rows, library):
-        self.predict(self.X)
+        self.model.predict_proba(self.X)
 
     time_predict_proba.pretty_name = "Inference: time of a call of predict_proba"
 
@@ -33,7 +45,9 @@ class Throughput(Benchmark):
     param_names = ("network", "dtype")
 
     def setup(self, network, dtype):
-        self.clock = prediction_clock("fastmlp", network, MANY, dtype)
+        model = fitted(MLPClassifier, NETWORKS[network], dtype)
+        X, _ = make_data(MANY, NETWORKS[network], dtype)
+        self.clock = seconds_each(repeated(lambda: model.predict_proba(X)))
 
     def track_rows_per_second(self, network, dtype):
         return round(MANY / self.clock() / 1e3)

@@ -1,6 +1,6 @@
 """Local SGD on 1 and 2 workers of one thread each, beside one machine: time a round, accuracy.
 
-    python -m benchmarks.dask_workers [--rounds 20]
+    python -m benchmarks.scripts.dask_workers [--rounds 20]
 
 On Fashion-MNIST (see fashion_mnist.py), 784-100-10 in float32. What a task costs by itself is
 measured with many replicas of a few rows each.
@@ -10,10 +10,13 @@ import argparse
 import time
 import warnings
 
+import dask.array as da
+from distributed import Client, LocalCluster
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.fashion_mnist import load
+from benchmarks.scripts.fashion_mnist import load
 from fastmlp import MLPClassifier
+from fastmlp.dask import DaskMLPClassifier
 
 PARTITIONS = 12
 TINY_REPLICAS, TINY_ROWS = 200, 4
@@ -28,11 +31,6 @@ def timed_fit(model, *data, **options) -> float:
 
 def run_workers(n_workers: int, rounds: int, X, y, X_test, y_test) -> None:
     """One line of a cluster of so many workers, and one of the cost of a task."""
-    import dask.array as da  # asv imports this file without needing Dask
-    from distributed import Client, LocalCluster
-
-    from fastmlp.dask import DaskMLPClassifier
-
     with (
         LocalCluster(
             n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"

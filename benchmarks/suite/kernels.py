@@ -11,7 +11,7 @@ from fastmlp._engine.network import aligned_zeros
 from fastmlp._engine.simd.tile import tile_nn, tile_tn
 
 from .common import DTYPES, Benchmark
-from .roofline import peak_gflops
+from .peak import peak_gflops
 
 PRODUCTS = {"forward": False, "weight gradient": True}  # whether A is read transposed
 DEPTH = 512  # of the sums: a strip of weights fills half of a second-level cache at most

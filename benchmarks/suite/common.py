@@ -1,7 +1,9 @@
-"""What the benchmarks share: workloads, data, and asv's settings."""
+"""What suite and scripts share: workloads, data, clocks, and asv's settings."""
 
 import itertools
+import time
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +63,10 @@ WORKLOADS = {
 NETWORKS = {name: WORKLOADS[name].network for name in ("mnist", "tabular", "wide")}
 DTYPES = ("float32", "float64")
 PREDICTED_ROWS = (20_000, 32, 1)  # throughput, a small request, the latency of one row
+LEARNING_RATE = 1e-3
+SECONDS = 0.2  # at least, for one measurement: noise of single calls matters less then
+MOST_REPEATS = 100_000
+WARM_UP_ROWS = 200
 
 
 def make_data(rows: int, network: Network, dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -76,29 +82,59 @@ def ignore_convergence() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
 
 
-def in_units(seconds: float) -> str:
-    """A time with three figures, in seconds, milliseconds or microseconds."""
-    scale, unit = next(
-        (scale, unit)
-        for least, scale, unit in ((1, 1, "s"), (1e-3, 1e3, "ms"), (0, 1e6, "us"))
-        if seconds >= least
-    )
-    return f"{seconds * scale:#.3g}".rstrip(".") + f" {unit}"
+def estimator_trainer(
+    estimator, workload: Workload, dtype: str, **parameters
+) -> Callable[[int], float]:
+    """Seconds of some epochs: a fit with one more epoch, minus a fit of one epoch.
+
+    A first fit compiles the kernels.
+    """
+    X, y = make_data(workload.rows, workload.network, dtype)
+    ignore_convergence()
+
+    def fit(epochs: int) -> float:
+        model = estimator(
+            workload.network.hidden, batch_size=workload.batch_size, max_iter=epochs, tol=0.0,
+            n_iter_no_change=epochs, learning_rate_init=LEARNING_RATE, random_state=0, **parameters,
+        )  # fmt: skip
+        start = time.perf_counter()
+        model.fit(X, y)
+        return time.perf_counter() - start
+
+    fit(1)
+    return lambda epochs: fit(1 + epochs) - fit(1)
 
 
-def in_times(ratio: float) -> str:
-    """A ratio, with two figures where that is a small one."""
-    return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
+def repeated(function: Callable[[], None]) -> Callable[[int], float]:
+    """Seconds of some calls, after one that compiles and allocates."""
+    function()
+
+    def run(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            function()
+        return time.perf_counter() - start
+
+    return run
 
 
-def aligned_table(rows: list[list[str]]) -> str:
-    """Rows of cells as a Markdown table whose columns are aligned; the first row is its head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    padded = [
-        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+def fitted(estimator, network: Network, dtype: str):
+    """A model after one epoch; from the same seed, the same in scikit-learn and fastmlp."""
+    ignore_convergence()
+    X, y = make_data(WARM_UP_ROWS, network, dtype)
+    return estimator(network.hidden, max_iter=1, random_state=0).fit(X, y)
+
+
+def seconds_each(run: Callable[[int], float]) -> Callable[[], float]:
+    """A function that returns seconds per repeat, given `run(count)`, which returns seconds.
+
+    Doubles the count until a run takes long enough. A shorter one may return anything, even a
+    negative number, where it is the difference of two fits.
+    """
+    count = 1
+    while count < MOST_REPEATS and run(count) < SECONDS:
+        count *= 2
+    return lambda: run(count) / count
 
 
 class Benchmark:

@@ -1,6 +1,6 @@
 """Times that a service cares about: too many threads, Ctrl-C, denormal numbers.
 
-python benchmarks/robustness.py
+python -m benchmarks.scripts.robustness
 """
 
 import os

@@ -11,9 +11,17 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier
 
-from .common import DTYPES, WORKLOADS, Benchmark, Network, Workload, ignore_convergence
-from .libraries import estimator_trainer, seconds_each
-from .roofline import peak_gflops
+from .common import (
+    DTYPES,
+    WORKLOADS,
+    Benchmark,
+    Network,
+    Workload,
+    estimator_trainer,
+    ignore_convergence,
+    seconds_each,
+)
+from .peak import peak_gflops
 
 LIBRARIES = {"fastmlp": MLPClassifier, "scikit-learn": SklearnMLPClassifier}
 ROUNDS = 3

@@ -2,8 +2,8 @@
 
 import math
 
-from .common import in_times, in_units
 from .libraries import TITLES
+from .tables import in_times, in_units
 
 OURS, THEIRS = "#1b7837", "#b8b8b8"
 COLUMNS = 3

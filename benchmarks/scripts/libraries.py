@@ -8,55 +8,25 @@ scikit-learn and fastmlp apply.
 
 import importlib
 import itertools
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from .common import NETWORKS, WORKLOADS, Network, Workload, ignore_convergence, make_data
+from benchmarks.suite.common import (
+    LEARNING_RATE,
+    NETWORKS,
+    WORKLOADS,
+    Network,
+    Workload,
+    estimator_trainer,
+    fitted,
+    make_data,
+    repeated,
+    seconds_each,
+)
 
-LEARNING_RATE = 1e-3
-SECONDS = 0.2  # that one measurement takes at least: noise of single calls matters less then
-MOST_REPEATS = 100_000
-WARM_UP_ROWS = 200
 OPSET = 17  # of ONNX: has every node used here, and is known to every current runtime
-
-
-def estimator_trainer(
-    estimator, workload: Workload, dtype: str, **parameters
-) -> Callable[[int], float]:
-    """Seconds of some epochs: the difference of a fit with them and a fit of one epoch.
-
-    One fit has been done before, so that kernels are compiled.
-    """
-    X, y = make_data(workload.rows, workload.network, dtype)
-    ignore_convergence()
-
-    def fit(epochs: int) -> float:
-        model = estimator(
-            workload.network.hidden, batch_size=workload.batch_size, max_iter=epochs, tol=0.0,
-            n_iter_no_change=epochs, learning_rate_init=LEARNING_RATE, random_state=0, **parameters,
-        )  # fmt: skip
-        start = time.perf_counter()
-        model.fit(X, y)
-        return time.perf_counter() - start
-
-    fit(1)
-    return lambda epochs: fit(1 + epochs) - fit(1)
-
-
-def timed(epoch: Callable[[], None]) -> Callable[[int], float]:
-    """Seconds of some calls, after one that compiles and allocates."""
-    epoch()
-
-    def run(epochs: int) -> float:
-        start = time.perf_counter()
-        for _ in range(epochs):
-            epoch()
-        return time.perf_counter() - start
-
-    return run
 
 
 def train_fastmlp(workload: Workload, dtype: str) -> Callable[[int], float]:
@@ -89,7 +59,7 @@ def train_torch(workload: Workload, dtype: str) -> Callable[[int], float]:
             torch.nn.functional.cross_entropy(network(X[batch]), y[batch]).backward()
             optimizer.step()
 
-    return timed(epoch)
+    return repeated(epoch)
 
 
 def train_jax(workload: Workload, dtype: str) -> Callable[[int], float]:
@@ -135,14 +105,7 @@ def train_jax(workload: Workload, dtype: str) -> Callable[[int], float]:
         order = random_state.permutation(workload.rows)
         carry = jax.block_until_ready(whole_epoch(carry, X, y, order))
 
-    return timed(epoch)
-
-
-def fitted(estimator, network: Network, dtype: str):
-    """A model after one epoch; from the same seed, the same in scikit-learn and fastmlp."""
-    ignore_convergence()
-    X, y = make_data(WARM_UP_ROWS, network, dtype)
-    return estimator(network.hidden, max_iter=1, random_state=0).fit(X, y)
+    return repeated(epoch)
 
 
 def predict_fastmlp(network: Network, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -215,18 +178,6 @@ TITLES = {
 }
 
 
-def seconds_each(run: Callable[[int], float]) -> Callable[[], float]:
-    """From `run(count)`, which takes seconds, a function that measures one: long enough each time.
-
-    The count is doubled until it takes long enough: a single try may be anything, even negative,
-    where it is the difference of two fits.
-    """
-    count = 1
-    while count < MOST_REPEATS and run(count) < SECONDS:
-        count *= 2
-    return lambda: run(count) / count
-
-
 def training_clock(library: str, workload: str, dtype: str) -> Callable[[], float]:
     """A function that trains for a while and returns seconds per epoch."""
     return seconds_each(TRAINERS[library](WORKLOADS[workload], dtype))
@@ -236,7 +187,7 @@ def prediction_clock(library: str, network: str, rows: int, dtype: str) -> Calla
     """A function that predicts for a while and returns seconds per call."""
     predict = PREDICTORS[library](NETWORKS[network], dtype)
     X, _ = make_data(rows, NETWORKS[network], dtype)
-    return seconds_each(timed(lambda: predict(X)))
+    return seconds_each(repeated(lambda: predict(X)))
 
 
 def serve(connection: Connection, clock: Callable, arguments: tuple) -> None:

@@ -1,9 +1,6 @@
 """The physical limit: cores that do nothing but fused multiply-adds in registers.
 
-    python -m benchmarks.roofline
-
-prints GFLOP/s for float32 and float64 and for 1 to all threads at once. Every share of peak in
-this directory is a share of what `peak_gflops` measures in the same run.
+Every share of the peak is a share of what `peak_gflops` measures in the same run.
 """
 
 import functools
@@ -98,14 +95,3 @@ def peak_gflops(dtype: str, threads: int | None = None, seconds: float = SECONDS
     turns = max(trial, int(trial * seconds / _spin_together(run, trial, 1)))
     fastest = min(_spin_together(run, turns, threads) for _ in range(ROUNDS))
     return threads * turns * flops / fastest / 1e9
-
-
-def main() -> None:
-    print(f"{target().name}: GFLOP/s of fused multiply-adds")
-    for dtype in ("float32", "float64"):
-        for threads in range(1, available_threads(None) + 1):
-            print(f"{dtype}, threads {threads:3d}: {peak_gflops(dtype, threads):8.0f}")
-
-
-if __name__ == "__main__":
-    main()

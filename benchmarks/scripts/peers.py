@@ -1,23 +1,14 @@
 """fastmlp beside scikit-learn, PyTorch, JAX and ONNX Runtime, as far as they are installed.
 
-    python benchmarks/peers.py                                   # training, time per epoch
-    python benchmarks/peers.py --workloads mnist wide --dtype float64 --plot peers.png
-    python benchmarks/peers.py --inference                       # predict_proba, time per call
+    python -m benchmarks.scripts.peers              # training: time per epoch
+    python -m benchmarks.scripts.peers --inference  # predict_proba: time per call
+    python -m benchmarks.scripts.peers --workloads mnist wide --dtype float64 --plot peers.png
 
-Each library runs in a process of its own, so that no thread pool disturbs another, and the
-processes take turns, round after round: what disturbs the machine hits all alike. Times are
+Each library runs in a process of its own, so that no thread pool disturbs another. The processes
+take turns, round after round, so that whatever disturbs the machine hits all of them. Times are
 medians over the rounds; shares are of the multiply-add peak measured in the same rounds. Quote
 ratios rather than times.
 """
-
-if __name__ == "__main__" and not __package__:  # started as a file: begin again as a module
-    import runpy
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    runpy.run_module("benchmarks.peers", run_name="__main__", alter_sys=True)
-    raise SystemExit
 
 import argparse
 import contextlib
@@ -27,11 +18,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from benchmarks.suite.common import NETWORKS, PREDICTED_ROWS, WORKLOADS
+from benchmarks.suite.peak import peak_gflops
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.threads import available_threads
 
 from .charts import draw
-from .common import NETWORKS, PREDICTED_ROWS, WORKLOADS, aligned_table, in_times, in_units
 from .libraries import (
     PREDICTORS,
     TITLES,
@@ -40,7 +32,7 @@ from .libraries import (
     serve,
     training_clock,
 )
-from .roofline import peak_gflops
+from .tables import aligned_table, in_times, in_units
 
 PAUSE = 0.3  # seconds between two libraries: thread pools go on spinning for a while
 ROUNDS = 5
@@ -189,7 +181,7 @@ def headline(results: list[Measured], dtype: str, rounds: int) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options; peers and workloads default to all there are."""
     parser = argparse.ArgumentParser(
-        prog="python benchmarks/peers.py",
+        prog="python -m benchmarks.scripts.peers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
