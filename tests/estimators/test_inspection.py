@@ -163,12 +163,12 @@ def test_planted_errors_are_reported(monkeypatch, activation, error):
 
 KERNEL_ERRORS = {
     "a - 1": (
-        "engine/losses.py",
+        "_engine/kernels/losses.py",
         "a[label] -= a.dtype.type(1)",
         "for j in range(3):\n                a[j] -= a.dtype.type(1)",
     ),
     "relu'(z) = 1": (
-        "engine/activations.py",
+        "_engine/kernels/activations.py",
         "zero if outputs[i] == zero else deltas[i]",
         "deltas[i]",
     ),

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from recipes import recipe
+from readme import recipe
 from sklearn.datasets import load_digits
 
 from fastmlp import MLPClassifier
 
+README = Path(__file__).parents[2] / "README.md"
 PARTS = 6
 
 
@@ -31,7 +33,7 @@ def directory(tmp_path, monkeypatch):
 def test_the_readmes_recipe_runs_and_equals_training_in_memory(directory):
     X, y = directory
     found = {}
-    exec(recipe("Data larger than memory"), found)
+    exec(recipe(README.read_text(encoding="utf-8"), "Data larger than memory"), found)
     assert isinstance(found["rows"], np.memmap)
     loaded = MLPClassifier((100,), max_iter=10, random_state=0).fit(X, y)
     for mapped, expected in zip(found["mapped"].coefs_, loaded.coefs_, strict=True):

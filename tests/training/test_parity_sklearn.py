@@ -1,5 +1,6 @@
 """The same seed gives scikit-learn's own model."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -29,11 +30,13 @@ FULL = "full"
 BATCHES = {1: 24, 7: 60, 200: 230, FULL: 75}  # batch size: samples to train on
 
 
+@functools.cache
 def many_classes(n_samples):
     X, y = load_digits(return_X_y=True)
     return StandardScaler().fit_transform(X)[:n_samples], y[:n_samples]
 
 
+@functools.cache
 def two_classes(n_samples):
     X, y = load_breast_cancer(return_X_y=True)
     return StandardScaler().fit_transform(X)[:n_samples], np.array(["no", "yes"])[y[:n_samples]]
