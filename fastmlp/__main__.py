@@ -135,7 +135,9 @@ def run_demo() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one of the commands."""
     commands = {"demo": run_demo, "warmup": run_warmup, "info": run_info}
-    parser = argparse.ArgumentParser(prog="python -m fastmlp", description=fastmlp.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fastmlp", description=fastmlp.__doc__.partition("\n")[0]
+    )
     described = "; ".join(f"{name}: {run.__doc__}" for name, run in commands.items())
     parser.add_argument("command", nargs="?", default="demo", choices=commands, help=described)
     commands[parser.parse_args(arguments).command]()

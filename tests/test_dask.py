@@ -186,7 +186,7 @@ def test_data_frames_keep_their_names_and_any_index(client):
         model.predict(X.rename(columns={"pixel 0": "other"}))
 
 
-def test_the_readmes_recipe_runs(client, tmp_path, monkeypatch):
+def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     import pandas as pd
 
     frame = pd.DataFrame(DIGITS_X, columns=[f"pixel {i}" for i in range(64)])
@@ -194,7 +194,7 @@ def test_the_readmes_recipe_runs(client, tmp_path, monkeypatch):
     frame.to_parquet(tmp_path / "table.parquet", row_group_size=CHUNK)
     monkeypatch.chdir(tmp_path)
     found = {}
-    exec(recipe("Several machines"), found)
+    exec(recipe(importlib.import_module("fastmlp.dask").__doc__, "Several machines"), found)
     probabilities = found["probabilities"].compute()
     assert np.mean(probabilities.argmax(axis=1) == DIGITS_Y) > 0.9
     assert type(found["local"]) is MLPClassifier
