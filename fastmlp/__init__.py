@@ -52,8 +52,8 @@ labels = np.load("labels.npy")
 mapped = MLPClassifier((100,), max_iter=10, random_state=0).fit(rows, labels)
 ```
 
-Before the first epoch, `fit` reads the whole file once to check it for NaN. Shuffling reads the rows
-in random order; with `shuffle=False`, each epoch reads the file from front to back.
+Before the first epoch, `fit` reads the whole file once to check it for NaN. Shuffling reads the
+rows in random order; with `shuffle=False`, each epoch reads the file from front to back.
 
 When the data come in parts, as files or from a database, train on one part at a time:
 
@@ -94,8 +94,8 @@ zero. They are too small to matter to a model, and slow to compute with.
 
 ## Deployment
 
-**Latency.** `predict_proba` of a single row takes about 15 microseconds for a 784-100-10 network, so
-a service can call it once per request.
+**Latency.** `predict_proba` of a single row takes about 15 microseconds for a 784-100-10 network,
+so a service can call it once per request.
 
 **Containers.** Compile the kernels while you build the image, on a CPU of the kind that will serve:
 
@@ -106,9 +106,9 @@ NUMBA_CACHE_DIR=/var/cache/fastmlp python -m fastmlp warmup
 Set the same `NUMBA_CACHE_DIR` when you run the image, and keep that directory writable: Numba uses
 a cache only if it can write to it.
 
-**Where kernels are stored.** In `NUMBA_CACHE_DIR` if it is set, else beside the package, else in the
-user's cache directory: the first of these that is writable. If none is, every process compiles the
-kernels for itself, in memory. `python -m fastmlp info` prints the directory in use.
+**Where kernels are stored.** In `NUMBA_CACHE_DIR` if it is set, else beside the package, else in
+the user's cache directory: the first of these that is writable. If none is, every process compiles
+the kernels for itself, in memory. `python -m fastmlp info` prints the directory in use.
 
 **Saved models.** An estimator pickles as arrays and built-in types. `skops` needs to trust only the
 estimator's class.

@@ -16,7 +16,7 @@ Imports point downward only; `tests/test_layering.py` holds them to it.
 | `_inference/` | predictions |
 | `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only where necessary |
 | `_engine/network` | every weight and bias of a network, in one padded buffer |
-| `_engine/workspace` | the other buffers of a fit or a prediction, and how the weights are divided |
+| `_engine/workspace` | all other buffers, and how the weights are divided among threads |
 | `_engine/records` | the tables that describe a fit to the kernels |
 | `_engine/threads` | how many threads a piece of work is worth |
 | `_engine/machine` | the processor's name |
@@ -58,10 +58,11 @@ What happens in one call of `fit`, from top to bottom:
 4. `_training/solve`: validation data are split off; SGD or L-BFGS takes over.
 5. `inputs`: `X` gets contiguous rows of the right dtype, without a copy where possible.
 6. `_training/sgd`: `workspace` and `records` are set up.
-7. `_training/loop`: shuffle, run an epoch, record the history, validate, call callbacks, maybe stop.
+7. `_training/loop`: shuffle, run an epoch, record the history, validate, call callbacks, maybe
+   stop.
 8. `threading/pool`: each epoch is one launch or a few; every thread runs `kernels/training`.
-9. Phase ROWS: `forward` -> `products` -> `simd/tile`, then `losses`, then back down.
-   Phase WEIGHTS: gradient tile -> `update` -> `optimizers`.
+9. Phase ROWS: `forward` -> `products` -> `simd/tile`, then `losses`, then back down. Phase WEIGHTS:
+   gradient tile -> `update` -> `optimizers`.
 10. The draft is committed. `coefs_` and `intercepts_` are views of the network's buffer.
 
 ## One mini-batch
@@ -192,7 +193,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):  # kernels/tra
 | phase | work whose items may run in any order, and which must all be done before the next phase |
 | queue word | how many items of a thread's range are taken, and in which phase |
 | range | the items of a phase that a thread owns, and takes first |
-| request ownership | write to a cache line early, so that it has arrived by the time it is updated |
+| request ownership | write to a cache line early, so that it is there when its update comes |
 | split-K | a product as two sums, over two halves of the inputs |
 | stride | the distance from one row of a matrix to the next |
 | tail | the last columns of a matrix, if they fill a quarter of a vector or less |
@@ -212,8 +213,8 @@ A launch goes like this:
    the kernel's address and its argument's address into the slot and opens the gate.
 2. It increments the bell and wakes the threads that are parked (futex on Linux, WaitOnAddress on
    Windows, os_sync_wait_on_address on macOS).
-3. Threads that spin or wake up look for an open gate. One compare-and-swap on the gate word counts a
-   thread in and gives it its number.
+3. Threads that spin or wake up look for an open gate. One compare-and-swap on the gate word counts
+   a thread in and gives it its number.
 4. All of them run the kernel, phase by phase, and steal each other's work.
 5. Thread 0 comes to the end, closes the gate, and waits for the threads that are still inside.
 
@@ -231,10 +232,12 @@ These words are shared and atomic:
 
 | word | writes | reads | what it orders |
 |---|---|---|---|
-| gate | open: store-release; join: compare-and-swap, acquire-release; leave: subtract-release; close: subtract-release | load-acquire | joining pairs with opening; closing with leaving |
-| bell | add, sequentially consistent | load, sequentially consistent | a thread about to park with a launch being opened |
+| gate, opening | store-release | load-acquire | the caller's preparation before the launch |
+| gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
+| gate, leaving and closing | subtract-release | load-acquire | the launch before what follows it |
+| bell | add-release | load-acquire | opening a launch with parking |
 | queue word | compare-and-swap, acquire-release | load-acquire | who takes which items |
-| done counter | add-release | load-acquire | the next phase with this one |
+| done counter | add-release | load-acquire | one phase before the next |
 
 Everything else is plain memory, and these rules make it safe:
 
@@ -242,10 +245,10 @@ Everything else is plain memory, and these rules make it safe:
 thread's compare-and-swap acquires what the opening released, so it sees them complete. A slot is
 reused only after the gate has been closed and the last thread has left.
 
-**Taking an item.** A queue word is `phase << 32 | taken`. A compare-and-swap raises `taken`, so every
-item is taken exactly once, by its owner or by a thief. A word that names an earlier phase counts as
-zero items taken: that phase is over. A word that names a later phase tells a late thread that
-nothing is left for it.
+**Taking an item.** A queue word is `phase << 32 | taken`. A compare-and-swap raises `taken`, so
+every item is taken exactly once, by its owner or by a thief. A word that names an earlier phase
+counts as zero items taken: that phase is over. A word that names a later phase tells a late thread
+that nothing is left for it.
 
 **From phase to phase.** A thread adds the items it has done to the done counter with release, after
 it has written their results. A thread goes on only when it has read, with acquire, a value that is
@@ -259,22 +262,22 @@ rows of activations and deltas in SPLIT_K and ROWS, panels with their moments, t
 in WEIGHTS and CLIP. What a phase reads, an earlier phase has written. A panel may be updated only
 because no ROWS item is left that could still read the old weights.
 
-**Totals.** The squared norm of the weights is computed by the thread that has item 0 of ROWS, and the
-loss by the one that has item 0 of WEIGHTS; both sum in a fixed order. Block number, step and Adam's
-powers are worked out by every thread for itself. Thread 0 writes them back after its last phase.
-Any number of threads may note that a row of `X` is not finite: they all store the same value, and
-only the caller reads it, after the launch.
+**Totals.** The squared norm of the weights is computed by the thread that has item 0 of ROWS, and
+the loss by the one that has item 0 of WEIGHTS; both sum in a fixed order. Block number, step and
+Adam's powers are worked out by every thread for itself. Thread 0 writes them back after its last
+phase. Any number of threads may note that a row of `X` is not finite: they all store the same
+value, and only the caller reads it, after the launch.
 
 **Requesting ownership.** A thread stores into a cache line the value that it has just loaded from
 there. This loses no update, because the line belongs to the panel that the thread itself is about
 to update.
 
-**Leaving.** A thread leaves with a release, and thread 0 reads the gate with acquire until no thread
-is inside. So the caller sees all results.
+**Leaving.** A thread leaves with a release, and thread 0 reads the gate with acquire until no
+thread is inside. So the caller sees all results.
 
-**Parking.** A thread reads the bell, looks for an open gate once more, and parks only while the bell
-still has the value it read. A launch opens its gate before it rings the bell. So either the thread
-sees the open gate, or the bell has changed and the thread does not sleep.
+**Parking.** A thread reads the bell, looks for an open gate once more, and parks only while the
+bell still has the value it read. A launch opens its gate before it rings the bell. So either the
+thread sees the open gate, or the bell has changed and the thread does not sleep.
 
 ## Same bytes for any number of threads
 

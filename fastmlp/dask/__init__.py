@@ -23,12 +23,12 @@ local = model.to_local()  # an MLPClassifier
 
 Each worker trains a replica of the network on its share of the partitions. After every epoch, the
 replicas' weights and optimizer state are averaged, weighted by samples. The result is not the model
-that one machine would find, but it is about as good:
+that one machine would find, but its test accuracy is about as good:
 
-| data | test accuracy, two replicas | test accuracy, one machine |
+| data | two replicas | one machine |
 |---|---|---|
-| MNIST, 5,000 digits, trained until the loss stopped falling, four seeds | 0.932-0.939 | 0.934-0.939 |
-| Fashion-MNIST, 40 epochs, three seeds | 0.882-0.886 | 0.884-0.891 |
+| 5,000 digits of MNIST, until the loss stopped falling; 4 seeds | 0.932-0.939 | 0.934-0.939 |
+| Fashion-MNIST, 40 epochs; 3 seeds | 0.882-0.886 | 0.884-0.891 |
 
 `batch_size` counts the rows of one replica's batch, so R replicas take R times fewer steps in an
 epoch. Divide `batch_size` by R to take as many as one machine would.
