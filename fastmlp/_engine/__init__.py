@@ -72,34 +72,31 @@ layer. A mini-batch is a sequence of phases. Each phase is a number of items, an
 range of them. A thread that has finished its range steals items from another.
 
 ```text
-            thread 0             thread 1             thread 2
-           +--------------------+--------------------+--------------------+
- SPLIT_K   | z of the first layer as two sums over halves of the inputs:  |  only if the first
-           | items are the rows of sum 1, then the rows of sum 2          |  layer is wide
-           +--------------------+--------------------+--------------------+
-                                all items done
-           +--------------------+--------------------+--------------------+
- ROWS      | rows 0 .. 21       | rows 22 .. 42      | rows 43 .. 63      |
-           |   forward, layer 1 |                    |                    |
-           |   ...              |   the same         |   the same         |
-           |   loss, delta      |                    |                    |
-           |   back, layer by   |                    |                    |
-           |   layer            |                    |                    |
-           +--------------------+--------------------+--------------------+
-                                all items done
-           +--------------------+--------------------+--------------------+
- WEIGHTS   | panels 0 .. 8      | panels 9 .. 17     | panels 18 .. 25    |
-           |   dW = a^T delta   |                    |                    |
-           |   in registers,    |   the same         |   the same         |
-           |   then straight    |                    |                    |
-           |   into the update  |                    |                    |
-           +--------------------+--------------------+--------------------+
-                                all items done
-           +--------------------+--------------------+--------------------+
- CLIP      | panels again: the update, with the gradient scaled down      |  only with
-           |                                                              |  max_grad_norm
-           +--------------------+--------------------+--------------------+
-                                all items done: next mini-batch
+             thread 0              thread 1              thread 2
+          +---------------------+---------------------+---------------------+
+ SPLIT_K  | only where the first layer is wide: its z as two sums over the  |
+          | halves of its inputs; items are rows of either sum              |
+          +---------------------+---------------------+---------------------+
+                                  all items done
+          +---------------------+---------------------+---------------------+
+ ROWS     | rows 0 .. 20        | rows 21 .. 41       | rows 42 .. 63       |
+          |   layers forward    |                     |                     |
+          |   loss and delta    |   the same          |   the same          |
+          |   layers backward   |                     |                     |
+          +---------------------+---------------------+---------------------+
+                                  all items done
+          +---------------------+---------------------+---------------------+
+ WEIGHTS  | panels 0 .. 8       | panels 9 .. 17      | panels 18 .. 25     |
+          |   dW = a^T delta    |                     |                     |
+          |   in registers,     |   the same          |   the same          |
+          |   then the update   |                     |                     |
+          +---------------------+---------------------+---------------------+
+                                  all items done
+          +---------------------+---------------------+---------------------+
+ CLIP     | only with max_grad_norm: the update of every panel, with the    |
+          | gradient scaled down                                            |
+          +---------------------+---------------------+---------------------+
+                                  all items done: the next mini-batch
 ```
 
 ROWS reads all weights and writes only its own rows of activations and deltas. WEIGHTS reads all
