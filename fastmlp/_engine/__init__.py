@@ -125,7 +125,7 @@ def softmax(z):  # kernels/losses
 
 
 def forward(X, W, b):  # kernels/forward, kernels/products
-    # a[0] = X (rows, n_in), then the outputs of every layer, a[l + 1] = f(a[l] W[l] + b[l]).
+    # a[0] = X (rows, n_in); a[l + 1] = f(a[l] W[l] + b[l]) (rows, n_out)
     a = [X]
     for l in range(len(W)):
         z = a[l] @ W[l] + b[l]
@@ -133,24 +133,25 @@ def forward(X, W, b):  # kernels/forward, kernels/products
     return a
 
 
-def backward(a, y, W):  # kernels/losses, kernels/products, kernels/activations
-    # delta[l] = dL/dz of layer l, summed over nothing yet: one row for each row of X.
+def backward(a, y, W):  # kernels/losses, kernels/products
+    # delta[l] = dL/dz of layer l (rows, n_out)
     delta = [a[-1] - np.eye(a[-1].shape[1])[y]]
     for l in range(len(W) - 1, 0, -1):
-        derivative = 1 - a[l] ** 2  # of tanh, from its output
+        derivative = 1 - a[l] ** 2  # kernels/activations: of tanh, from its output
         delta.insert(0, (delta[0] @ W[l].T) * derivative)
     return delta
 
 
-def adam(w, g, m, v, t, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8):  # kernels/optimizers
+def adam(w, g, m, v, t, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    # kernels/optimizers
     m[...] = beta_1 * m + (1 - beta_1) * g
     v[...] = beta_2 * v + (1 - beta_2) * g**2
     eta = rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
     w -= eta * m / (np.sqrt(v) + epsilon)
 
 
-def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):  # kernels/training
-    # Change W, b and moments in place by update number t, from 1; return the loss before it.
+def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
+    # kernels/training: update number t = 1, 2, ... in place; the loss before it
     rows = len(X)
     a = forward(X, W, b)  # phase ROWS
     penalty = alpha / 2 * sum((w**2).sum() for w in W)
