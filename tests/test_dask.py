@@ -279,7 +279,7 @@ def test_what_cannot_be_trained_on_is_a_clear_error(client):
     refused("lbfgs", X, y, solver="lbfgs")
     refused("early_stopping", X, y, early_stopping=True)
     refused("class_weight", X, y, class_weight="balanced")
-    refused("1797 rows and y 1700", X, y[:1700])
+    refused("1797 rows, y has 1700", X, y[:1700])
     refused("compute_chunk_sizes", X[y > 0], y.rechunk(500)[y.rechunk(500) > 0])
     refused("a partition of X has", X[y > 0], y[y > 1])
     refused("NaN", da.where(y[:, None] == 3, np.nan, X), y)
