@@ -1,7 +1,7 @@
-"""Update rules. Each takes a gradient of the mean loss and changes weights in place.
+"""Update rules. Each takes the gradient of the mean loss and changes the weights in place.
 
-A rule is a few lines on one element; the loops around it vectorise. Which product is fused with
-which sum is written out: left to the compiler, it would change from one build to the next.
+A rule is a few lines for one element, in a loop that vectorizes. Fused multiply-adds are explicit,
+because a compiler's own choice of them would vary from build to build.
 """
 
 import math
@@ -10,13 +10,16 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
-# Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.
+# The number of moment arrays. GRADIENT changes no weight: it stores g in its only moment.
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @device
 def step_size(update_rule, rate, power_1, power_2):
-    """eta of update t; Adam's is rate * sqrt(1 - b2^t) / (1 - b1^t), where power_1 is b1^t."""
+    """The step size eta of update t: for Adam, rate * sqrt(1 - b2^t) / (1 - b1^t), else rate.
+
+    `power_1` is b1^t and `power_2` is b2^t.
+    """
     if update_rule != ADAM:
         return rate
     return rate * math.sqrt(1.0 - power_2) / (1.0 - power_1)
@@ -24,30 +27,30 @@ def step_size(update_rule, rate, power_1, power_2):
 
 @device
 def mean_gradient(gradient, weights, sums, penalty, scale):
-    """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
+    """g = (sums + penalty * weights) * scale, with the arguments of `update`."""
     for i in range(weights.size):
         gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
 
 
 @device
 def update(update_rule, weights, first, second, sums, penalty, scale, eta, decay, plan):
-    """Apply one step of `update_rule` to a contiguous piece of the parameters.
+    """Update a contiguous piece of the parameters by one step of `update_rule`.
 
     Parameters
     ----------
     weights, first, second, sums : arrays of one length
-        Parameters, first and second moments (velocity is the first; unused ones may be anything)
-        and the gradient summed over the batch.
+        Parameters, first and second moments, and the gradient summed over the batch. The velocity
+        of SGD is its first moment. A moment that the rule does not have may be any array.
     penalty : float
-        L2 strength alpha; 0 for biases.
+        The L2 penalty alpha; 0 for biases.
     scale : float
-        One over the batch's weight sum: g = (sums + penalty * weights) * scale.
+        One over the batch's sum of weights: g = (sums + penalty * weights) * scale.
     eta : float
-        From `step_size`.
+        The step size, from `step_size`.
     decay : float
-        Factor by which Adam's weights shrink before their step: 1, or less for AdamW.
+        The factor by which AdamW shrinks the weights before the step; 1 for Adam.
     plan : record
-        For momentum, beta_1, beta_2 and epsilon.
+        Read for momentum, beta_1, beta_2 and epsilon.
     """
     real = weights.dtype.type
     if update_rule == ADAM:

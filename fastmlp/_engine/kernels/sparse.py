@@ -1,7 +1,7 @@
-"""The input layer for X in compressed sparse rows: only the non-zeros are touched.
+"""The first layer for X in compressed sparse rows (CSR). Only the non-zeros are touched.
 
-`samples` holds the non-zeros: values and, in rising order within a row, their columns; those of
-row i stand between row_starts[i] and row_starts[i + 1].
+`samples` holds the values of the non-zeros and their columns, which rise within a row. Row i has
+the elements from row_starts[i] up to row_starts[i + 1].
 """
 
 from fastmlp._engine.jit.device import device
@@ -11,25 +11,25 @@ from fastmlp._engine.simd.vectors import multiply_add
 
 @device
 def _add_scaled(total, factor, row):
-    """total += factor * row, each element one multiply-add."""
+    """total += factor * row, with one multiply-add for each element."""
     for j in range(total.size):
         total[j] = multiply_add(factor, row[j], total[j])
 
 
 @device
 def forward_sparse_row(layer, samples, sample, parameters, z, second):
-    """z = x W + b for one row x; the same chains of sums as for a dense row, zeros left out.
+    """z = x W + b for one row x: the chain of sums of a dense row, without the zeros.
 
     Parameters
     ----------
     layer : record of LAYER
         The first layer.
     sample : int
-        Which row of X.
+        The row of X.
     parameters : flat array
     z, second : arrays of stride elements
-        Written: the sum over the inputs before split_k_at, and that over the others where there is
-        a split.
+        Written. With split-K, `z` is the sum over the inputs before split_k_at and `second` the sum
+        over the others; without it, `z` is the whole sum.
     """
     bias = window(parameters, layer.bias, layer.stride)
     for j in range(z.size):
@@ -45,7 +45,7 @@ def forward_sparse_row(layer, samples, sample, parameters, z, second):
 
 @device
 def _lower_bound(columns, start, stop, column):
-    """First k from `start` to `stop` with columns[k] >= column."""
+    """The first k from `start` up to `stop` with columns[k] >= column, else `stop`."""
     while start < stop:
         middle = (start + stop) // 2
         if columns[middle] < column:
@@ -57,7 +57,7 @@ def _lower_bound(columns, start, stop, column):
 
 @device
 def add_sparse_row(layer, samples, sample, delta, gradient, first, end):
-    """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
+    """gradient += x^T delta for one row x, in rows `first` up to `end` of dW (n_in, stride)."""
     stop = samples.row_starts[sample + 1]
     k = _lower_bound(samples.columns, samples.row_starts[sample], stop, first)
     while k < stop and samples.columns[k] < end:
