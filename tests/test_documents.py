@@ -1,4 +1,8 @@
-"""The code in the packages' docstrings runs as it stands there."""
+"""The code in the packages' docstrings runs as it stands there; project files agree."""
+
+import re
+import tomllib
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +14,8 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 import fastmlp
 import fastmlp.displays
 import fastmlp.interop
+
+ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -47,3 +53,13 @@ def test_models_are_exported(run, tmp_path):
     )
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
     onnx.checker.check_model(found["converted"])
+
+
+def test_linters_have_the_same_versions_everywhere():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    pinned = dict(each.split("==") for each in extras["lint"])
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    for name in ("ruff", "codespell"):
+        assert re.search(rf"{name}(-pre-commit)?\n    rev: v{re.escape(pinned[name])}\n", hooks)

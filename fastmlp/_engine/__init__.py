@@ -1,12 +1,12 @@
 """The engine: kernels that train a network and predict with it. It knows nothing of scikit-learn.
 
-Read this page before you change the engine. It holds a map of the packages, the way of the data
-through one fit, a picture of one mini-batch, the training step in NumPy, a glossary, and the memory
-model that keeps the threads apart.
+Read this page before you change the engine. It has a map of the packages, the path of the data
+through a fit, a diagram of a mini-batch, the training step in NumPy, a glossary, and the memory
+model.
 
 ## Map
 
-Imports point downward only; `tests/test_layering.py` holds them to it.
+Imports point downward only; `test_layering.py` makes sure of it.
 
 | package | what it holds |
 |---|---|
