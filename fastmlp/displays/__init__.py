@@ -9,7 +9,8 @@ accepts scikit-learn's own multilayer perceptrons.
 
 ```python
 from fastmlp import MLPClassifier
-from fastmlp.displays import ActivationDisplay, LossCurveDisplay, NetworkDisplay, WeightsDisplay
+from fastmlp.displays import ActivationDisplay, LossCurveDisplay
+from fastmlp.displays import NetworkDisplay, WeightsDisplay
 from sklearn.datasets import load_digits
 
 X, y = load_digits(return_X_y=True)

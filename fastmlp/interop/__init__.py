@@ -7,7 +7,7 @@ equal to within rounding, and training continues where it stopped:
 
 ```python
 from fastmlp import MLPClassifier
-from fastmlp.interop import from_sklearn, register_onnx_converter, to_onnx, to_sklearn
+from fastmlp.interop import from_sklearn, to_sklearn
 from sklearn.datasets import load_digits
 
 X, y = load_digits(return_X_y=True)
@@ -23,6 +23,8 @@ If the model uses something that scikit-learn lacks, such as dropout, `to_sklear
 ONNX needs `python -m pip install "fastmlp[onnx]"`:
 
 ```python
+from fastmlp.interop import to_onnx
+
 with open("model.onnx", "wb") as file:
     file.write(to_onnx(model, dtype="float32").SerializeToString())
 ```
@@ -36,12 +38,13 @@ After `register_onnx_converter`, skl2onnx converts pipelines that contain these 
 
 ```python
 import skl2onnx
+from fastmlp.interop import register_onnx_converter
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 register_onnx_converter()
-pipeline = make_pipeline(StandardScaler(), MLPClassifier(random_state=0)).fit(X, y)
-converted = skl2onnx.to_onnx(pipeline, X[:1])
+pipeline = make_pipeline(StandardScaler(), MLPClassifier(random_state=0))
+converted = skl2onnx.to_onnx(pipeline.fit(X, y), X[:1])
 ```
 """
 
