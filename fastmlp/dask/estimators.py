@@ -44,7 +44,7 @@ client : distributed.Client
         leave it behind."""
 
 
-class _DaskMLP(BaseMLP):
+class BaseDaskMLP(BaseMLP):
     """What classifier and regressor share: data on a cluster in, lazy arrays out."""
 
     _local_type: ClassVar[type]
@@ -240,7 +240,7 @@ def _apply(block, model, method: str, empty: np.ndarray) -> np.ndarray:
     return getattr(model, method)(block) if block.shape[0] else empty
 
 
-class DaskMLPClassifier(_DaskMLP, MLPClassifier):
+class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     __doc__ = f"""Multilayer perceptron classifier on a Dask cluster.
 
     {MANNER}
@@ -296,7 +296,7 @@ class DaskMLPClassifier(_DaskMLP, MLPClassifier):
         return self._by_block("predict_log_proba", X)
 
 
-class DaskMLPRegressor(_DaskMLP, MLPRegressor):
+class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     __doc__ = f"""Multilayer perceptron regressor on a Dask cluster.
 
     {MANNER}

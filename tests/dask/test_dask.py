@@ -188,7 +188,7 @@ def test_data_frames_keep_their_names_and_any_index(client):
         model.predict(X.rename(columns={"pixel 0": "other"}))
 
 
-def test_the_readmes_recipe_runs(client, tmp_path, monkeypatch):
+def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     import pandas as pd
 
     frame = pd.DataFrame(DIGITS_X, columns=[f"pixel {i}" for i in range(64)])
@@ -196,7 +196,7 @@ def test_the_readmes_recipe_runs(client, tmp_path, monkeypatch):
     frame.to_parquet(tmp_path / "table.parquet", row_group_size=CHUNK)
     monkeypatch.chdir(tmp_path)
     found = {}
-    exec(recipe(README.read_text(encoding="utf-8"), "Several machines"), found)
+    exec(recipe(importlib.import_module("fastmlp.dask").__doc__, "Several machines"), found)
     probabilities = found["probabilities"].compute()
     assert np.mean(probabilities.argmax(axis=1) == DIGITS_Y) > 0.9
     assert type(found["local"]) is MLPClassifier
@@ -281,7 +281,7 @@ def test_what_cannot_be_trained_on_is_a_clear_error(client):
     refused("lbfgs", X, y, solver="lbfgs")
     refused("early_stopping", X, y, early_stopping=True)
     refused("class_weight", X, y, class_weight="balanced")
-    refused("1797 rows and y 1700", X, y[:1700])
+    refused("1797 rows, y has 1700", X, y[:1700])
     refused("compute_chunk_sizes", X[y > 0], y.rechunk(500)[y.rechunk(500) > 0])
     refused("a partition of X has", X[y > 0], y[y > 1])
     refused("NaN", da.where(y[:, None] == 3, np.nan, X), y)

@@ -231,7 +231,7 @@ def test_an_image_shape_may_be_given_and_must_hold_the_features():
     display = WeightsDisplay.from_estimator(model, image_shape=(1, 4), max_units=2)
     assert display.axes_[0].get_title() == "First-layer weights of 2 of 6 units"
     assert not np.ma.is_masked(display.images_[0].get_array()[[0, -1], :4])
-    with pytest.raises(ValueError, match="does not hold 4 features"):
+    with pytest.raises(ValueError, match="does not match the number of features, 4"):
         WeightsDisplay.from_estimator(model, image_shape=(2, 3))
 
 

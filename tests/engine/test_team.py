@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from fastmlp._engine.threading.team import Team, run_once
 from numba import njit
 from waiting import arrive, enter, exit_launch
 
@@ -17,7 +18,6 @@ from fastmlp._engine.jit.cache import kernel
 from fastmlp._engine.jit.target import JIT
 from fastmlp._engine.simd.memory import window
 from fastmlp._engine.threading import team
-from fastmlp._engine.threading.team import Team, run_once
 from fastmlp._engine.threading.work_stealing import (
     DONE,
     STOP,

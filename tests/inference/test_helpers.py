@@ -8,12 +8,12 @@ import weakref
 
 import numpy as np
 import pytest
+from fastmlp._engine.threading.team import Team
 from waiting import PATIENCE, wait_until
 
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
 from fastmlp._engine.threading import team
-from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threading.work_stealing import STOP
 from fastmlp._engine.threads import available_threads
 from fastmlp._inference import helpers, predictions

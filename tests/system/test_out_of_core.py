@@ -1,4 +1,4 @@
-"""Training on more data than memory holds, as the README tells it."""
+"""Training on more data than memory holds, as the documentation of `fastmlp` describes it."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import pytest
 from readme import recipe
 from sklearn.datasets import load_digits
 
+import fastmlp
 from fastmlp import MLPClassifier
 
 README = Path(__file__).parents[2] / "README.md"
@@ -30,10 +31,10 @@ def directory(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_readmes_recipe_runs_and_equals_training_in_memory(directory):
+def test_the_documented_recipe_runs_and_equals_training_in_memory(directory):
     X, y = directory
     found = {}
-    exec(recipe(README.read_text(encoding="utf-8"), "Data larger than memory"), found)
+    exec(recipe(fastmlp.__doc__, "Data larger than memory"), found)
     assert isinstance(found["rows"], np.memmap)
     loaded = MLPClassifier((100,), max_iter=10, random_state=0).fit(X, y)
     for mapped, expected in zip(found["mapped"].coefs_, loaded.coefs_, strict=True):

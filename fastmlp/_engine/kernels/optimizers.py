@@ -1,7 +1,7 @@
-"""Update rules. Each takes a gradient of the mean loss and changes weights in place.
+"""Update rules. Each takes the gradient of the mean loss and changes the weights in place.
 
-A rule is a few lines on one element; the loops around it vectorise. Which product is fused with
-which sum is written out: left to the compiler, it would change from one build to the next.
+A rule is a few lines for one element, in a loop that vectorizes. Fused multiply-adds are explicit,
+because a compiler's own choice of them would vary from build to build.
 """
 
 import math
@@ -13,14 +13,14 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.vectors import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
-# Arrays of state beside the weights. GRADIENT steps nowhere: it leaves g in its only moment.
+# The number of moment arrays. GRADIENT changes no weight: it stores g in its only moment.
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 class Moments(NamedTuple):
-    """First and second moment of a piece of the parameters; velocity is the first.
+    """First and second moment of a piece of the parameters. The velocity of SGD is the first.
 
-    What an update rule lacks may be anything.
+    A moment that the rule does not have may be any array.
     """
 
     first: np.ndarray
@@ -33,13 +33,13 @@ class Step(NamedTuple):
     Attributes
     ----------
     penalty : float
-        L2 strength alpha; 0 for biases.
+        The L2 penalty alpha; 0 for biases.
     scale : float
-        One over the batch's weight sum: g = (sums + penalty * weights) * scale.
+        One over the batch's sum of weights: g = (sums + penalty * weights) * scale.
     eta : float
-        Step size; Adam's includes the correction of its moments for their beginning at zero.
+        The step size. Adam's includes the bias correction of its moments.
     decay : float
-        Factor by which Adam's weights shrink before their step: 1, or less for AdamW.
+        The factor by which AdamW shrinks the weights before the step; 1 for Adam.
     """
 
     penalty: float
@@ -50,19 +50,19 @@ class Step(NamedTuple):
 
 @device
 def mean_gradient(gradient, weights, sums, penalty, scale):
-    """g = (sums + penalty * weights) * scale, with arguments as `update` takes them."""
+    """g = (sums + penalty * weights) * scale, with the arguments of `update`."""
     for i in range(weights.size):
         gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
 
 
 @device
 def update(hyperparameters, weights, moments, sums, step):
-    """Apply one step of an update rule to a contiguous piece of the parameters.
+    """Update a contiguous piece of the parameters by one step.
 
     Parameters
     ----------
     hyperparameters : record
-        For update_rule, momentum, beta_1, beta_2 and epsilon.
+        Read for update_rule, momentum, beta_1, beta_2 and epsilon.
     weights : array
         Changed in place.
     moments : Moments

@@ -1,7 +1,7 @@
-"""The input layer for X in compressed sparse rows: only the non-zeros are touched.
+"""The first layer for X in compressed sparse rows (CSR). Only the non-zeros are touched.
 
-A row's non-zeros stand between row_starts[i] and row_starts[i + 1] in `values` and `columns`, whose
-column numbers rise within the row.
+Row i of X has the elements row_starts[i] up to row_starts[i + 1] of `values` and `columns`. Columns
+rise within a row.
 """
 
 import numpy as np
@@ -15,14 +15,14 @@ COLUMN, POSITION = np.int32(0), np.int64(0)  # types of the index arrays
 
 @device
 def _add_scaled(total, factor, row):
-    """total += factor * row, each element one multiply-add."""
+    """total += factor * row, with one multiply-add for each element."""
     for j in range(total.size):
         total[j] = multiply_add(factor, row[j], total[j])
 
 
 @device
 def forward_sparse_row(job, layer, sample, z, partial):
-    """z = x W + b for one row x; the same chains of sums as for a dense row, zeros left out.
+    """z = x W + b for one row x: the chain of sums of a dense row, without the zeros.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def forward_sparse_row(job, layer, sample, z, partial):
     layer : record of LAYER
         The first layer.
     sample : int
-        Which row of X.
+        The row of X.
     z, partial : arrays of stride elements
-        Written: the sum over the inputs before split_k_at, and that over the others where there is
-        a split.
+        Written. With split-K, `z` is the sum over the inputs before split_k_at and `partial` the
+        sum over the others; without it, `z` is the whole sum.
     """
     like, inputs, parameters = job.zero, job.inputs, job.forward.parameters
     bias = view(like, parameters, Span(layer.bias, layer.stride))
@@ -53,7 +53,7 @@ def forward_sparse_row(job, layer, sample, z, partial):
 
 @device
 def _lower_bound(columns, start, stop, column):
-    """First k from `start` to `stop` with columns[k] >= column."""
+    """The first k from `start` up to `stop` with columns[k] >= column, else `stop`."""
     while start < stop:
         middle = (start + stop) // 2
         if load(COLUMN, columns, middle) < column:
@@ -65,7 +65,7 @@ def _lower_bound(columns, start, stop, column):
 
 @device
 def add_sparse_row(job, layer, sample, delta, first, end):
-    """gradient += x^T delta for one row x, in the rows `first` to `end` of dW (n_in, stride)."""
+    """gradient += x^T delta for one row x, in rows `first` up to `end` of dW (n_in, stride)."""
     like, inputs = job.zero, job.inputs
     stop = load(POSITION, inputs.row_starts, sample + 1)
     k = _lower_bound(inputs.columns, load(POSITION, inputs.row_starts, sample), stop, first)
