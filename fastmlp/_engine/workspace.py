@@ -55,6 +55,8 @@ class Workspace:
     ----------
     job : record
         What the kernels work on; see `records.job_dtype`.
+    address : int
+        Of the job.
     layers : record array
         See `records.LAYER`.
     """
@@ -70,7 +72,7 @@ class Workspace:
         tails = self._find_tails()
         self._jobs = np.zeros(1, dtype=job_dtype(network.dtype.type))
         self.job = self._jobs[0]
-        self._address, self._real = self._jobs.ctypes.data, network.dtype.type
+        self.address, self._real = self._jobs.ctypes.data, network.dtype.type
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
         self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
         self._X = self._outputs = self._names = None
@@ -174,7 +176,7 @@ class Workspace:
         `options` are those of `Pool.launch`, whose result is returned.
         """
         self.work.fill(0)
-        return pool.launch(kernel.address(self._real), self._address, self.threads, **options)
+        return pool.launch(kernel.address(self._real), self.address, self.threads, **options)
 
     def let_go(self) -> None:
         """Forget X and the outputs, before somebody else uses this."""

@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +33,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
 
-README = Path(__file__).parents[2] / "README.md"
 DIGITS_X, DIGITS_Y = load_digits(return_X_y=True)
 DIGITS_X = (DIGITS_X / 16).astype(np.float32)
 CHUNK = 300

@@ -1,8 +1,7 @@
 """Compiled kernels on disk: fresh after every change, right after every damage."""
 
-import contextlib
+import ctypes
 import errno
-import gc
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from numba import njit
 
 import fastmlp
 from fastmlp._engine.jit import cache
+from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.jit.target import JIT
 
 PACKAGE = Path(fastmlp.__file__).parent
@@ -32,25 +32,27 @@ def triple(x):
     return 3 * x
 
 
-def apply(values):
-    for i in range(values.size):
+def apply(count, values):
+    for i in range(count):
         values[i] = callee(values[i])  # noqa: F821 - a global of each function's own
 
 
 def make_kernel(callee=double):
-    """`apply` compiled as an entry point: a new dispatcher, the same place in the cache."""
+    """`apply` as a kernel: a new one each time, the same place in the cache."""
     names = {"callee": callee, "__name__": __name__}
-    return cache.kernel(types.FunctionType(apply.__code__, names, "apply"))
+    signature = numba.types.void(numba.types.int64, numba.types.CPointer(numba.types.float64))
+    return Kernel(types.FunctionType(apply.__code__, names, "apply"), signature)
 
 
 def result(kernel):
     values = np.ones(3)
-    kernel(values)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+    call(kernel.address())(values.size, values.ctypes.data)
     return values.tolist()
 
 
 def hits(kernel):
-    return sum(kernel.stats.cache_hits.values())
+    return kernel.cache_hits
 
 
 @pytest.fixture
@@ -72,35 +74,6 @@ def test_a_kernel_is_compiled_once_and_then_loaded(folder):
     second = make_kernel()
     assert result(second) == [2, 2, 2]
     assert hits(second) == 1
-
-
-class Uncompiled:
-    """Stands for a kernel: notes whether garbage is collected while it compiles."""
-
-    def __init__(self, error):
-        self.error, self.collects = error, None
-
-    def compile(self, kinds):
-        self.collects = gc.isenabled()
-        if self.error is not None:
-            raise self.error
-        return kinds
-
-
-@pytest.mark.parametrize("error", [None, MemoryError()])
-@pytest.mark.parametrize("switch", [gc.enable, gc.disable])
-def test_garbage_waits_for_the_compiler_and_is_collected_afterwards_as_before(switch, error):
-    kernel, was_on = Uncompiled(error), gc.isenabled()
-    try:
-        switch()
-        before = gc.isenabled()
-        with contextlib.suppress(MemoryError):
-            cache.entry_point(kernel, np.float32, (1,))
-        after = gc.isenabled()
-    finally:
-        (gc.enable if was_on else gc.disable)()
-        cache._entry_points.pop((kernel, np.float32), None)
-    assert (kernel.collects, after) == (False, before)
 
 
 def test_digest_changes_with_every_source_and_only_then(tmp_path, monkeypatch):
@@ -240,12 +213,12 @@ def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, monk
 
 PREDICT = """
 import numpy as np
-from fastmlp._engine.kernels import epoch
+from fastmlp._engine.kernels.prediction import predict
 from fastmlp._inference.predictions import apply_network
 from fastmlp._engine.network import Network
 
-outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), "tanh", "logistic", 1)[0]
-print(outputs[0, 0], sum(epoch.predict.stats.cache_hits.values()))
+outputs = apply_network(Network([1, 1], np.float64), np.ones((1, 1)), [], "logistic", 1)[0]
+print(outputs[0, 0], predict.cache_hits)
 """
 
 LATER_LOGISTIC = '''

@@ -10,7 +10,7 @@ from oracles.naive import assert_close
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels.losses import CODES, LOSSES, apply_output, row_loss_and_delta
 from fastmlp._engine.network import round_up
-from fastmlp._engine.records import plan_dtype
+from fastmlp._engine.records import job_dtype
 
 DTYPES = [np.float32, np.float64]
 WIDTHS = [(output, n) for output in CODES for n in (1, 2, 3, 10, 40)]
@@ -36,24 +36,28 @@ def outputs_of(output, z):
     return values[:, :n_out]
 
 
-def make_plan(dtype, output, loss=None, **numbers):
-    """The plan's record, for the output's canonical loss by default."""
-    plan = np.zeros(1, plan_dtype(dtype))[0]
-    plan["output"] = CODES[output]
-    plan["loss_function"] = LOSSES[loss or naive.CANONICAL[output]]
+def make_hyperparameters(dtype, output, loss=None, **numbers):
+    """Their record, for the output's canonical loss by default."""
+    hyperparameters = np.zeros(1, job_dtype(dtype)["hyperparameters"])[0]
+    hyperparameters["output"] = CODES[output]
+    hyperparameters["loss_function"] = LOSSES[loss or naive.CANONICAL[output]]
     for name, number in numbers.items():
-        plan[name] = number
-    return plan
+        hyperparameters[name] = number
+    return hyperparameters
 
 
-def loss_and_delta(output, outputs, y, weight=1.0, **plan):
+def loss_and_delta(output, outputs, y, weight=1.0, **numbers):
     """Loss and delta of one row of outputs; y is a class number or a row of targets."""
     n_out = outputs.size
     a = np.zeros(round_up(n_out, target().lanes(outputs.dtype)), outputs.dtype)
     a[:n_out] = outputs
     y = np.atleast_1d(np.asarray(y, dtype=outputs.dtype))
     loss = row_loss_and_delta(
-        make_plan(outputs.dtype.type, output, **plan), n_out, a, y, outputs.dtype.type(weight)
+        make_hyperparameters(outputs.dtype.type, output, **numbers),
+        n_out,
+        a,
+        y,
+        outputs.dtype.type(weight),
     )
     assert (a[n_out:] == 0).all()
     return loss, a[:n_out]
@@ -226,8 +230,8 @@ def test_every_loss_equals_the_oracle(output, loss, smoothing, dtype):
         rng = np.random.default_rng(n_out)
         a = outputs_of(output, (3 * rng.standard_normal((1, n_out))).astype(dtype))
         y, row = some_targets(output, n_out, rng)
-        plan = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 0.7}
-        got, delta = loss_and_delta(output, a[0], y, weight, **plan)
+        numbers = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 0.7}
+        got, delta = loss_and_delta(output, a[0], y, weight, **numbers)
         exact, eps = a.astype(np.float64), np.finfo(dtype).eps
         row = naive.smoothed(output, row, smoothing)[None] if smoothing else row[None]
         expected = weight * naive.row_losses(output, exact, row, eps, loss, 0.7)
@@ -243,8 +247,8 @@ def test_every_loss_equals_the_oracle(output, loss, smoothing, dtype):
 def test_a_nan_output_shows_in_every_loss(output, loss, smoothing, dtype):
     a = np.array([0.25, np.nan, 0.5], dtype)
     y = 1 if output == "softmax" else np.array([0, 1, 0])
-    plan = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 1.0}
-    got, delta = loss_and_delta(output, a, y, **plan)
+    numbers = {"loss": loss, "label_smoothing": smoothing, "huber_delta": 1.0}
+    got, delta = loss_and_delta(output, a, y, **numbers)
     assert np.isnan(got)
     assert np.isnan(delta[1])
 

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT
-from fastmlp._engine.simd.memory import address_of, prefetch, request_ownership, window
+from fastmlp._engine.simd.memory import Span, address_of, element, load, request_line, view, window
 
 DTYPES = [np.float32, np.float64]
 
@@ -40,8 +40,7 @@ def test_address_of_counts_elements(dtype):
 
 @njit(**JIT)
 def take_hold(values, index):
-    prefetch(address_of(values, index))
-    request_ownership(address_of(values, index))
+    request_line(address_of(values, index))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -51,3 +50,20 @@ def test_taking_hold_of_a_line_changes_no_bit(dtype):
     for index in range(values.size):
         take_hold(values, index)
     assert values.tobytes() == before
+
+
+@njit(**JIT)
+def double_view(like, base, first, count):
+    part = view(like, base, Span(first, count))
+    for i in range(part.size):
+        part[i] *= 2
+    return part.size, load(like, base, first), element(like, base, first) - base
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int64, np.int32])
+def test_a_view_is_of_its_elements_only(dtype):
+    values = np.arange(10).astype(dtype)
+    told = double_view(dtype(0), values.ctypes.data, 3, 4)
+    assert told == (4, 6, 3 * values.itemsize)
+    assert values.tolist() == [0, 1, 2, 6, 8, 10, 12, 7, 8, 9]
+    assert double_view(dtype(0), values.ctypes.data, 9, 0)[0] == 0

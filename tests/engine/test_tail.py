@@ -7,17 +7,22 @@ import pytest
 from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import TAIL_HEIGHT, TAIL_SHARE, tail_columns, target
+from fastmlp._engine.kernels.products import tile_tn
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
-from fastmlp._engine.simd.tile import tile_tn
+from fastmlp._engine.simd.tile import Matrix, Rows, TileShape
 
 DTYPES = [np.float32, np.float64]
-NOTHING = (0, 0, 0, 0)  # that a tile would bring near
 
 
 def depths(dtype):
     """More than a vector, on and beside whole vectors."""
     lanes = target().lanes(dtype)
     return [*range(lanes + 1, 3 * lanes + 2), 10 * lanes + 3]
+
+
+def matrix(array):
+    """An array as an operand of a tile."""
+    return Matrix(array.ctypes.data, array.strides[0])
 
 
 class Operands:
@@ -51,10 +56,8 @@ class Operands:
         padding = -self.depth % target().lanes(self.dtype)
         numbers = np.full((padding, self.tail), 3, self.dtype)
         transposed = np.ascontiguousarray(np.vstack([self.b[:, : self.tail], numbers]).T)
-        tail_rows(
-            self.dtype(0), self.rows.ctypes.data, transposed.ctypes.data, transposed.strides[0],
-            self.start.ctypes.data, self.c.ctypes.data, self.c.strides[0], self.depth,
-        )  # fmt: skip
+        a, start = Rows(self.rows.ctypes.data, 0), Matrix(self.start.ctypes.data, 0)
+        tail_rows(self.dtype(0), a, matrix(transposed), start, matrix(self.c), self.depth)
         return self.c[:TAIL_HEIGHT].copy()
 
     def one_by_one(self):
@@ -63,19 +66,15 @@ class Operands:
         whole[: self.depth] = self.b
         c = np.full((TAIL_HEIGHT, self.c.shape[1]), np.nan, self.dtype)
         for row in range(TAIL_HEIGHT):
-            tail_row(
-                self.dtype(0), self.rows[row:].ctypes.data, whole.ctypes.data,
-                self.start.ctypes.data, c[row:].ctypes.data, c.strides[0], self.depth,
-            )  # fmt: skip
+            a, start = Rows(self.rows[row:].ctypes.data, 0), Matrix(self.start.ctypes.data, 0)
+            tail_row(self.dtype(0), a, matrix(whole), start, matrix(c[row:]), self.depth)
         return c
 
     def gradient(self, offset, same_start):
         """C of as many rows as a vector has lanes, from columns of A."""
-        tail_gradient(
-            self.dtype(0), self.rows.ctypes.data, offset * self.a.itemsize, self.b.ctypes.data,
-            self.start.ctypes.data, 0 if same_start else self.start.strides[0],
-            self.c.ctypes.data, self.c.strides[0], self.depth,
-        )  # fmt: skip
+        start = Matrix(self.start.ctypes.data, 0 if same_start else self.start.strides[0])
+        a = Rows(self.rows.ctypes.data, offset * self.a.itemsize)
+        tail_gradient(self.dtype(0), a, matrix(self.b), start, matrix(self.c), self.depth)
         return self.c[: target().lanes(self.dtype)].copy()
 
     def assert_border_is_untouched(self):
@@ -136,11 +135,11 @@ def test_the_gradient_of_a_tail_has_the_bits_of_a_tile(dtype, same_start):
             got = operands.gradient(offset, same_start)
             expected = np.empty_like(got)
             for row in range(lanes):
-                start = operands.start[0 if same_start else row]
+                start = Matrix(operands.start[0 if same_start else row].ctypes.data, 0)
+                rows = operands.rows.ctypes.data
                 tile_tn(
-                    dtype(0), 1, 1, operands.rows.ctypes.data, NOTHING,
-                    (offset + row) * got.itemsize, operands.b.ctypes.data, start.ctypes.data, 0,
-                    expected[row].ctypes.data, operands.b.strides[0], depth,
+                    dtype(0), TileShape(1, 1), Rows(rows, (offset + row) * got.itemsize),
+                    matrix(operands.b), start, matrix(expected[row:]), depth, rows,
                 )  # fmt: skip
             tail = operands.tail
             np.testing.assert_array_equal(got[:, :tail], expected[:, :tail])

@@ -7,11 +7,17 @@ import pytest
 from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp._engine.simd.tile import tile_nn, tile_tn
+from fastmlp._engine.kernels.products import tile_nn, tile_tn
+from fastmlp._engine.simd.tile import Matrix, Rows, TileShape
 
 DTYPES = [np.float32, np.float64]
 DEPTHS = [1, 2, 3, 37]
 FAR = 1 << 40  # bytes to where nothing is: asking for it does no harm
+
+
+def matrix(array):
+    """An array as an operand of a tile."""
+    return Matrix(array.ctypes.data, array.strides[0])
 
 
 class Operands:
@@ -47,26 +53,13 @@ class Operands:
         product = (a.T if self.transposed else a) @ self.b.astype(np.float64)
         return product + (self.start[:1] if same_start else self.start)
 
-    def wanted(self, ahead):
-        return (ahead, self.c.ctypes.data, FAR, FAR) if self.transposed else ahead
-
     def run(self, same_start=False):
         tile = tile_tn if self.transposed else tile_nn
         skipped = BORDER * self.dtype().itemsize
-        rows = self.rows + (0 if self.transposed else skipped)
-        tile(
-            self.dtype(0),
-            *self.shape,
-            rows.ctypes.data,
-            self.wanted(rows[: -len(self.a)].nbytes),
-            skipped if self.transposed else FAR,
-            self.b.ctypes.data,
-            self.start.ctypes.data,
-            0 if same_start else self.start.strides[0],
-            self.c.ctypes.data,
-            self.c.strides[0],
-            self.depth,
-        )
+        next_a = self.rows[-len(self.a) :].ctypes.data
+        start = Matrix(self.start.ctypes.data, 0 if same_start else self.start.strides[0])
+        a, b, c = Rows(self.rows.ctypes.data, skipped), matrix(self.b), matrix(self.c)
+        tile(self.dtype(0), TileShape(*self.shape), a, b, start, c, self.depth, next_a)
         return self.c
 
     def border_is_untouched(self):
@@ -113,7 +106,6 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
     zeros = np.zeros(width * lanes, dtype)
     rows = a.ctypes.data + np.arange(a.shape[0]) * a.strides[0]
     tile = tile_tn if transposed else tile_nn
-    nothing = (0, 0, 0, 0) if transposed else 0
     results = []
     for tall, wide in tile_shapes():
         c = np.zeros((height, width * lanes), dtype)
@@ -121,10 +113,11 @@ def test_tile_element_has_the_same_bits_in_every_shape(dtype, transposed):
             for vector in range(width - wide + 1):  # every place, some of them twice
                 column = vector * lanes
                 first = 0 if transposed else row * rows.itemsize
+                own = Rows(rows.ctypes.data + first, row * item * transposed)
+                start = Matrix(zeros.ctypes.data, 0)
                 tile(
-                    dtype(0), tall, wide, rows.ctypes.data + first, nothing,
-                    row * item * transposed, b.ctypes.data + column * item, zeros.ctypes.data, 0,
-                    c.ctypes.data + row * c.strides[0] + column * item, c.strides[0], depth,
+                    dtype(0), TileShape(tall, wide), own, matrix(b[:, column:]), start,
+                    matrix(c[row:, column:]), depth, rows.ctypes.data if transposed else 0,
                 )  # fmt: skip
         results.append(c)
     assert_close(results[0], (a.T if transposed else a).astype(np.float64) @ b, units=depth)

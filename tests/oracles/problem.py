@@ -105,7 +105,8 @@ class Problem:
     def predict(self, X=None, n_jobs=1):
         """Outputs for X, by default for the problem's own samples."""
         X = self.inputs if X is None else X
-        return apply_network(self.network, X, self.hidden, self.output, n_jobs)[0]
+        names = [self.hidden] * (len(self.network.layer_sizes) - 2)
+        return apply_network(self.network, X, names, self.output, n_jobs)[0]
 
 
 def assert_all_close(got, expected, units):

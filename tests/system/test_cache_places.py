@@ -15,13 +15,12 @@ import sys, warnings
 import numpy as np
 warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier
-from fastmlp.__main__ import cache_state
-from fastmlp._engine.kernels import epoch
+from fastmlp._engine.kernels.training import train
 X = np.random.RandomState(0).randn(60, 5)
 y = (X[:, 0] > 0).astype(int)
 model = MLPClassifier((6,), max_iter=150, learning_rate_init=0.05, random_state=0).fit(X, y)
 assert model.score(X, y) > 0.95
-print(sum(epoch.train.stats.cache_hits.values()), cache_state(epoch.train))
+print(train.cache_hits, train.cache_state())
 """
 
 
@@ -61,8 +60,9 @@ def install_copy(tmp_path):
 def test_an_install_and_a_home_that_take_no_files_compile_in_memory(tmp_path):
     """Regular files stand where directories would be made: that stops root as well."""
     package = install_copy(tmp_path)
-    for place in (package / "fastmlp" / "_engine" / "kernels" / "__pycache__", tmp_path / "home"):
-        place.write_text("")
+    engine = package / "fastmlp" / "_engine"
+    for place in (*(engine / name for name in ("kernels", "threading")), tmp_path):
+        (place / ("home" if place == tmp_path else "__pycache__")).write_text("")
     hits, state = result(start(tmp_path, package, HOME=str(tmp_path / "home")))
     assert hits == 0 and state.startswith("in memory only")
     assert not [*tmp_path.rglob("*.nbc")]

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from sklearn.datasets import load_digits
 import fastmlp
 from fastmlp import MLPClassifier
 
-README = Path(__file__).parents[2] / "README.md"
 PARTS = 6
 
 

@@ -16,7 +16,7 @@ import atexit
 import ctypes
 import os
 import time
-import types as python_types
+from types import BuiltinFunctionType
 
 import numpy as np
 from llvmlite import ir
@@ -192,6 +192,11 @@ def _serve(pool):
     atomic_add(words, WORKERS, -1)
 
 
+def _is_real(start_new_thread) -> bool:
+    """Whether this starts threads of the system; what gevent puts in its place does not."""
+    return isinstance(start_new_thread, BuiltinFunctionType)
+
+
 class Pool:
     """The threads that take part in launches; daemons, started when first needed.
 
@@ -249,13 +254,12 @@ class Pool:
 
     def _start(self, threads: int) -> None:
         """Start threads until there are so many, or the system refuses."""
-        start = _thread.start_new_thread
-        if not isinstance(start, python_types.BuiltinFunctionType):
+        if not _is_real(_thread.start_new_thread):
             return
         serve = _serve.function
         while self.threads < threads:
             try:
-                start(serve, (self._address,))
+                _thread.start_new_thread(serve, (self._address,))
             except RuntimeError:  # no more to be had: those that there are will do
                 return
             self.threads += 1

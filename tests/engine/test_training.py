@@ -126,7 +126,7 @@ def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dty
         assert not np.array_equal(problem.network.parameters, start.parameters)
         for network in (problem.network, *state.moments):
             assert (padding(network) == 0).all()
-        transposed = descent.workspace.buffers.transposed
+        transposed = descent.workspace.transposed
         expected = np.zeros_like(transposed)
         problem.network.transpose_into(expected)
         np.testing.assert_array_equal(transposed, expected)
@@ -141,7 +141,7 @@ def test_padding_stays_zero_and_the_transposed_weights_stay_transposed(rule, dty
 def test_the_transpose_of_a_tail_follows_the_weights(n_jobs, dtype, every_thread_works):
     problem = Problem([TAILED + 5, TAILED, TAILED, 2], 23, dtype, alpha=0.5)
     descent, _ = problem.descent(batch_size=9, n_jobs=n_jobs)
-    layers, tails = descent.workspace.layers, descent.workspace.buffers.tails
+    layers, tails = descent.workspace.layers, descent.workspace.held("forward", "tails")
     assert ((layers["tail_stride"] > 0) == (tail_columns(dtype) >= 2)).all()
     with descent:
         for _ in range(3):
@@ -211,7 +211,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_fit(
         problem = Problem(sizes, 40, dtype, output="softmax", alpha=0.1)
         problem.weigh()
         descent, _ = problem.descent(batch_size=13, n_jobs=threads)
-        assert descent.workspace.plan["threads"] == threads
+        assert descent.workspace.threads == threads
         results.append((three_epochs(descent), problem.network.parameters))
     assert_same_bits(results)
 
@@ -219,19 +219,19 @@ def test_the_number_of_threads_changes_no_bit_of_a_fit(
 @pytest.mark.parametrize("sizes", [[300, 50, 3], [784, 512, 512, 10], [257, 3]])
 def test_two_threads_write_the_halves_of_the_first_layer_that_they_read(sizes, every_thread_works):
     descent, _ = Problem(sizes, 40, np.float32).descent(n_jobs=2)
-    panels, shares = descent.workspace.panels, descent.workspace.shares
+    panels, ranges = descent.workspace.panels, descent.workspace.ranges
     first_layer = (panels["layer"] == 0) & (panels["is_bias"] == 0)
     is_second = panels["first"] >= descent.workspace.layers[0]["split_k_at"]
-    whose = np.repeat([0, 1], np.diff(shares))
+    whose = np.repeat([0, 1], np.diff(ranges))
     strangers = first_layer & (whose != is_second)
     assert np.count_nonzero(strangers) <= 1
 
 
 def test_tables_of_rows_do_not_overlap():
     descent, _ = Problem([300, 50, 3], 40, np.float32).descent(n_jobs=1)
-    layers, plan = descent.workspace.layers, descent.workspace.plan
+    layers, layout = descent.workspace.layers, descent.workspace.job["layout"]
     starts = [*layers["input_rows"], *layers["delta_rows"]]
-    starts += [plan[name] for name in ("ones_rows", "split_k_rows", "ahead_rows")]
+    starts += [layout[name] for name in ("ones_rows", "split_k_rows", "next_rows")]
     assert (np.diff(np.sort([*starts, descent.workspace.rows.size])) == 40).all()
 
 
@@ -247,7 +247,7 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
         monkeypatch.setattr(workspace, "CORE_CACHE_BYTES", 0 if exceeds_cache else problem.X.nbytes)
         chosen = np.random.default_rng(0).permutation(40)[:31]
         descent, _ = problem.descent(batch_size=13, chosen=chosen, n_jobs=threads)
-        assert descent.workspace.plan["exceeds_cache"] == exceeds_cache
+        assert descent.workspace.inputs["exceeds_cache"] == exceeds_cache
         results.append((three_epochs(descent), problem.network.parameters))
     assert_same_bits(results)
 
@@ -282,7 +282,7 @@ def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
     monkeypatch.setattr(training, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
 
     def threads(**parameters):
-        return 1 + len(problem.descent(n_jobs=3, **parameters)[0].team._threads)
+        return problem.descent(n_jobs=3, **parameters)[0].workspace.threads
 
     assert [threads(max_iter=epochs) for epochs in (1, 9, 10, 14, 15, 200)] == [1, 1, 2, 2, 3, 3]
     assert [threads(max_iter=np.int8(epochs)) for epochs in (9, 10, 127)] == [1, 2, 3]
@@ -291,13 +291,13 @@ def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*Maximum iterations")
 def test_one_epoch_of_partial_fit_is_worth_fewer_threads_than_a_fit(monkeypatch):
-    started, team = [], training.Team
+    started, workspace = [], training.TrainingWorkspace
 
-    def start(kernel, arguments, threads, real):
+    def start(network, block_rows, threads, *others, **options):
         started.append(threads)
-        return team(kernel, arguments, threads, real)
+        return workspace(network, block_rows, threads, *others, **options)
 
-    monkeypatch.setattr(training, "Team", start)
+    monkeypatch.setattr(training, "TrainingWorkspace", start)
     X = np.random.RandomState(0).rand(200, 64)
     model = MLPClassifier((100,), n_jobs=2).partial_fit(X, np.arange(200) % 10, classes=range(10))
     model.partial_fit(X, np.arange(200) % 10)

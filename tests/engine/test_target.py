@@ -12,7 +12,7 @@ from fastmlp._engine.jit.target import TILE_TABLE, Target, target, tile_shapes
 from fastmlp._engine.simd.tile import WIDTH_RADIX
 
 ENGINE_TESTS = Path(__file__).parent
-ORACLE_TESTS = ["tile", "tail", "gemm", "epoch", "activations", "losses", "optimizers"]
+ORACLE_TESTS = ["tile", "tail", "products", "training", "activations", "losses", "optimizers"]
 REGISTERS = {"zmm": 32, "neon": 32, "ymm": 16, "xmm": 16}
 
 # Environments that make numba compile for another CPU, and the instruction set each has to give.

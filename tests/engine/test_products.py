@@ -4,47 +4,51 @@ Momentum with learning rate 1, from velocity zero, leaves minus the gradient in 
 no gradient array exists in the engine.
 """
 
+import ctypes
 from threading import Thread
 
 import numpy as np
 import pytest
+from numba import types
 from oracles import naive
 from oracles.naive import assert_close
 from oracles.problem import DTYPES, SPREAD, Problem, assert_all_close
 
-from fastmlp._engine.jit.cache import kernel
+from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.jit.target import (
-    CACHE_LINE,
     LEAST_TAIL_DEPTH,
     tail_columns,
     target,
     tile_shapes,
 )
-from fastmlp._engine.kernels.products import OWNERSHIP_DEPTH, moments_by_pace, weight_gradient
+from fastmlp._engine.kernels.forward import layer_at
+from fastmlp._engine.kernels.prefetch import OWNERSHIP_DEPTH
+from fastmlp._engine.kernels.products import weight_gradient
+from fastmlp._engine.kernels.training import Block, panel_at
 from fastmlp._engine.network import CONFLICTING_BYTES
-from fastmlp._engine.simd.tile import PACE_BITS
+from fastmlp._engine.records import job_pointer
+from fastmlp._engine.simd.memory import dereference
 from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
 from fastmlp._training import training
 
 PANELS_SUMMED = 100_000  # some tenths of a second
 
 
-@kernel
-def sum_panel(plans, layers, panels, rows, buffers, index, times):
+@kernel(lambda real: types.void(types.int64, job_pointer(real)))
+def sum_panel(index, pointer):
     """The gradient sums of a panel again and again, as if its parameters were changed next."""
-    plan, panel = plans[0], panels[index]
-    layer = layers[panel.layer]
-    for _ in range(times):
-        weight_gradient(
-            plan, layer, panel, rows, buffers, plan.overlap, plan.block_rows, True, True
-        )
+    job = dereference(pointer)
+    panel = panel_at(job.tables.panels, index)
+    layer = layer_at(job.tables.layers, panel.layer)
+    rows = job.layout.block_rows
+    block = Block(0, rows, rows, True, True, rows, 0, 1.0, 0.0, 1.0)
+    for _ in range(PANELS_SUMMED):
+        weight_gradient(job, layer, panel, block, job.layout.overlap)
 
 
-@kernel
-def pace_through(plans, layers, panels, buffers, index, steps):
-    """Where a panel's moments are, and how far its tiles come in them."""
-    plan, panel = plans[0], panels[index]
-    return moments_by_pace(plan, layers[panel.layer], panel, buffers, 0, steps, True)
+def run_sum_panel(workspace, index):
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+    call(sum_panel.address(workspace.dtype.type))(index, workspace.address)
 
 
 MOST_ROWS = 2 * max(height for height, _ in tile_shapes()) + 1
@@ -129,12 +133,12 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
     with descent:
         descent.epoch()  # fills the tables of rows
     workspace = descent.workspace
-    panels = workspace.panels[(workspace.panels["layer"] == 0) & (workspace.panels["is_bias"] == 0)]
-    before = descent.network.coefs[0][panels["first"][-1] - 1]
+    panels = workspace.panels
+    (index,) = np.flatnonzero((panels["layer"] == 0) & (panels["is_bias"] == 0))[-1:]
+    before = descent.network.coefs[0][panels["first"][index] - 1]
     before[:] = zero = 1 / np.finfo(dtype).eps  # from here on every count changes the last bits
-    arguments = workspace.plans, workspace.layers, panels, workspace.rows, workspace.buffers
-    sum_panel(*arguments, len(panels) - 1, 1)  # compiled before the two run at once
-    other = Thread(target=sum_panel, args=(*arguments, len(panels) - 1, PANELS_SUMMED))
+    sum_panel.address(dtype)  # compiled before the two run at once
+    other = Thread(target=run_sum_panel, args=(workspace, index))
     other.start()
     count = 0
     while other.is_alive():
@@ -142,24 +146,6 @@ def test_sums_leave_the_parameters_of_other_units_alone(rest, dtype):
         count += 1
     assert count > 0
     np.testing.assert_array_equal(before - zero, count)
-
-
-@pytest.mark.parametrize("steps", [1, 100, 1408, 9999])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_tiles_pass_all_moments_of_their_panel_and_no_others(steps, dtype):
-    """Lines of another panel would be taken from the thread that is changing them."""
-    descent, _ = Problem([19, 300, 7], 5, dtype).descent()
-    workspace, item = descent.workspace, dtype().itemsize
-    for index, panel in enumerate(workspace.panels):
-        layer = workspace.layers[panel["layer"]]
-        weights = layer["weights"] + panel["first"] * layer["stride"]
-        first = layer["bias"] if panel["is_bias"] else weights
-        size = panel["rows"] * layer["stride"] * item
-        near, _, pace = pace_through(
-            workspace.plans, workspace.layers, workspace.panels, workspace.buffers, index, steps
-        )
-        assert near == workspace.buffers.first_moment[first:].ctypes.data
-        assert size - CACHE_LINE < steps * pace >> PACE_BITS <= size
 
 
 def tail_units(dtype):
