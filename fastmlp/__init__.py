@@ -1,4 +1,118 @@
-"""Multilayer perceptrons for CPUs, compatible with scikit-learn."""
+"""Multilayer perceptrons for CPUs, compatible with scikit-learn.
+
+`MLPClassifier` and `MLPRegressor` replace the scikit-learn classes of the same names: the same
+parameters, the same attributes and, from the same integer `random_state`, the same model to within
+rounding. They train several times faster.
+
+## Quick start
+
+```python
+from fastmlp import MLPClassifier
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+
+model = make_pipeline(StandardScaler(), MLPClassifier((100,), random_state=0))
+model.fit(X_train, y_train)
+print(model.score(X_test, y_test))  # about 0.97
+```
+
+The first fit on a machine compiles the kernels, which takes some seconds; later fits load them from
+disk. Data in `float32` train faster than data in `float64`, and take half the memory.
+`python -m fastmlp` compares fastmlp with scikit-learn on your machine.
+
+## Where to go next
+
+| To | Read |
+|---|---|
+| choose parameters, and see what differs from scikit-learn | `MLPClassifier`, `MLPRegressor` |
+| draw loss curves, weights and network diagrams | `fastmlp.displays` |
+| convert models from and to scikit-learn, or export them to ONNX | `fastmlp.interop` |
+| check the gradient of a model | `fastmlp.inspection` |
+| train on several machines | `fastmlp.dask` |
+| understand or change the engine | `fastmlp._engine` |
+
+## Data larger than memory
+
+The kernels read each row where it lies. A memory-mapped file therefore trains without being loaded:
+a batch fetches only its own rows from disk, and the operating system caches as many pages as it has
+room for.
+
+```python
+import numpy as np
+from fastmlp import MLPClassifier
+
+rows = np.load("rows.npy", mmap_mode="r")  # float32 or float64, (n_samples, n_features)
+labels = np.load("labels.npy")
+
+mapped = MLPClassifier((100,), max_iter=10, random_state=0).fit(rows, labels)
+```
+
+Before the first epoch, `fit` reads the whole file once to check it for NaN. Shuffling reads the
+rows in random order; with `shuffle=False`, each epoch reads the file from front to back.
+
+When the data come in parts, as files or from a database, train on one part at a time:
+
+```python
+from pathlib import Path
+
+streamed = MLPClassifier((100,), random_state=0)
+for epoch in range(10):
+    for path in sorted(Path("parts").glob("*.npz")):
+        with np.load(path) as part:
+            streamed.partial_fit(part["X"], part["y"], classes=np.unique(labels))
+```
+
+## Threads
+
+A fit or a prediction uses as many threads as its work can keep busy, and at most `n_jobs`.
+`n_jobs=None` allows every CPU that this process may use: the CPU affinity, the cgroup,
+`NUMBA_NUM_THREADS` and joblib's limit for nested parallelism all count, and a task of a Dask worker
+gets one thread. `python -m fastmlp info` prints that number, and how much work a thread needs
+before it is worth waking.
+
+All fits and predictions of a process share one pool of threads. A thread without work spins for
+0.2 ms, in case more work follows, and then sleeps. With `n_jobs=1`, no other thread takes part.
+
+Results do not depend on threads: weights and predictions have the same bytes for any `n_jobs`, and
+the prediction for a row does not depend on the other rows of `X`. Bytes may differ between CPUs of
+different vector widths.
+
+fastmlp uses neither OpenMP nor a Numba threading layer. Fits and predictions may run from many
+threads at once, after `os.fork`, in pre-forking servers and under joblib. While one thread refits a
+model, others may predict with it; each prediction uses either the old model or the new one.
+
+Ctrl-C ends a fit with a warning and keeps the model trained so far, as in scikit-learn. `max_time`
+and callbacks can end a fit as well.
+
+On x86, training treats denormal numbers, those below 1.2e-38 in float32 or 2.2e-308 in float64, as
+zero. They are too small to matter to a model, and slow to compute with.
+
+## Deployment
+
+**Latency.** `predict_proba` of a single row takes about 15 microseconds for a 784-100-10 network,
+so a service can call it once per request.
+
+**Containers.** Compile the kernels while you build the image, on a CPU of the kind that will serve:
+
+```sh
+NUMBA_CACHE_DIR=/var/cache/fastmlp python -m fastmlp warmup
+```
+
+Set the same `NUMBA_CACHE_DIR` when you run the image, and keep that directory writable: Numba uses
+a cache only if it can write to it.
+
+**Where kernels are stored.** In `NUMBA_CACHE_DIR` if it is set, else beside the package, else in
+the user's cache directory: the first of these that is writable. If none is, every process compiles
+the kernels for itself, in memory. `python -m fastmlp info` prints the directory in use.
+
+**Saved models.** An estimator pickles as arrays and built-in types. `skops` needs to trust only the
+estimator's class.
+"""
 
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.version import __version__

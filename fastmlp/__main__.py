@@ -1,4 +1,4 @@
-"""``python -m fastmlp [demo | warmup | info]``."""
+"""The command line: `python -m fastmlp [demo | warmup | info]`."""
 
 import argparse
 import contextlib
@@ -18,9 +18,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
-from fastmlp._engine.jit.cache import cache_state
 from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp._engine.kernels import epoch
+from fastmlp._engine.kernels.prediction import predict
+from fastmlp._engine.kernels.training import train
 from fastmlp._engine.machine import cpu_name
 from fastmlp._engine.threads import explain_threads
 from fastmlp._inference import predictions
@@ -32,7 +32,7 @@ DTYPES = (np.float32, np.float64)
 
 
 class LatestLine(io.TextIOBase):
-    """Shows the last line written to it over the one before; in a file, one line out of 20."""
+    """Shows only the last line written, in place; in a file, every 20th line."""
 
     EVERY = 20
 
@@ -51,27 +51,29 @@ class LatestLine(io.TextIOBase):
 
 
 def warmup(dtypes=DTYPES) -> float:
-    """Compile the training and prediction kernels where the cache lacks them; seconds taken."""
+    """Compile the training and prediction kernels that are not cached; return the seconds taken."""
     start = time.perf_counter()
     X, y = np.eye(4), np.arange(4) % 2
     for dtype in dtypes:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch does not converge
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # one epoch is not enough to converge
             model = fastmlp.MLPClassifier((2,), max_iter=1, n_jobs=1, batch_size=4)
             model.fit(X.astype(dtype), y).predict(X.astype(dtype))
     return time.perf_counter() - start
 
 
 def run_warmup() -> None:
-    """Fill the cache, so that no fit on this machine has to compile."""
-    print("Compiling the kernels for float32 and float64 where the cache lacks them ...")
-    print(f"Ready after {warmup():.1f} s; {cache_state(epoch.train)}.")
+    """Compile the kernels now, so that no fit on this machine has to."""
+    print("Compiling the kernels for float32 and float64, unless they are cached ...")
+    print(f"Ready after {warmup():.1f} s; {train.cache_state()}.")
 
 
 def run_info() -> None:
-    """Print what decides about speed on this machine."""
+    """Print what determines speed on this machine."""
     chosen = numba.config.CPU_NAME
-    by = f", as NUMBA_CPU_NAME={chosen} asks" if chosen else ""
+    by = f", set by NUMBA_CPU_NAME={chosen}" if chosen else ""
     shares = (
         sgd.FLOPS_PER_THREAD,
         sgd.FLOPS_PER_STARTED_THREAD,
@@ -84,29 +86,29 @@ def run_info() -> None:
         "numba, llvmlite": f"{numba.__version__}, {llvmlite.__version__}",
         "numpy, scikit-learn": f"{np.__version__}, {sklearn.__version__}",
         "cpu": f"{cpu_name()}, {platform.machine()}",
-        "instruction set": f"{target().name}, {target().vector_bytes} bytes a register{by}",
+        "instruction set": f"{target().name}, {target().vector_bytes}-byte vectors{by}",
         "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
         "threads (n_jobs=None)": explain_threads(),
         "of them in use": f"one for each {per_step} million operations of a training step and "
         f"{per_fit} million of a whole fit, {per_call} million of a prediction",
-        "training kernel": cache_state(epoch.train),
-        "prediction kernel": cache_state(epoch.predict),
+        "training kernel": train.cache_state(),
+        "prediction kernel": predict.cache_state(),
     }
     for name, value in rows.items():
         print(f"{name:24s}{value}")
 
 
 def run_demo() -> None:
-    """Train on handwritten digits, with fastmlp and with scikit-learn, and compare."""
+    """Train on handwritten digits with fastmlp and scikit-learn, and compare them."""
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
     split = train_test_split(X, y, test_size=0.25, random_state=SEED, stratify=y)
     X_train, X_test, y_train, y_test = split
     print(
-        f"Handwritten digits: {len(X_train)} images of 8 x 8 pixels to learn from, "
-        f"{len(X_test)} to test on.\nOne hidden layer of 100 units, float32, Adam, the same seed."
+        f"Handwritten digits, 8 x 8 pixels: {len(X_train)} training images, {len(X_test)} test "
+        "images.\nOne hidden layer of 100 units, float32, Adam, the same seed for both."
     )
-    print("Compiling the kernels (only once on a machine) ...", end="", flush=True)
+    print("Compiling the kernels (only the first time) ...", end="", flush=True)
     print(f" ready after {warmup([np.float32]):.1f} s.")
     rows = []
     for name, estimator in (
@@ -117,7 +119,7 @@ def run_demo() -> None:
         progress = LatestLine(sys.stdout, f"{name:14s}")
         start = time.perf_counter()
         with contextlib.redirect_stdout(progress), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a demo stops at 100 epochs
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the demo stops at 100 epochs
             model.fit(X_train, y_train)
         seconds = time.perf_counter() - start
         if sys.stdout.isatty():
@@ -135,8 +137,10 @@ def run_demo() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one of the commands."""
     commands = {"demo": run_demo, "warmup": run_warmup, "info": run_info}
-    parser = argparse.ArgumentParser(prog="python -m fastmlp", description=fastmlp.__doc__)
-    described = "; ".join(f"{name}: {run.__doc__}" for name, run in commands.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m fastmlp", description=fastmlp.__doc__.partition("\n")[0]
+    )
+    described = " ".join(f"{name}: {run.__doc__}" for name, run in commands.items())
     parser.add_argument("command", nargs="?", default="demo", choices=commands, help=described)
     commands[parser.parse_args(arguments).command]()
 

@@ -1,4 +1,4 @@
-"""check_gradient: back-propagation as the kernels do it against finite differences."""
+"""Check the gradient that the training kernels compute against finite differences."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -17,40 +17,40 @@ from fastmlp._training.sgd import Descent
 
 __all__ = ["check_gradient"]
 
-# Steps of the central differences, relative to max(1, |w|). The first is best on smooth ground;
-# the smaller ones are for a parameter whose step crosses a kink of relu in some row.
+# Steps of the central differences, relative to max(1, |w|). The first is the most accurate where
+# the loss is smooth. The smaller ones are for parameters whose step crosses a kink of relu.
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
-CLOSE_ENOUGH = 1e-9  # relative error at which no smaller step is tried
-MOST_PARAMETERS = 2000  # checked of each layer's weights; more are sampled
+CLOSE_ENOUGH = 1e-9  # a relative error below which no smaller step is tried
+MOST_PARAMETERS = 2000  # of each layer's weights; if there are more, a sample is checked
 SAMPLE_SEED = 0
 
 
 def check_gradient(estimator, X, y, sample_weight=None) -> float:
     """Compare the gradient that the training kernels produce with finite differences.
 
-    The whole of X is one batch. The gradient is read where it exists: the momentum rule, with
-    learning rate 1 and from velocity zero, leaves minus the gradient in its velocity. The loss at
-    shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
-    units every time. What acts on the gradient afterwards (the solver, schedules, weight decay,
-    max_grad_norm) has no part in it.
+    All of X is one batch. The kernels never store a gradient, so it is read from the momentum
+    rule: with learning rate 1 and zero velocity, the new velocity is minus the gradient. The loss
+    at shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
+    units every time. The solver, schedules, weight decay and max_grad_norm, which act on the
+    gradient later, play no part.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Its layers, activation, loss, class_weight, alpha and random_state are used. If it is
-        fitted, its weights are checked, else freshly drawn ones. It is left as it is.
+        Provides layers, activation, loss, class_weight, alpha and random_state. The gradient is
+        taken at its weights if it is fitted, else at new initial weights. It is not modified.
     X : array-like of shape (n_samples, n_features)
-        Computed in float64.
+        Converted to float64.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Of a fitted classifier, any of its classes.
+        If the classifier is fitted, y may hold any of its classes.
     sample_weight : array-like of shape (n_samples,), default=None
 
     Returns
     -------
     float
-        The largest error of an element of the gradient, relative to the largest element of the
-        gradient of its layer's weights or biases. Under 1e-7 where all is right. Of a layer of
-        more than 2000 weights a fixed random sample is checked.
+        The largest error of any element of the gradient, relative to the largest element in the
+        same weight matrix or bias vector. It is below 1e-7 if the gradient is correct. In a layer
+        with more than 2000 weights, a fixed random sample of them is checked.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
 
 
 class _Problem:
-    """A network in float64, its one batch, and how to run the training kernel on them."""
+    """A float64 network and a single batch, with a way to run the training kernel on them."""
 
     def __init__(self, estimator, X, y, sample_weight):
         estimator._validate_params()
@@ -102,7 +102,7 @@ class _Problem:
         self.settings = settings_of(model, len(self.network.layer_sizes) - 2)
 
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
-        """One step on a copy of the network: the loss before it, the state after it."""
+        """Take one step on a copy of the network; return the loss before and the state after it."""
         network = self.network.copy()
         moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[update_rule]
         settings = replace(self.settings, momentum=0.0)
@@ -114,10 +114,10 @@ class _Problem:
         return loss, state
 
     def loss(self) -> float:
-        """The function whose gradient the network descends.
+        """The function that training minimizes.
 
-        It is the loss, but for the squared error of several outputs: as in scikit-learn, the
-        reported loss is their mean, the gradient that of their sum.
+        This is the reported loss, except for the squared error of several outputs: as in
+        scikit-learn, the reported loss is their mean, but the gradient is that of their sum.
         """
         loss = self.run(optimizers.SGD, 0.0)[0]
         if self.output == "identity":
@@ -130,7 +130,7 @@ class _Problem:
 
 
 def analytic_gradient(problem: _Problem) -> Network:
-    """Gradient of the loss by back-propagation, shaped like the network."""
+    """The gradient of the loss by back-propagation, in the shape of the network."""
     _, state = problem.run(optimizers.MOMENTUM, 1.0)
     gradient = state.moments[0]
     np.negative(gradient.parameters, out=gradient.parameters)
@@ -138,7 +138,7 @@ def analytic_gradient(problem: _Problem) -> Network:
 
 
 def _difference(problem: _Problem, values: np.ndarray, index: tuple, step: float) -> float:
-    """Fourth-order central difference of the loss in one parameter.
+    """The fourth-order central difference of the loss with respect to one parameter.
 
     dL/dw = (L(w - 2h) - 8 L(w - h) + 8 L(w + h) - L(w + 2h)) / 12h
     """
@@ -153,7 +153,7 @@ def _difference(problem: _Problem, values: np.ndarray, index: tuple, step: float
 
 
 def _largest_error(problem: _Problem, values: np.ndarray, gradient: np.ndarray) -> float:
-    """Largest error in `gradient`, relative to its largest element."""
+    """The largest error in `gradient`, relative to its largest element."""
     scale = np.abs(gradient).max()
     scale = scale if scale > 0 else 1.0
     chosen = np.arange(values.size)

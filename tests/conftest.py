@@ -1,5 +1,7 @@
 """What several test modules ask for."""
 
+import os
+
 import pytest
 
 
@@ -9,3 +11,21 @@ def every_thread_works(monkeypatch):
     monkeypatch.setattr("fastmlp._training.sgd.FLOPS_PER_THREAD", 1)
     monkeypatch.setattr("fastmlp._training.sgd.FLOPS_PER_STARTED_THREAD", 1)
     monkeypatch.setattr("fastmlp._inference.predictions.FLOPS_PER_THREAD", 1)
+
+
+@pytest.fixture(scope="session")
+def other_cpu(pytestconfig, tmp_path_factory):
+    """Environment variables of a process that compiles for another CPU.
+
+    Each set of `NUMBA_CPU_...` has its own kernel cache, which all tests share, and which pytest
+    keeps for the next run if it keeps anything.
+    """
+    keeps = hasattr(pytestconfig, "cache")
+    root = pytestconfig.cache.mkdir("kernels") if keeps else tmp_path_factory.mktemp("kernels")
+
+    def environment(**numba_cpu):
+        kept = {key: each for key, each in os.environ.items() if not key.startswith("NUMBA_CPU_")}
+        folder = root / "-".join(["cpu", *numba_cpu.values()])
+        return {**kept, **numba_cpu, "NUMBA_CACHE_DIR": str(folder)}
+
+    return environment

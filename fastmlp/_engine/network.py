@@ -55,6 +55,8 @@ class Network:
         The buffer.
     coefs, intercepts : lists of ndarray
         Views of it: weights (n_in, n_out) and biases (n_out,) of each layer.
+    idle_workspaces : dict of lists
+        What predictions have used, by number of threads, for later ones.
     """
 
     def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype):
@@ -76,6 +78,7 @@ class Network:
                 layer["transposed_stride"] = padded_rows
                 transposed += padded_rows * stride
         self.transposed_size = transposed
+        self.idle_workspaces = {}
         self.parameters = aligned_zeros(parameters, self.dtype)
         self.coefs = [self._weights(layer) for layer in self.layers]
         self.intercepts = [

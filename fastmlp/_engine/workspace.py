@@ -1,29 +1,27 @@
 """Workspace: the tables and buffers a fit or a prediction needs beside the parameters."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
-from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.optimizers import MOMENTS
+from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
 from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
-from fastmlp._engine.records import PANEL, Buffers, ForwardBuffers, Inputs, Samples, plan_dtype
+from fastmlp._engine.records import PANEL, job_dtype
+from fastmlp._engine.threading.pool import pool
+from fastmlp._engine.threading.work_stealing import work_words
 
-# z of the first layer becomes two sums, each over half of the inputs, where there are at least so
-# many in all and for each row of a block. Of two cores each then keeps its half of W and hands on
-# sums (rows, n_out) instead of weights (n_in, n_out): where it takes six times as long to hand a
-# line on as in the best case, as it may from one group of cores to another, a step of 784-30-10
-# with batches of 32 takes 18 us so and 25 us otherwise, one of 784-512-512-10 with 128 1.2 and 1.35
-# ms. A single core loses 1 to 6 %.
+# Split-K: z of the first layer becomes two sums, each over half of the inputs, where there are at
+# least so many in all and for each row of a block. Of two cores each then keeps its half of W and
+# hands on sums (rows, n_out) instead of weights (n_in, n_out). Without it a step of 784-30-10 with
+# batches of 32 takes 1.03 to 1.31 times as long, one of 784-512-512-10 with 128 1.04 to 1.06 times.
+# A single core loses 1 to 6 %.
 LEAST_SPLIT_K_INPUTS = 256
 INPUTS_PER_ROW = 2
-
-# Rows that come from memory or a cache that all cores share are asked for before they are needed:
-# in training by the batch before, and by the tile before.
-CORE_CACHE_BYTES = 1 << 20  # about a core's own cache
 
 
 def splits_k(n_in: int, block_rows: int) -> bool:
@@ -42,14 +40,8 @@ def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
     return fits and ends_with_them and depth >= LEAST_TAIL_DEPTH
 
 
-@functools.cache
-def no_elements(dtype) -> np.ndarray:
-    """An empty array, which stands for something that is not given."""
-    return np.empty(0, dtype)
-
-
 class Workspace:
-    """What a prediction needs: a row table, room for activations, and the plan.
+    """What a prediction needs: a job, a table of rows, and room for activations.
 
     Parameters
     ----------
@@ -61,37 +53,59 @@ class Workspace:
 
     Attributes
     ----------
-    plan : record
-        The only element of `plans`; see `engine.records.plan_dtype`.
-    plans, layers, rows, buffers
-        What the kernels take.
+    job : record
+        What the kernels work on; see `records.job_dtype`.
+    address : int
+        Of the job.
+    layers : record array
+        See `records.LAYER`.
     """
 
     def __init__(self, network: Network, block_rows: int, threads: int):
-        self.dtype, self.block_rows = network.dtype, block_rows
-        self._n_in = network.layer_sizes[0]
+        self.dtype, self.block_rows, self.threads = network.dtype, block_rows, threads
+        self.network, self._n_in = network, network.layer_sizes[0]
         self.layers = network.layers.copy()
         strides = self.layers["stride"]
         ends = np.cumsum(block_rows * strides)
         self.layers["outputs"] = ends - block_rows * strides
         self.layers["input_rows"] = np.arange(len(strides)) * block_rows
         tails = self._find_tails()
-        self.plans = np.zeros(1, dtype=plan_dtype(network.dtype.type))
-        self.plan = self.plans[0]
-        self.plan["threads"], self.plan["block_rows"] = threads, block_rows
-        self.plan["tails"] = tails
-        self.buffers = ForwardBuffers(
+        self._jobs = np.zeros(1, dtype=job_dtype(network.dtype.type))
+        self.job = self._jobs[0]
+        self.address, self._real = self._jobs.ctypes.data, network.dtype.type
+        self.inputs, self.totals = self.job["inputs"], self.job["totals"]
+        self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
+        self._X = self._outputs = self._names = None
+        self._held: dict[str, dict[str, np.ndarray]] = {}
+        self.work = work_words(threads)
+        self.activations = aligned_zeros(int(ends[-1]), self.dtype)
+        # The addresses of the rows of X are left to the kernel.
+        self.rows = self._addresses(self.activations)
+        self.rows[block_rows:] = self.rows[:-block_rows].copy()
+        layout = self.job["layout"]
+        layout["threads"], layout["block_rows"], layout["tails"] = threads, block_rows, tails
+        layout["layers"] = len(self.layers)
+        self._hold("tables", layers=self.layers, rows=self.rows, work=self.work)
+        self._hold(
+            "forward",
             parameters=network.parameters,
             tails=aligned_zeros(threads * tails, self.dtype),
-            activations=aligned_zeros(int(ends[-1]), self.dtype),
-            split_k_partial=no_elements(self.dtype),
+            activations=self.activations,
         )
-        # The addresses of the rows of X are left to the kernel.
-        self.rows = self._addresses(self.buffers.activations)
-        self.rows[block_rows:] = self.rows[:-block_rows].copy()
+
+    def _hold(self, part: str, **arrays: np.ndarray | None) -> None:
+        """Give the kernels the addresses of arrays, 0 for None, and keep the arrays alive."""
+        record = self.job[part]
+        for name, array in arrays.items():
+            record[name] = 0 if array is None else array.ctypes.data
+        self._held.setdefault(part, {}).update(arrays)
+
+    def held(self, part: str, name: str) -> np.ndarray:
+        """An array whose address the kernels were given."""
+        return self._held[part][name]
 
     def _addresses(self, buffer: np.ndarray) -> np.ndarray:
-        """Address of every row of every layer's part of a buffer laid out like activations."""
+        """Address of every row of each layer in a buffer laid out like activations."""
         item = self.dtype.itemsize
         first = buffer.ctypes.data + self.layers["outputs"] * item
         stride = self.layers["stride"] * item
@@ -110,45 +124,64 @@ class Workspace:
                 layer["back_tail"] = n_in // lanes * lanes
         return size
 
-    def take_inputs(self, X, order=None) -> Inputs:
-        """Point the plan at X and gather what the kernels read of it.
+    def take_inputs(self, X, order: np.ndarray | None = None) -> None:
+        """Let the kernels read X, which is kept alive here.
 
         Parameters
         ----------
         X : ndarray or CSR of shape (n_samples, n_in)
-            As `inputs.rows_in_place` gives it; kept alive here.
+            As `inputs.rows_in_place` gives it.
         order : int64 ndarray, optional
             Which samples, and in which order; None takes all as they come.
-
-        Returns
-        -------
-        Inputs
         """
         if X.shape[1] != self._n_in:  # the kernels go by addresses: nothing else would stop them
             raise ValueError(f"X has {X.shape[1]} features, the network takes {self._n_in}")
-        self._inputs, empty, plan = X, no_elements, self.plan
-        is_sparse = issparse(X)
-        plan["samples"] = X.shape[0] if order is None else order.size
-        plan["is_sparse"] = is_sparse
-        plan["exceeds_cache"] = not is_sparse and X.nbytes > CORE_CACHE_BYTES
-        if is_sparse:
-            values = np.ascontiguousarray(X.data, self.dtype)
-            columns = np.ascontiguousarray(X.indices, np.int32)
-            row_starts = np.ascontiguousarray(X.indptr, np.int64)
+        inputs = self.inputs
+        if issparse(X):
+            inputs["is_sparse"], inputs["exceeds_cache"] = 1, 0
+            self._hold(
+                "inputs",
+                values=np.ascontiguousarray(X.data, self.dtype),
+                columns=np.ascontiguousarray(X.indices, np.int32),
+                row_starts=np.ascontiguousarray(X.indptr, np.int64),
+            )
         else:
-            plan["inputs"], plan["input_stride"] = X.ctypes.data, X.strides[0]
-            values, columns, row_starts = empty(self.dtype), empty(np.int32), empty(np.int64)
-        order = empty(np.int64) if order is None else order
-        return Inputs(order, values, columns, row_starts)
+            inputs["is_sparse"], inputs["exceeds_cache"] = 0, X.nbytes > CORE_CACHE_BYTES
+            inputs["x"], inputs["x_stride"] = X.ctypes.data, X.strides[0]
+        self._X = X
+        if order is None:
+            inputs["samples"], inputs["order"] = X.shape[0], 0
+        else:
+            inputs["samples"] = order.size
+            self._hold("inputs", order=order)
+
+    def take_outputs(self, outputs: np.ndarray, name: str) -> None:
+        """Let a prediction write to `outputs` (n_samples, n_out), which are kept alive here.
+
+        `name` is that of the last layer's activation.
+        """
+        self._outputs = outputs
+        self._forward["outputs"] = outputs.ctypes.data
+        self._hyperparameters["output"] = losses.CODES[name]
 
     def set_activations(self, names: Sequence[str]) -> None:
-        """Take the name of the activation of each hidden layer."""
-        for layer, name in zip(self.layers[:-1], names, strict=True):
-            layer["activation"] = activations.CODES[name]
+        """Take the activation of each hidden layer by its name."""
+        if names != self._names:
+            self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+            self._names = names
+
+    def run(self, kernel: Kernel, **options) -> int:
+        """Run a kernel on this job, once, by as many threads as this was made for.
+
+        `options` are those of `Pool.launch`, whose result is returned.
+        """
+        self.work.fill(0)
+        return pool.launch(kernel.address(self._real), self.address, self.threads, **options)
 
     def let_go(self) -> None:
-        """Forget X, before somebody else uses this."""
-        self._inputs = None
+        """Forget X and the outputs, before somebody else uses this."""
+        self._X = self._outputs = None
+        self._held.pop("inputs", None)
 
 
 class TrainingWorkspace(Workspace):
@@ -159,7 +192,7 @@ class TrainingWorkspace(Workspace):
     network, block_rows, threads
         As for `Workspace`.
     update_rule : int
-        A code of `engine.optimizers`.
+        A code of `kernels.optimizers`.
     moments : list of Network
         Optimizer state, as many as `update_rule` needs.
     has_gradient : bool
@@ -170,8 +203,10 @@ class TrainingWorkspace(Workspace):
 
     Attributes
     ----------
-    panels, shares
-        Pieces of the weights, and which thread has which; see `engine.records.PANEL`.
+    panels, ranges
+        Pieces of the weights, and which thread has which; see `records.PANEL`.
+    step_sizes, decays : float64 ndarrays of shape (batches,)
+        Of the epoch's batches: eta, and the factor by which weight decay shrinks the weights.
     """
 
     def __init__(
@@ -185,46 +220,67 @@ class TrainingWorkspace(Workspace):
         batches: int = 1,
     ):
         super().__init__(network, block_rows, threads)
-        self.network = network
         self._check_moments(update_rule, moments)
         self._split_k()
         self.panels = self._make_panels()
-        self.shares = self._make_shares(threads)
+        self.ranges = self._make_ranges(threads)
+        self.job["layout"]["panels"] = len(self.panels)
+        self._hold("tables", panels=self.panels, ranges=self.ranges)
+        self._make_backward()
+        self.step_sizes, self.decays = np.zeros(batches), np.ones(batches)
+        self._make_update(moments, has_gradient)
+        self._make_rows()
+        self.refresh_derived()
+
+    def _make_backward(self) -> None:
+        """Buffers of the way back."""
         widest = int(self.layers["stride"].max())
+        self.transposed = aligned_zeros(self.network.transposed_size, self.dtype)
+        self._hold(
+            "backward",
+            transposed=self.transposed,
+            deltas=aligned_zeros(self.activations.size, self.dtype),
+            zeros=aligned_zeros(widest, self.dtype),
+            row_losses=np.zeros(self.block_rows),
+        )
+
+    def _make_update(self, moments: list[Network], has_gradient: bool) -> None:
+        """Buffers of the update."""
+        widest, layout = int(self.layers["stride"].max()), self.job["layout"]
         overlap = target().tallest_single * widest
         scratch = overlap + int(self.panels["rows"].max()) * widest
-        self.plan["overlap"], self.plan["scratch"] = overlap, scratch
+        layout["overlap"], layout["scratch"] = overlap, scratch
         # Rules that have no such moment never touch what stands in for it.
-        first, second = [*(m.parameters for m in moments), *[network.parameters] * 2][:2]
-        gradient = network.parameters.size if has_gradient else 0
-        self.buffers = Buffers(
-            **self.buffers._asdict(),
-            transposed=aligned_zeros(network.transposed_size, self.dtype),
+        first, second = [*(m.parameters for m in moments), *[self.network.parameters] * 2][:2]
+        gradient = self.network.parameters.size if has_gradient else 0
+        self.norms = np.zeros(len(self.panels))
+        self._hold(
+            "update",
             first_moment=first,
             second_moment=second,
             gradient=aligned_zeros(gradient, self.dtype),
-            deltas=aligned_zeros(self.buffers.activations.size, self.dtype),
-            derivatives=no_elements(self.dtype),
-            scratch=aligned_zeros(scratch * threads, self.dtype),
-            zeros=aligned_zeros(widest, self.dtype),
-            row_losses=np.zeros(block_rows),
-            norms=np.zeros(len(self.panels)),
+            scratch=aligned_zeros(scratch * self.threads, self.dtype),
+            norms=self.norms,
             gradient_norms=np.zeros(len(self.panels)),
-            rates=np.zeros(batches),
-            decays=np.ones(batches),
+            step_sizes=self.step_sizes,
+            decays=self.decays,
         )
+
+    def _make_rows(self) -> None:
+        """The whole table of row addresses."""
+        layout, block_rows = self.job["layout"], self.block_rows
         self._one = np.ones(1, dtype=self.dtype)
         ones = np.full(block_rows, self._one.ctypes.data)
-        inputs, deltas = self.rows, self._addresses(self.buffers.deltas)
+        inputs, deltas = self.rows, self._addresses(self.held("backward", "deltas"))
         self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
-        self.plan["ones_rows"] = inputs.size + deltas.size
-        self.plan["split_k_rows"] = inputs.size + deltas.size + ones.size
-        self.plan["ahead_rows"] = self.plan["split_k_rows"] + block_rows
+        layout["ones_rows"] = inputs.size + deltas.size
+        layout["split_k_rows"] = inputs.size + deltas.size + ones.size
+        layout["next_rows"] = layout["split_k_rows"] + block_rows
         self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
-        self.refresh_derived()
+        self._hold("tables", rows=self.rows)
 
-    def take_samples(self, X, targets, weights=None, order=None) -> Samples:
-        """Point the plan at the samples and gather what the kernels read of them.
+    def take_samples(self, X, targets, weights=None, order=None) -> None:
+        """Let the kernels read samples, which are kept alive here.
 
         Parameters
         ----------
@@ -233,25 +289,23 @@ class TrainingWorkspace(Workspace):
         targets : ndarray of shape (n_samples, n_columns)
         weights : ndarray of shape (n_samples,), optional
             None weighs each sample 1.
-
-        Returns
-        -------
-        Samples
         """
-        self.plan["target_columns"] = targets.shape[1]
-        weights = no_elements(self.dtype) if weights is None else np.ascontiguousarray(weights)
-        return Samples(*self.take_inputs(X, order), targets.reshape(-1), weights)
+        self.take_inputs(X, order)
+        self.inputs["target_columns"] = targets.shape[1]
+        if weights is not None:
+            weights = np.ascontiguousarray(weights, self.dtype)
+        targets = np.ascontiguousarray(targets, self.dtype)
+        self._hold("inputs", targets=targets, weights=weights)
 
     def set_hidden(self, names: Sequence[str], rates: Sequence[float]) -> None:
         """Take the activation and the rate of dropout of each hidden layer."""
         self.set_activations(names)
         hidden = self.layers[:-1]
-        for layer, rate in zip(hidden, rates, strict=True):
-            layer["dropout"] = rate
+        hidden["dropout"] = rates
         apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
-        size = self.buffers.activations.size if hidden["stores_derivative"].any() else 0
-        self.buffers = self.buffers._replace(derivatives=aligned_zeros(size, self.dtype))
+        size = self.activations.size if hidden["stores_derivative"].any() else 0
+        self._hold("backward", derivatives=aligned_zeros(size, self.dtype))
 
     def _check_moments(self, update_rule: int, moments: list[Network]) -> None:
         if len(moments) != MOMENTS[update_rule]:
@@ -270,7 +324,7 @@ class TrainingWorkspace(Workspace):
         if splits_k(n_in, self.block_rows):
             layer["split_k_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
             size = self.block_rows * int(layer["stride"])
-            self.buffers = self.buffers._replace(split_k_partial=aligned_zeros(size, self.dtype))
+            self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
 
     def _panel_rows(self, index: int) -> int:
         """Rows of W in a panel of layer `index`: whole tiles, or whole vectors of what is W^T."""
@@ -287,33 +341,31 @@ class TrainingWorkspace(Workspace):
             panels += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
             panels.append((index, 0, 1, 1))
         panels = np.array(panels, dtype=PANEL)
-        if (
-            split_k_at
-        ):  # the other layers come between the halves, which different threads have then
+        if split_k_at:  # the other layers go between the halves, which different threads have
             second = (panels["layer"] == 0) & (panels["first"] >= split_k_at)
             panels = np.concatenate([panels[~second], panels[second]])
         return panels
 
-    def _make_shares(self, threads: int) -> np.ndarray:
+    def _make_ranges(self, threads: int) -> np.ndarray:
         """Cut the panels into one contiguous range per thread, of about equal cost."""
         tall = target().tallest
         cost = round_up(self.panels["rows"], tall) * self.layers["stride"][self.panels["layer"]]
         done = np.concatenate([[0], np.cumsum(cost)])
-        goals = done[-1] * np.arange(threads + 1) / threads
-        return np.abs(done[:, None] - goals).argmin(axis=0).astype(np.int64)
+        ends = done[-1] * np.arange(threads + 1) / threads
+        return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)
 
     def refresh_derived(self) -> None:
         """Renew W^T and the squared norm of each panel's weights, after a change from outside."""
-        self.network.transpose_into(self.buffers.transposed)
+        self.network.transpose_into(self.transposed)
         for layer, coef in zip(self.layers, self.network.coefs, strict=True):
             first, stride, (n_in, n_out) = layer["tail"], layer["tail_stride"], coef.shape
             if stride:
                 tail = coef[:, n_out // self.network.lanes * self.network.lanes :].T
-                rows = self.buffers.tails[first : first + len(tail) * stride].reshape(-1, stride)
-                rows[:, :n_in] = tail
+                rows = self.held("forward", "tails")[first : first + len(tail) * stride]
+                rows.reshape(-1, stride)[:, :n_in] = tail
         squares = [
             np.einsum("ij,ij->i", coef, coef, dtype=np.float64) for coef in self.network.coefs
         ]
         for index, (layer, first, rows, is_bias) in enumerate(self.panels.tolist()):
             if not is_bias:
-                self.buffers.norms[index] = squares[layer][first : first + rows].sum()
+                self.norms[index] = squares[layer][first : first + rows].sum()

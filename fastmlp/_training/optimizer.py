@@ -90,10 +90,11 @@ class OptimizerState:
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
         return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
 
-    def rates(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
-        """Of each of the next `count` steps, an epoch: learning rate and factor of the weights.
+    def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
+        """Of each of the next `count` steps, an epoch: step size eta and factor of the weights.
 
-        The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
+        eta is the learning rate; Adam's is rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) at its step
+        t. The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
         """
         settings = self.settings
         rates = self.learning_rate * schedules.factors(
@@ -103,9 +104,14 @@ class OptimizerState:
             settings.max_iter,
             settings.warmup,
         )
-        if settings.solver == "adamw":
-            return rates, 1.0 - rates * settings.weight_decay
-        return rates, 1.0
+        decays = 1.0 - rates * settings.weight_decay if settings.solver == "adamw" else 1.0
+        if self.update_rule == optimizers.ADAM:
+            power_1, power_2 = (
+                np.cumprod([beta ** (self.step + 1), *[beta] * (count - 1)])
+                for beta in (float(settings.beta_1), float(settings.beta_2))
+            )
+            rates = rates * np.sqrt(1.0 - power_2) / (1.0 - power_1)
+        return rates, decays
 
     def end_epoch(self, samples_seen: int) -> None:
         """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""

@@ -6,9 +6,9 @@ from typing import Self
 import numpy as np
 from scipy.sparse import issparse
 
-from fastmlp._engine.kernels import epoch, losses
+from fastmlp._engine.kernels import losses
+from fastmlp._engine.kernels.training import train
 from fastmlp._engine.network import Network
-from fastmlp._engine.threading.team import Team
 from fastmlp._engine.threads import useful_threads
 from fastmlp._engine.workspace import TrainingWorkspace
 from fastmlp._training.loop import TimeLimit
@@ -86,40 +86,34 @@ class Descent:
         )
         workspace.set_hidden(settings.activation, settings.dropout)
         _check_targets(targets, output, network.layer_sizes[-1])
-        samples = workspace.take_samples(X, targets, sample_weight, self.order)
-        plan = workspace.plan
-        plan["batch_size"] = batch_size
+        workspace.take_samples(X, targets, sample_weight, self.order)
         blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
-        plan["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
-        plan["output"] = losses.CODES[output]
-        plan["loss_function"] = losses.LOSSES[settings.loss]
-        plan["label_smoothing"] = settings.label_smoothing
-        plan["huber_delta"] = settings.huber_delta
-        plan["max_grad_norm"] = settings.max_grad_norm or 0.0
-        plan["update_rule"] = state.update_rule
-        plan["alpha"] = settings.alpha
-        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
-            plan[name] = getattr(state.settings, name)
+        workspace.job["cursor"]["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
+        self._set_hyperparameters(batch_size, output)
+
+    def _set_hyperparameters(self, batch_size: int, output: str) -> None:
+        """Tell the kernels what the settings ask for."""
+        settings, state = self.settings, self.state
+        hyperparameters = self.workspace.job["hyperparameters"]
+        hyperparameters["batch_size"] = batch_size
+        hyperparameters["output"] = losses.CODES[output]
+        hyperparameters["loss_function"] = losses.LOSSES[settings.loss]
+        hyperparameters["update_rule"] = state.update_rule
+        hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
+        for name in ("alpha", "label_smoothing", "huber_delta"):
+            hyperparameters[name] = getattr(settings, name)
+        for name in ("momentum", "beta_1", "beta_2"):  # of the first call, as in scikit-learn
+            hyperparameters[name] = getattr(state.settings, name)
         # Padding has moments of zero, which no epsilon of zero may divide.
-        plan["epsilon"] = max(plan["epsilon"], np.finfo(network.dtype).tiny)
-        arguments = (
-            workspace.plans,
-            workspace.layers,
-            workspace.panels,
-            workspace.shares,
-            workspace.rows,
-            samples,
-            workspace.buffers,
-        )
-        self.team = Team(epoch.train, arguments, threads, network.dtype.type)
+        tiny = np.finfo(self.network.dtype).tiny
+        hyperparameters["epsilon"] = max(state.settings.epsilon, tiny)
 
     def __enter__(self) -> Self:
         self.time_limit = TimeLimit(self.settings.max_time)
-        self.team.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.team.__exit__(*exception)
+        """Nothing is to be undone: threads belong to the process."""
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
         """Draw a new order from the last one, with scikit-learn's own random numbers.
@@ -132,7 +126,9 @@ class Descent:
     def draw_seed(self, random_state: np.random.RandomState) -> None:
         """Seed dropout; where there is none, nothing is drawn."""
         if self.workspace.layers["dropout"].any():
-            self.workspace.plan["seed"] = random_state.randint(np.iinfo(np.int32).max)
+            self.workspace.job["hyperparameters"]["seed"] = random_state.randint(
+                np.iinfo(np.int32).max
+            )
 
     def epoch(self) -> float:
         """Train on every sample once; returns the mean loss, each batch's before its update.
@@ -142,19 +138,17 @@ class Descent:
         OutOfTime
             At the first launch after max_time; the batches before it are done.
         """
-        plan = self.workspace.plan
-        plan["first"], plan["loss"], plan["step"] = 0, 0.0, self.state.step
-        for power, beta in (("power_1", plan["beta_1"]), ("power_2", plan["beta_2"])):
-            plan[power] = float(beta) ** (self.state.step + 1)
-        buffers = self.workspace.buffers
-        buffers.rates[:], buffers.decays[:] = self.state.rates(buffers.rates.size)
-        try:
-            while plan["first"] < plan["samples"]:
-                self.time_limit.check()
-                self.team.launch()
-        finally:
-            self.state.step = int(plan["step"])
-        return float(plan["loss"]) / int(plan["samples"])
+        workspace, state = self.workspace, self.state
+        cursor, totals = workspace.job["cursor"], workspace.totals
+        workspace.step_sizes[:], workspace.decays[:] = state.step_sizes(workspace.step_sizes.size)
+        cursor["first"], cursor["step"], totals["loss"] = 0, state.step, 0.0
+        while cursor["first"] < self.n_samples:
+            self.time_limit.check()
+            workspace.run(train)
+            for name in ("first", "step"):
+                cursor[name] = totals[name]
+            state.step = int(totals["step"])
+        return float(totals["loss"]) / self.n_samples
 
 
 def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:

@@ -1,25 +1,33 @@
-"""Local SGD: replicas of one network train on shards of the data and are averaged every round.
+"""Local SGD: replicas of a network train on shards of the data and are averaged every round.
 
-A round is one epoch: every replica begins with the same parameters and optimizer state, trains on
-its own shard with the engine, and hands back what came out, of which the mean, weighted by
-samples, begins the next round (McMahan et al., "Communication-efficient learning of deep networks
-from decentralized data", 2017; Stich, "Local SGD converges fast and communicates little", 2019).
+A round is one epoch. Every replica starts from the same parameters and optimizer state, trains on
+its own shard with the engine, and returns the result. The mean of the results, weighted by samples,
+starts the next round (McMahan et al., "Communication-efficient learning of deep networks from
+decentralized data", 2017; Stich, "Local SGD converges fast and communicates little", 2019).
 
-What crosses the network
-------------------------
-With P parameters of b bytes and m moments (Adam 2, SGD with momentum 1, without 0), a snapshot is
-S = P b (1 + m) bytes. Each round, every one of R replicas fetches one snapshot and hands one back:
-2 R S in all, whatever the number of samples. For 784-100-10 with Adam in float32, P = 79,510 and
-S = 0.95 MB. Sums form a tree of fan-in k = 8, so no machine receives more than k S for any level,
-and the client sees one snapshot in each direction, not R.
+## Network traffic
 
-On paper, for 1,000 workers with 10 Gbit/s (1.25 GB/s) each: 2 x 0.95 GB cross the network in all;
-up, the tree has 4 levels of 8 x 0.95 MB / 1.25 GB/s = 6 ms each, 24 ms; down, copies double at
-each of 10 steps of 0.8 ms, 8 ms. Scheduling takes longest: 1,144 tasks at up to 1 ms, which Dask's
-manual allows a task, make 1.1 s. So a round costs some 1.2 s beside its training, which is 90 % of
-the time where it takes 11 s: at 1 microsecond a row, 10 million rows for each worker and 10
-billion for all. With fewer rows take fewer workers, of more threads each. Volume grows with R,
-time with log R but for the scheduler's.
+A network of P parameters of b bytes, whose optimizer keeps m moments (2 for Adam, 1 for SGD with
+momentum, else 0), has a snapshot of S = P b (1 + m) bytes. In each round, each of R replicas
+fetches a snapshot and returns one: 2 R S bytes in all, whatever the number of samples. For
+784-100-10 with Adam in float32, P = 79,510 and S = 0.95 MB.
+
+The results are summed in a tree of fan-in k = 8. So no machine receives more than k S on any level,
+and the client sends and receives one snapshot, not R.
+
+## An estimate for 1,000 workers
+
+Suppose that each worker has a connection of 10 Gbit/s, or 1.25 GB/s.
+
+- In all, 2 x 0.95 GB cross the network.
+- Upward, the tree has 4 levels. Each takes 8 x 0.95 MB / 1.25 GB/s = 6 ms, all of them 24 ms.
+- Downward, copies double in each of 10 steps of 0.8 ms, which takes 8 ms.
+- Scheduling takes longest. Dask's manual allows 1 ms for a task; 1,144 tasks take 1.1 s.
+
+So a round costs about 1.2 s in addition to its training. Training is 90 % of the time if it takes
+11 s. At 1 microsecond a row, that is 10 million rows for each worker and 10 billion in all. With
+fewer rows, use fewer workers with more threads each. Traffic grows with R; time grows with log R,
+except for the scheduler's share.
 """
 
 from concurrent.futures import CancelledError
@@ -36,16 +44,16 @@ from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 
-FAN_IN = 8  # snapshots added by one task
-MOST_ATTEMPTS = 5  # at one round, before lost data are taken to be lost for good
-# What a client meets when the only copy of something, or the other end of a line, has died.
+FAN_IN = 8  # snapshots summed by one task
+MOST_ATTEMPTS = 5  # at one round, before lost data count as lost for good
+# What a client catches when the only copy of a result, or the other end of a connection, has died.
 LOST = (CancelledError, OSError)
 LARGEST_SEED = 2**31 - 1
 
 
 @dataclass
 class Shard:
-    """The rows of one replica, as `sgd.Descent` takes them, on one worker."""
+    """The rows of one replica, on one worker, as `sgd.Descent` takes them."""
 
     X: np.ndarray
     targets: np.ndarray
@@ -54,14 +62,14 @@ class Shard:
 
 @dataclass
 class Snapshot:
-    """What a round begins with, and what comes out of it.
+    """The state of training between two rounds.
 
     Attributes
     ----------
     vectors : ndarray of shape (1 + n_moments, n_parameters)
         Packed parameters, then the optimizer's moments.
     step : int
-        Updates done, by the replica that did most.
+        The number of updates made by the replica that made the most.
     loss : float
     """
 
@@ -71,19 +79,19 @@ class Snapshot:
 
     @classmethod
     def of(cls, network: Network, state: OptimizerState, loss: float) -> "Snapshot":
-        """Of a network and what its optimizer carries."""
+        """Take a snapshot of a network and its optimizer state."""
         vectors = [each.pack() for each in (network, *state.moments)]
         return cls(np.stack(vectors), state.step, loss)
 
     def write_to(self, network: Network, state: OptimizerState) -> None:
-        """Put it into a network and its optimizer's state."""
+        """Write the snapshot into a network and its optimizer state."""
         for each, vector in zip((network, *state.moments), self.vectors, strict=True):
             each.unpack(vector)
         state.step = self.step
 
 
 def add_snapshots(snapshots: list[Snapshot]) -> Snapshot:
-    """The sum of weighted snapshots, in the order given."""
+    """Sum weighted snapshots, in the order given."""
     total = snapshots[0].vectors.copy()
     for other in snapshots[1:]:
         total += other.vectors
@@ -93,22 +101,22 @@ def add_snapshots(snapshots: list[Snapshot]) -> Snapshot:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What all replicas need to know of a round.
+    """What all replicas need to know about a round.
 
     Attributes
     ----------
     layer_sizes : tuple of int
     settings : Settings
-        Their n_jobs counts a replica's share of its worker's threads.
+        n_jobs applies to a replica's share of its worker's threads.
     begun : Settings
-        Of the optimizer's first call.
+        The settings of the optimizer's first call.
     output : str
     learning_rate : float
     replicas_per_worker : int
     number : int
-        Epochs done before.
+        The number of epochs before this one.
     dropout_seed : int
-        The replicas drop the same units: those of the row's place in its batch.
+        The same for all replicas, so rows at the same place of a batch drop the same units.
     """
 
     layer_sizes: tuple[int, ...]
@@ -124,23 +132,23 @@ class Epoch:
 def train_shard(
     shard: Shard, seed: int | None, shares: tuple[float, float], snapshot: Snapshot, epoch: Epoch
 ) -> Snapshot:
-    """One replica's round: an epoch on its shard.
+    """Train one replica for one round: an epoch on its shard.
 
     Parameters
     ----------
     shard : Shard
     seed : int or None
-        Of the shuffle; None keeps the rows' order.
+        The seed of the shuffle; None keeps the order of the rows.
     shares : (float, float)
-        The replica's part of all sample weights and of all rows.
+        The replica's share of the total sample weight, and of the number of rows.
     snapshot : Snapshot
-        Where to begin; left as it is.
+        The state to start from. It is not modified.
     epoch : Epoch
 
     Returns
     -------
     Snapshot
-        Times the replica's share, ready to be added to the others'.
+        The result, scaled by the replica's shares, so that the snapshots of a round can be summed.
     """
     dtype = snapshot.vectors.dtype
     network = Network(epoch.layer_sizes, dtype)
@@ -152,7 +160,7 @@ def train_shard(
         epoch.begun, epoch.begun.update_rule, epoch.learning_rate, 0, moments, epoch.number
     )
     snapshot.write_to(network, state)
-    X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an odd address
+    X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an unaligned address
     data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
     with Descent(network, settings, epoch.output, *data, state, order, epochs=1) as descent:
@@ -164,7 +172,7 @@ def train_shard(
 
 
 class ClusterDescent:
-    """Local SGD on a Dask cluster, which `loop.descend` drives in place of `sgd.Descent`.
+    """Local SGD on a Dask cluster. `loop.descend` drives it instead of `sgd.Descent`.
 
     Parameters
     ----------
@@ -173,19 +181,19 @@ class ClusterDescent:
         Trained in place.
     settings : Settings
     output : str
-        Output activation.
+        The output activation.
     shards : list of Future
-        Of `Shard`, one for each replica.
+        The `Shard` of each replica.
     shares : list of (float, float)
-        Each replica's part of all sample weights and of all rows.
+        Each replica's share of the total sample weight, and of the number of rows.
     n_samples : int
     state : OptimizerState
-        Carried on in place.
+        Updated in place.
 
     Raises
     ------
     RuntimeError
-        If data were lost with a worker that Dask cannot compute again.
+        If a worker died with data that Dask cannot compute again.
     """
 
     def __init__(
@@ -209,29 +217,29 @@ class ClusterDescent:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is held open between rounds."""
+        """Do nothing: no resource is held between rounds."""
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
-        """Seed dropout; where there is none, nothing is drawn."""
+        """Draw a seed for dropout; without dropout, draw nothing."""
         if np.any(self.settings.dropout):
             self._dropout_seed = int(random_state.randint(LARGEST_SEED))
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
-        """Draw a seed for each replica's order of rows in the next round."""
+        """Draw a seed for each replica's shuffle in the next round."""
         self._seeds = random_state.randint(LARGEST_SEED, size=len(self.shards)).tolist()
 
     def epoch(self) -> float:
-        """One round; returns the mean loss over all samples, each batch's before its update."""
+        """Run a round; return the mean loss of all samples, each taken before its update."""
         self.time_limit.check()
         for attempt in range(MOST_ATTEMPTS):
             try:
                 result = self._round()
                 break
-            except LOST as error:  # the next attempt begins from what the client holds
+            except LOST as error:  # the next attempt starts from the client's own copy
                 if attempt == MOST_ATTEMPTS - 1:
                     raise RuntimeError(
-                        f"a round failed {MOST_ATTEMPTS} times, the last time with {error!r}. Data "
-                        "that were scattered, and die with a worker, cannot be computed again"
+                        f"a round failed {MOST_ATTEMPTS} times, the last time with {error!r}. "
+                        "Dask cannot compute scattered data again if they die with a worker"
                     ) from error
         result.write_to(self.network, self.state)
         return result.loss

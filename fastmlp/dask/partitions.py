@@ -1,4 +1,4 @@
-"""Dask collections as the shards that replicas train on: gathered, validated, summarized."""
+"""From Dask collections to the shards that replicas train on: gather, validate, summarize."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Rows:
     y : ndarray
     sample_weight : ndarray or None
     names : ndarray of str or None
-        Of the features.
+        The names of the features.
     """
 
     X: np.ndarray
@@ -36,7 +36,7 @@ class Rows:
 
 @dataclass
 class Summary:
-    """What the client needs to know of a replica's rows: some numbers, one row, all labels."""
+    """What the client needs to know about a replica's rows: sizes, one row, all labels."""
 
     n_samples: int
     weight_sum: float
@@ -46,12 +46,12 @@ class Summary:
 
 
 def in_one_column_block(collection, name: str):
-    """A Dask array, data frame or series, rechunked where columns of an array are divided.
+    """Return a Dask collection whose blocks hold whole rows; rechunk an array if necessary.
 
     Raises
     ------
     TypeError
-        If it is none of these.
+        If the collection is not a Dask array, data frame or series.
     """
     if isinstance(collection, da.Array):
         if collection.ndim == 2 and collection.numblocks[1] > 1:
@@ -61,25 +61,25 @@ def in_one_column_block(collection, name: str):
     if not (dask.is_dask_collection(collection) and is_tabular):
         raise TypeError(
             f"{name} must be a dask array, data frame or series, not "
-            f"{type(collection).__name__}; for data in memory there are MLPClassifier and "
-            "MLPRegressor, and to_local()"
+            f"{type(collection).__name__}; for data in memory, use MLPClassifier or "
+            "MLPRegressor, or to_local() of a fitted model"
         )
     return collection
 
 
 def row_blocks(collection) -> list:
-    """The blocks of rows of a Dask collection in one column block, as Delayed objects."""
+    """The blocks of a Dask collection of whole rows, as Delayed objects."""
     blocks = collection.to_delayed()
     return blocks.ravel().tolist() if isinstance(blocks, np.ndarray) else list(blocks)
 
 
 def matching_partitions(X, y, sample_weight) -> list[tuple]:
-    """Blocks of X, y and sample_weight that belong together.
+    """The blocks of X, y and sample_weight, matched by their rows.
 
     Raises
     ------
     ValueError
-        If there are not as many of each.
+        If the numbers of blocks differ.
     """
     columns = [row_blocks(in_one_column_block(X, "X"))]
     for collection, name in ((y, "y"), (sample_weight, "sample_weight")):
@@ -91,8 +91,8 @@ def matching_partitions(X, y, sample_weight) -> list[tuple]:
         blocks = row_blocks(in_one_column_block(collection, name))
         if len(blocks) != len(columns[0]):
             raise ValueError(
-                f"X has {len(columns[0])} partitions of rows and {name} {len(blocks)}, and not "
-                "all their lengths are known: repartition them alike, or call "
+                f"X has {len(columns[0])} partitions of rows, {name} has {len(blocks)}, and not "
+                "all their lengths are known; repartition them alike, or call "
                 "compute_chunk_sizes() on both arrays first"
             )
         columns.append(blocks)
@@ -100,35 +100,35 @@ def matching_partitions(X, y, sample_weight) -> list[tuple]:
 
 
 def _with_rows_of(X: da.Array, other: da.Array, name: str) -> da.Array:
-    """`other` in X's chunks of rows, where all lengths are known."""
+    """Rechunk `other` to the rows of X, if all lengths are known."""
     rows, length = X.chunks[0], other.shape[0]
     if np.isnan([X.shape[0], length]).any():
         return other
     if length != X.shape[0]:
-        raise ValueError(f"X has {X.shape[0]} rows and {name} {length}")
+        raise ValueError(f"X has {X.shape[0]} rows, {name} has {length}")
     return other.rechunk({0: rows})
 
 
 def _concatenate(parts: list):
-    """The parts, one under another, in the container they came in."""
+    """Stack the parts in a container of their own type."""
     if len(parts) == 1:
         return parts[0]
     if scipy.sparse.issparse(parts[0]):
         return scipy.sparse.vstack(parts, format="csr")
     if is_dataframe_like(parts[0]) or is_series_like(parts[0]):
-        import pandas as pd  # Dask's data frames need it, its arrays don't
+        import pandas as pd  # needed by Dask's data frames, but not by its arrays
 
         return pd.concat(parts)
     return np.concatenate(parts)
 
 
 def gather_rows(model, blocks: list[tuple]) -> Rows | None:
-    """Put a replica's blocks together and validate them as `model` would; None if all are empty."""
+    """Stack a replica's blocks and validate them as `model` would; None if all are empty."""
     for X, *others in blocks:
         lengths = [len(other) for other in others if other is not None]
         if any(length != X.shape[0] for length in lengths):
             raise ValueError(
-                f"a partition of X has {X.shape[0]} rows, those of y and sample_weight {lengths}"
+                f"a partition of X has {X.shape[0]} rows, but y and sample_weight have {lengths}"
             )
     blocks = [block for block in blocks if block[0].shape[0]]
     if not blocks:
@@ -144,7 +144,7 @@ def gather_rows(model, blocks: list[tuple]) -> Rows | None:
 
 
 def summarize(rows: Rows | None, is_classification: bool) -> Summary | None:
-    """A replica's rows in short."""
+    """Summarize a replica's rows."""
     if rows is None:
         return None
     n_samples = rows.X.shape[0]
@@ -155,19 +155,19 @@ def summarize(rows: Rows | None, is_classification: bool) -> Summary | None:
 
 
 def representative(summaries: list[Summary], is_classification: bool) -> tuple:
-    """A few rows X and y with the features, the type and every label of all replicas' rows.
+    """A few rows of X and y that have the features, the type and every label of all replicas.
 
     Raises
     ------
     ValueError
-        If the replicas' rows are of different kinds.
+        If the features or outputs of the replicas differ.
     """
     first = summaries[0]
     for other in summaries[1:]:
         if first.row.shape != other.row.shape or not np.array_equal(first.names, other.names):
             raise ValueError(
-                f"the partitions of X differ: some have {first.row.shape[1]} features named "
-                f"{first.names}, others {other.row.shape[1]} named {other.names}"
+                f"the partitions of X differ: some have {first.row.shape[1]} features, named "
+                f"{first.names}, others have {other.row.shape[1]}, named {other.names}"
             )
         if first.labels.shape[1:] != other.labels.shape[1:]:
             raise ValueError("the partitions of y differ in their number of columns")
@@ -177,14 +177,14 @@ def representative(summaries: list[Summary], is_classification: bool) -> tuple:
         y = unique_labels(*(each.labels for each in summaries))
     X = first.row.astype(dtype)[[0] * len(y)]
     if first.names is not None:
-        import pandas as pd  # names come from its frames alone
+        import pandas as pd  # only its data frames have names
 
         X = pd.DataFrame(X, columns=first.names)
     return X, y
 
 
 def make_shard(rows: Rows, model, dtype: np.dtype) -> Shard:
-    """Rows as the engine takes them; X is not copied where it is of the type already."""
+    """Convert rows to what the engine reads; X is copied only if its type differs."""
     weights = rows.sample_weight
     weights = None if weights is None else weights.astype(dtype, copy=False)
     targets = kind_of_targets(model).of(model)

@@ -1,4 +1,4 @@
-"""ActivationDisplay: activations of hidden layers and their derivatives."""
+"""ActivationDisplay: hidden activations and their derivatives."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from fastmlp.displays.panels import panels
 
 PANEL_SIZE = (3.0, 2.6)  # inches
 MOST_COLUMNS = 4
-POINTS = 401  # odd: zero, where relu and its kin have their kink, is one of them
-HALF_RANGE = 4.0  # all bends of every activation lie within
+POINTS = 401  # odd, so that zero, where relu has its kink, is one of them
+HALF_RANGE = 4.0  # every activation is almost straight beyond
 
 
 class ActivationDisplay:
@@ -17,14 +17,14 @@ class ActivationDisplay:
     Parameters
     ----------
     z : ndarray of shape (n_points,)
-        Where they are evaluated.
+        The points at which the activations are evaluated.
     values, derivatives : dict of str to ndarray of shape (n_points,)
-        f(z) and f'(z) by the activation's name.
+        f(z) and f'(z), keyed by the name of the activation.
 
     Attributes
     ----------
     lines_ : list of tuples of two matplotlib Line2D
-        f and f' of each panel.
+        f and f' in each panel.
     axes_ : ndarray of matplotlib Axes of shape (n_activations,)
     figure_ : matplotlib Figure
 
@@ -45,16 +45,16 @@ class ActivationDisplay:
 
     @classmethod
     def from_names(cls, names=None, *, half_range=HALF_RANGE, ax=None) -> "ActivationDisplay":
-        """Draw activations by their names.
+        """Draw the named activations.
 
         Parameters
         ----------
         names : list of str, default=None
-            Values of the estimators' parameter `activation`; None takes all there are.
+            Values of the estimators' parameter `activation`; None draws all of them.
         half_range : float, default=4.0
-            They are drawn for z from -half_range to half_range.
+            The curves run from z = -half_range to z = half_range.
         ax : matplotlib Axes or array of Axes, default=None
-            As for `plot`.
+            As in `plot`.
 
         Returns
         -------
@@ -63,12 +63,12 @@ class ActivationDisplay:
         Raises
         ------
         ValueError
-            If there is no activation of such a name.
+            If a name is not the name of an activation.
         """
         names = list(activations.CODES) if names is None else list(names)
         unknown = [name for name in names if name not in activations.CODES]
         if unknown:
-            raise ValueError(f"unknown activations {unknown}; there are {list(activations.CODES)}")
+            raise ValueError(f"unknown activations {unknown}; use any of {list(activations.CODES)}")
         z = np.linspace(-half_range, half_range, POINTS)
         values, derivatives = {}, {}
         for name in names:
@@ -78,18 +78,18 @@ class ActivationDisplay:
         return cls(z=z, values=values, derivatives=derivatives).plot(ax)
 
     def plot(self, ax=None) -> "ActivationDisplay":
-        """Draw a panel for each activation.
+        """Draw one panel for each activation.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes, default=None
-            One Axes is divided into panels, an array must have one for each. None makes a new
-            figure.
+            A single Axes is divided into panels; an array must have one Axes per panel. None
+            creates a new figure.
 
         Returns
         -------
         ActivationDisplay
-            This one, with its attributes set.
+            The display itself, with its attributes set.
 
         Raises
         ------

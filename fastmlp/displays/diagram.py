@@ -7,25 +7,25 @@ import numpy as np
 from fastmlp._estimator.architecture import Architecture
 from fastmlp.displays.panels import panels
 
-COLUMN_WIDTH, HEIGHT = 1.5, 4.2  # inches of a layer in a new figure
+COLUMN_WIDTH, HEIGHT = 1.5, 4.2  # inches per layer in a new figure
 LEAST_WIDTH = 4.0
-UNIT_SIZE = 0.6  # diameter of a unit, in distances of two neighbours
+UNIT_SIZE = 0.6  # diameter of a unit, as a share of the distance between neighbours
 MOST_DIAMETER = 30.0  # points
-MARGIN = 0.8  # from the outermost units' centres to what is above and below, likewise
+MARGIN = 0.8  # above and below the centres of the outermost units, in the same measure
 DOTS = "⋮"
 POINTS_PER_INCH = 72
-LETTER_WIDTH, LINE_HEIGHT = 0.65, 1.3  # of the font size
+LETTER_WIDTH, LINE_HEIGHT = 0.65, 1.3  # as shares of the font size
 MOST_FONT_SIZE = 10.0  # points
 
 
 class NetworkDisplay:
-    """Layers, their sizes, activations and numbers of parameters, as every textbook draws them.
+    """A diagram of the layers, with their sizes, activations and parameter counts.
 
     Parameters
     ----------
     architecture : fastmlp._estimator.architecture.Architecture
     name : str, default=None
-        Stands in the title, before the number of parameters.
+        Appears in the title, before the number of parameters.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class NetworkDisplay:
         The circles.
     connections_ : matplotlib LineCollection
     texts_ : list of matplotlib Text
-        What stands beneath each layer.
+        The text below each layer.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -60,15 +60,15 @@ class NetworkDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs) -> "NetworkDisplay":
-        """Draw the network of a fitted estimator, fastmlp's or scikit-learn's.
+        """Draw the network of a fitted estimator of fastmlp or scikit-learn.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
         name : str, default=None
-            For the title; None takes the estimator's class.
+            For the title; None uses the name of the estimator's class.
         ax, **kwargs
-            As for `plot`.
+            As in `plot`.
 
         Returns
         -------
@@ -88,14 +88,14 @@ class NetworkDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a new figure.
+            None creates a new figure.
         max_units : int, default=7
-            Circles in a layer, at most; dots stand for the others.
+            The most circles drawn for a layer; dots replace the others.
 
         Returns
         -------
         NetworkDisplay
-            This one, with its attributes set.
+            The display itself, with its attributes set.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class NetworkDisplay:
         return self
 
     def _descriptions(self) -> list[str]:
-        """What is written beneath each layer."""
+        """The text below each layer."""
         architecture, texts = self.architecture, []
         for n, (name, units) in enumerate(
             zip(architecture.names, architecture.layer_sizes, strict=True)
@@ -141,9 +141,9 @@ class NetworkDisplay:
         return texts
 
     def _fit_texts(self, top: float) -> float:
-        """Write beneath the layers as large as fits; the diameter in points left for a unit."""
+        """Write the texts as large as they fit; return the diameter left for a unit, in points."""
         ax, descriptions = self.ax_, self._descriptions()
-        self.figure_.draw_without_rendering()  # until then, a layout may change the axes' size
+        self.figure_.draw_without_rendering()  # a layout may change the size of the axes only here
         extent = ax.get_window_extent()
         width, height = np.array(extent.size) / self.figure_.dpi * POINTS_PER_INCH
         ax.title.set_fontsize(min(ax.title.get_fontsize(), _font_size(ax.get_title(), width)))
@@ -166,12 +166,12 @@ def _count(number: int, noun: str) -> str:
 
 
 def _font_size(text: str, width: float) -> float:
-    """The size in points at which `text` is about `width` points wide."""
+    """The font size in points at which `text` is about `width` points wide."""
     return width / (LETTER_WIDTH * len(text))
 
 
 def _heights(units: int, max_units: int) -> np.ndarray:
-    """Where the circles of a layer stand; in the middle a place for dots if some are left out."""
+    """The heights of a layer's circles, with a gap in the middle for dots if some are omitted."""
     if units <= max_units:
         return np.arange(units) - (units - 1) / 2
     half = np.arange(1, max(1, max_units // 2) + 1)

@@ -1,4 +1,4 @@
-"""LossCurveDisplay: loss and validation by epoch."""
+"""LossCurveDisplay: training and validation curves."""
 
 from itertools import cycle, islice
 
@@ -10,40 +10,40 @@ from fastmlp._training.losses import LOSSES
 from fastmlp.displays.panels import panels, pyplot
 
 FIGURE_SIZE = (6.4, 4.8)  # inches
-MARKERS = "osD^vPX"  # tell estimators apart where colours are not seen
+MARKERS = "osD^vPX"  # tell estimators apart without colours
 MARKERS_PER_CURVE = 10
 BEST_MARKER = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": "none"}
 
 
 class LossCurveDisplay:
-    """Loss of each epoch, with validation where there is any, and the best epoch marked.
+    """The loss of each epoch, with validation curves if there are any.
 
-    The best epoch is that of the highest validation score, else of the lowest validation loss,
-    else of the lowest training loss. A star stands at it. Where there is a validation loss it
-    is drawn beside the training loss; else validation scores are drawn against an axis of their
-    own on the right. Several displays on one Axes share it, with a marker each.
+    A star marks the best epoch: the one with the highest validation score, else with the lowest
+    validation loss, else with the lowest training loss. A validation loss is drawn beside the
+    training loss. If there are only validation scores, they get an axis of their own on the right.
+    Several displays may share an Axes; each has its own marker.
 
     Parameters
     ----------
     loss_curve : array-like of shape (n_epochs,)
-        Mean training loss of each epoch.
+        The mean training loss of each epoch.
     validation_loss_curve : array-like of shape (n_epochs,), default=None
         The same on validation data.
     validation_scores : array-like of shape (n_epochs,), default=None
-        Scores on validation data, greater is better.
+        Scores on validation data; higher is better.
     name : str, default=None
-        What the legend calls this curve.
+        The name of this curve in the legend.
     loss_label, score_label : str
         Labels of the y axes.
 
     Attributes
     ----------
     best_epoch_ : int or None
-        The epoch marked, counted from 1; None if no value is finite.
+        The epoch with the star, counted from 1; None if no value is finite.
     line_, validation_line_, best_marker_ : matplotlib Line2D
-        Training, validation and the star; None for what is not there.
+        The training curve, the validation curve and the star; None if absent.
     ax_, score_ax_ : matplotlib Axes
-        For losses and for scores; `score_ax_` is None without scores.
+        The Axes of the losses and of the scores; `score_ax_` is None without scores.
     figure_ : matplotlib Figure
 
     Examples
@@ -77,14 +77,14 @@ class LossCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs) -> "LossCurveDisplay":
-        """Draw the curves of a fitted estimator, fastmlp's or scikit-learn's.
+        """Draw the curves of a fitted estimator of fastmlp or scikit-learn.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted by 'adam' or 'sgd'.
+            Fitted by any solver but 'lbfgs'.
         ax, name, **kwargs
-            As for `plot`; the name is by default the estimator's class.
+            As in `plot`. The name defaults to the name of the estimator's class.
 
         Returns
         -------
@@ -95,7 +95,7 @@ class LossCurveDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If it has no loss curve, as after solver 'lbfgs'.
+            If the estimator has no loss curve, as after solver 'lbfgs'.
         """
         Architecture.of(estimator)
         loss_curve = getattr(estimator, "loss_curve_", None)
@@ -117,16 +117,16 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            May be the `ax_` of another display. None makes a new figure.
+            May be the `ax_` of another display. None creates a new figure.
         name : str, default=None
-            In the legend; None takes the one given before.
+            The name in the legend; None uses the attribute `name`.
         **kwargs
-            For the lines, as matplotlib's ``plot`` takes them.
+            Properties of the lines, passed to matplotlib's ``plot``.
 
         Returns
         -------
         LossCurveDisplay
-            This one, with its attributes set.
+            The display itself, with its attributes set.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class LossCurveDisplay:
         return self
 
     def _training_line(self, label, kwargs):
-        if not self.ax_.lines:  # later displays on these axes go on in the cycle
+        if not self.ax_.lines:  # later displays on these axes continue the cycle
             self.ax_.set_prop_cycle(_style_cycle(f"{type(self).__name__}.plot"))
         epochs = np.arange(1, len(self.loss_curve) + 1)
         style = {"label": label, "markevery": -(-len(epochs) // MARKERS_PER_CURVE)}
@@ -163,7 +163,7 @@ class LossCurveDisplay:
         return ax.plot(np.arange(1, len(curve) + 1), curve, **style | kwargs)[0]
 
     def _mark_best(self):
-        """Put the star on the curve that tells the best epoch, and the epoch into its label."""
+        """Draw the star on the curve that determines the best epoch, and name it in the label."""
         line = self.validation_line_ or self.line_
         curve, sign = np.asarray(line.get_ydata(), dtype=float), -1
         if self.validation_scores is not None:
@@ -186,7 +186,7 @@ class LossCurveDisplay:
             ylabel=self.loss_label if same else "Loss per sample",
         )
         ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        scores = _twin(ax)
+        scores = _score_axes_of(ax)
         if scores is None:
             ax.legend()
             return
@@ -194,7 +194,9 @@ class LossCurveDisplay:
             same = scores.get_ylabel() in ("", self.score_label)
             scores.set_ylabel(self.score_label if same else "Validation score")
         handles = [*ax.get_legend_handles_labels()[0], *scores.get_legend_handles_labels()[0]]
-        scores.legend(handles=handles, loc="center right")  # falling and rising curves cross left
+        scores.legend(
+            handles=handles, loc="center right"
+        )  # falling and rising curves cross on the left
 
 
 def _loss_label(estimator) -> str:
@@ -211,19 +213,19 @@ def _score_label(estimator) -> str:
 
 
 def _style_cycle(caller: str):
-    """The user's colours, each with a marker."""
+    """The user's colour cycle, with a marker for each colour."""
     colors = pyplot(caller).rcParams["axes.prop_cycle"].by_key().get("color", ["black"])
-    from cycler import cycler  # which comes with matplotlib
+    from cycler import cycler  # a dependency of matplotlib
 
     return cycler(color=colors, marker=list(islice(cycle(MARKERS), len(colors))))
 
 
-def _twin(ax):
-    """The Axes that another display has laid over `ax` for its scores, or None."""
+def _score_axes_of(ax):
+    """The Axes that an earlier display has laid over `ax` for its scores, or None."""
     siblings = ax.get_shared_x_axes().get_siblings(ax)
     return next((s for s in siblings if s is not ax and s.bbox.bounds == ax.bbox.bounds), None)
 
 
 def _score_axes(ax):
-    twin = _twin(ax)
-    return ax.twinx() if twin is None else twin
+    scores = _score_axes_of(ax)
+    return ax.twinx() if scores is None else scores

@@ -1,4 +1,4 @@
-"""Where displays draw: a new figure, the given axes, or a grid in their place."""
+"""The axes that displays draw in: a new figure, given axes, or a grid in place of one."""
 
 import math
 
@@ -9,7 +9,7 @@ PADDING = 0.08  # inches around each panel of a new figure
 
 
 def pyplot(caller: str):
-    """matplotlib.pyplot, imported when something is drawn.
+    """Import matplotlib.pyplot, but only when something is drawn.
 
     Raises
     ------
@@ -23,23 +23,32 @@ def pyplot(caller: str):
 
 
 def panels(caller: str, ax, count: int, columns: int, size: tuple[float, float]) -> np.ndarray:
-    """Axes to draw `count` panels in.
+    """The axes of `count` panels.
 
     Parameters
     ----------
     caller : str
-        Named where matplotlib is missing.
+        The name in the error if matplotlib is not installed.
     ax : None, Axes or array of Axes
-        None makes a new figure. One Axes is divided into a grid, as scikit-learn's
-        PartialDependenceDisplay divides it. An array must have an Axes for every panel.
+        None creates a new figure. A single Axes is divided into a grid, as scikit-learn's
+        PartialDependenceDisplay does. An array must have one Axes per panel.
+    count : int
+        The number of panels.
     columns : int
-        Panels in a row of a new figure, at most.
+        The most panels in a row of a new figure.
     size : tuple of float
-        Width and height of a panel of a new figure, in inches.
+        The width and height of a panel in a new figure, in inches.
 
     Returns
     -------
     ndarray of Axes of shape (count,)
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If `ax` is an array that does not have one Axes per panel.
     """
     plt = pyplot(caller)
     from matplotlib.axes import Axes
@@ -63,6 +72,6 @@ def panels(caller: str, ax, count: int, columns: int, size: tuple[float, float])
     else:
         axes = np.asarray(ax, dtype=object).ravel()
         if axes.size != count:
-            raise ValueError(f"ax must hold {count} axes, one for each panel, got {axes.size}")
+            raise ValueError(f"ax must hold {count} axes, one per panel; got {axes.size}")
         return axes
     return np.array([figure.add_subplot(grid[n // columns, n % columns]) for n in range(count)])

@@ -12,30 +12,30 @@ PANEL_SIZE = (3.6, 3.2)
 MOST_COLUMNS = 4
 LEAST_SIDE = 5  # fewer than 25 features are rarely the pixels of an image
 MOST_NAMES = 20  # feature names that fit beside a panel
-COLORS = "gray"  # lightness alone tells the value: nothing is lost in print
+COLORS = "gray"  # lightness alone carries the value, so nothing is lost in print
 
 
 class WeightsDisplay:
-    """The weights of a network: first-layer images, or a heat map for each layer.
+    """The weights of a network: one image per first-layer unit, or one heat map per layer.
 
     Dark is negative, light positive, and mid-grey zero.
 
     Parameters
     ----------
     coefs : list of ndarray of shape (n_in, n_out)
-        Weights of each layer.
+        The weights of each layer.
     names : list of str
-        Of the layers, input and output included.
+        The names of the layers, including input and output.
     image_shape : tuple of two ints, default=None
-        Height and width into which the features of a hidden unit's weights are laid. None draws
-        heat maps.
+        The height and width of the image formed by the weights of a hidden unit. None draws heat
+        maps.
     feature_names : array-like of str, default=None
-        Written beside the first heat map if there are at most 20.
+        Shown beside the first heat map if there are at most 20.
 
     Attributes
     ----------
     images_ : list of matplotlib AxesImage
-        One mosaic of all units, or a heat map for each layer.
+        A single mosaic of all units, or one heat map per layer.
     axes_ : ndarray of matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -63,17 +63,17 @@ class WeightsDisplay:
     def from_estimator(
         cls, estimator, *, image_shape="auto", ax=None, **kwargs
     ) -> "WeightsDisplay":
-        """Draw the weights of a fitted estimator, fastmlp's or scikit-learn's.
+        """Draw the weights of a fitted estimator of fastmlp or scikit-learn.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
         image_shape : tuple of two ints, 'auto' or None, default='auto'
-            Height and width of the images of first-layer weights. 'auto' is a square where the
-            number of features is one, from 5 x 5; else, and with None, there is a heat map for
-            each layer.
+            The height and width of the images of first-layer weights. 'auto' draws square images
+            if the number of features is a square, 5 x 5 or larger. Otherwise, and for None, there
+            is one heat map per layer.
         ax, **kwargs
-            As for `plot`.
+            As in `plot`.
 
         Returns
         -------
@@ -84,7 +84,7 @@ class WeightsDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If image_shape does not hold as many pixels as there are features.
+            If the number of pixels in image_shape is not the number of features.
         """
         architecture = Architecture.of(estimator)
         n_features = architecture.layer_sizes[0]
@@ -92,7 +92,9 @@ class WeightsDisplay:
             side = math.isqrt(n_features)
             image_shape = (side, side) if side >= LEAST_SIDE and side**2 == n_features else None
         elif image_shape is not None and math.prod(image_shape) != n_features:
-            raise ValueError(f"image_shape={image_shape} does not hold {n_features} features")
+            raise ValueError(
+                f"image_shape={image_shape} does not match the number of features, {n_features}"
+            )
         display = cls(
             coefs=estimator.coefs_,
             names=architecture.names,
@@ -107,16 +109,16 @@ class WeightsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes, default=None
-            One Axes is divided where there are several heat maps; an array must have one for
-            each. None makes a new figure.
+            A single Axes is divided if there are several heat maps; an array must have one Axes
+            per heat map. None creates a new figure.
         max_units : int, default=100
-            Images drawn at most, those of the first units.
+            The most images drawn: those of the first units.
         cmap : str or matplotlib Colormap, default='gray'
 
         Returns
         -------
         WeightsDisplay
-            This one, with its attributes set.
+            The display itself, with its attributes set.
 
         Raises
         ------
@@ -138,7 +140,7 @@ class WeightsDisplay:
         return self
 
     def _draw_images(self, ax, image_shape, max_units, cmap):
-        """All units in one picture, row by row; a unit's number is that of its row and column."""
+        """Draw all units in one mosaic; a unit's number is the sum of its row and column labels."""
         n_units = self.coefs[0].shape[1]
         shown = self.coefs[0][:, :max_units].T
         height, width = image_shape
@@ -178,6 +180,6 @@ class WeightsDisplay:
 
 
 def _draw(ax, weights, cmap):
-    """Weights as they are, none averaged away, with zero in the middle of the scale."""
+    """Draw every weight, without interpolation, with zero in the middle of the scale."""
     limit = float(np.nanmax(np.abs(weights))) or 1.0
     return ax.imshow(weights, cmap=cmap, vmin=-limit, vmax=limit, interpolation="nearest")

@@ -1,4 +1,4 @@
-"""to_onnx, and the converter for pipelines."""
+"""ONNX export of an estimator, and a skl2onnx converter for pipelines."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -12,32 +12,34 @@ from fastmlp.interop.onnx_graph import Graph, add_estimator, output_types
 if TYPE_CHECKING:
     import onnx
 
-# Every operator used here has its present form since opset 13; ONNX Runtime reads it since 1.6.
+# The first opset with every operator used here in its present form; ONNX Runtime 1.6 reads it.
 OPSET = 13
 INPUT = "X"
 
 
 def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
-    """A fitted model as an ONNX graph.
+    """Convert a fitted model to ONNX.
 
-    Input `X` is a tensor (n_samples, n_features) of any number of rows. A classifier has the
-    outputs `label` (n_samples,), or (n_samples, n_labels) of 0 and 1 for multilabel y, and
-    `probabilities` (n_samples, n_classes). Labels are strings, or int64 where they are whole
-    numbers or booleans. A regressor has the output `variable` (n_samples, n_outputs). The names
-    are those that skl2onnx gives.
+    The input `X` is a tensor of shape (n_samples, n_features), for any number of samples. A
+    classifier has two outputs: `label`, of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
+    for multilabel y; and `probabilities`, of shape (n_samples, n_classes). Labels are strings, or
+    int64 if they are integers or booleans. A regressor has one output, `variable`, of shape
+    (n_samples, n_outputs). skl2onnx uses the same names.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted; fastmlp's or scikit-learn's.
+        A fitted estimator of fastmlp or scikit-learn.
     dtype : numpy.float32 or numpy.float64, default=None
-        Type of `X`, of the computation and of all outputs but labels; None takes that of
-        `coefs_`. With gelu, erf is computed in float32 either way: ONNX Runtime has no other.
+        The type of `X`, of the computation and of all outputs except labels. None uses the type
+        of `coefs_`. With gelu, erf is always computed in float32, the only type for which ONNX
+        Runtime has it.
 
     Returns
     -------
     onnx.ModelProto
-        Checked by ``onnx.checker``. ``model.SerializeToString()`` gives the file's bytes.
+        The model, checked by ``onnx.checker``. Its method ``SerializeToString`` returns the bytes
+        to write to a file.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If labels are neither strings nor whole numbers, or if dtype is another.
+        If labels are neither strings nor integers, or if dtype is any other type.
 
     Examples
     --------
@@ -62,7 +64,7 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     ('X', 'variable')
     """
     onnx = _imported("onnx", "to_onnx")
-    Architecture.of(estimator)  # refuses what is not fitted, and what is no network
+    Architecture.of(estimator)  # raises if the estimator is not fitted, or not a network
     dtype = np.result_type(np.float32, *estimator.coefs_) if dtype is None else np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
@@ -84,16 +86,16 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
 
 
 def _imported(module: str, caller: str):
-    """An optional package, or an ImportError that says how to get it."""
+    """Import an optional package, or raise an ImportError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        message = f"{caller} requires {module}. You can install it with `pip install fastmlp[onnx]`"
+        message = f"{caller} requires {module}; install it with `pip install fastmlp[onnx]`"
         raise ImportError(message) from error
 
 
 def _value(name: str, dtype, columns: int | None):
-    """Declaration of an input or output with any number of rows."""
+    """Declare an input or output with any number of rows."""
     from onnx import helper
 
     shape = ["n_samples"] if columns is None else ["n_samples", columns]
@@ -111,7 +113,7 @@ def _model(graph):
 
 
 class _ContainerGraph(Graph):
-    """A graph whose nodes go into a container of skl2onnx, under names that are free there."""
+    """A graph that adds its nodes to a container of skl2onnx, under names unused there."""
 
     def __init__(self, dtype, scope, container):
         super().__init__(dtype)
@@ -135,7 +137,7 @@ class _ContainerGraph(Graph):
 def register_onnx_converter() -> None:
     """Teach skl2onnx to convert fastmlp's estimators, alone and within pipelines.
 
-    The option `zipmap` of a classifier is scikit-learn's. Registering twice does no harm.
+    Classifiers have the same option `zipmap` as in scikit-learn. Registering twice is harmless.
 
     Raises
     ------
@@ -158,7 +160,7 @@ def register_onnx_converter() -> None:
     ['label', 'probabilities']
     """
     skl2onnx = _imported("skl2onnx", "register_onnx_converter")
-    # Its parser asks for the option nocl, "no class labels"; here they are always there.
+    # skl2onnx looks up the option nocl, "no class labels"; fastmlp always has them.
     options = {"zipmap": [True, False, "columns"], "nocl": [False]}
     for estimator, own in ((MLPClassifier, options), (MLPRegressor, None)):
         name = f"Fastmlp{estimator.__name__}"
@@ -166,7 +168,7 @@ def register_onnx_converter() -> None:
 
 
 def _set_types(operator) -> None:
-    """Declare the outputs of an operator of skl2onnx, which gave them their number."""
+    """Declare the types of the outputs of a skl2onnx operator."""
     from skl2onnx.common import data_types
 
     kinds = {
@@ -182,7 +184,7 @@ def _set_types(operator) -> None:
 
 
 def _convert(scope, operator, container) -> None:
-    """Add the nodes of an operator of skl2onnx."""
+    """Add the nodes of a skl2onnx operator."""
     graph = _ContainerGraph(_computing_type(operator), scope, container)
     X = graph.cast(operator.inputs[0].full_name, graph.dtype)
     results = add_estimator(graph, operator.raw_operator, X)
@@ -191,7 +193,7 @@ def _convert(scope, operator, container) -> None:
 
 
 def _computing_type(operator) -> type:
-    """float64 for input of that type, else float32, as skl2onnx has it."""
+    """float64 for float64 input, else float32, as in skl2onnx."""
     from skl2onnx.common.data_types import DoubleTensorType
 
     return np.float64 if isinstance(operator.inputs[0].type, DoubleTensorType) else np.float32

@@ -1,4 +1,4 @@
-"""What a network is in ONNX: one table of activations, one of outputs, and how layers follow."""
+"""A network as an ONNX graph: tables of hidden and output activations, and the chain of layers."""
 
 import math
 
@@ -10,7 +10,7 @@ from fastmlp._estimator.architecture import Architecture
 
 
 class Graph:
-    """Nodes and constants of an ONNX graph that computes in one type.
+    """The nodes and constants of an ONNX graph that computes in a single type.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class Graph:
     Attributes
     ----------
     nodes, initializers : lists of protocol buffers
-        For ``onnx.helper.make_graph``.
+        Arguments for ``onnx.helper.make_graph``.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class Graph:
         self.nodes, self.initializers = [], []
 
     def node(self, operator: str, *inputs: str, output: str | None = None, **attributes) -> str:
-        """Add a node of ONNX's own operators; returns the name of its only output."""
+        """Add a node with a standard ONNX operator; return the name of its only output."""
         from onnx import helper
 
         output = output or f"{operator}_{len(self.nodes)}"
@@ -45,7 +45,7 @@ class Graph:
         return output
 
     def constant(self, value) -> str:
-        """Add an array; returns its name."""
+        """Add a constant array; return its name."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self.initializers)}"
@@ -53,29 +53,29 @@ class Graph:
         return name
 
     def number(self, value: float) -> str:
-        """Add a number of the graph's type; returns its name."""
+        """Add a constant number of the graph's type; return its name."""
         return self.constant(np.array(value, self.dtype))
 
     def cast(self, value: str, dtype) -> str:
-        """Add a conversion to a NumPy type; returns the name of its result."""
+        """Add a conversion to a NumPy type; return the name of its result."""
         from onnx import helper
 
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _leaky_relu(graph: Graph, z: str) -> str:
-    # max(z, 0.01 z). The operator LeakyRelu would round its slope to float32.
+    # max(z, 0.01 z). The operator LeakyRelu would round the slope to float32.
     return graph.node("Max", z, graph.node("Mul", z, graph.number(activations.LEAK)))
 
 
 def _elu(graph: Graph, z: str) -> str:
-    # max(z, 0) + exp(min(z, 0)) - 1. ONNX Runtime has the operator Elu for float32 only.
+    # max(z, 0) + exp(min(z, 0)) - 1. ONNX Runtime has Elu only for float32.
     negative = graph.node("Exp", graph.node("Min", z, graph.number(0)))
     return graph.node("Add", graph.node("Relu", z), graph.node("Sub", negative, graph.number(1)))
 
 
 def _gelu(graph: Graph, z: str) -> str:
-    # z (1 + erf(z / sqrt 2)) / 2. ONNX Runtime has the operator Erf for float32 only.
+    # z (1 + erf(z / sqrt 2)) / 2. ONNX Runtime has Erf only for float32.
     scaled = graph.node("Mul", z, graph.number(math.sqrt(0.5)))
     erf = graph.cast(graph.node("Erf", graph.cast(scaled, np.float32)), graph.dtype)
     half = graph.node("Mul", z, graph.number(0.5))
@@ -87,7 +87,7 @@ def _silu(graph: Graph, z: str) -> str:
 
 
 def _softplus(graph: Graph, z: str) -> str:
-    # max(z, 0) + log(1 + exp(-|z|)). ONNX Runtime has the operator Softplus for float32 only.
+    # max(z, 0) + log(1 + exp(-|z|)). ONNX Runtime has Softplus only for float32.
     decay = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
     log = graph.node("Log", graph.node("Add", decay, graph.number(1)))
     return graph.node("Add", graph.node("Relu", z), log)
@@ -97,7 +97,7 @@ def _mish(graph: Graph, z: str) -> str:
     return graph.node("Mul", z, graph.node("Tanh", _softplus(graph, z)))
 
 
-# Each adds the nodes for f(z) to a graph and returns the name of the result.
+# Each entry adds the nodes of f(z) to a graph and returns the name of the result.
 ACTIVATIONS = {
     "identity": lambda graph, z: z,
     "logistic": lambda graph, z: graph.node("Sigmoid", z),
@@ -126,17 +126,17 @@ def add_network(graph: Graph, estimator, X: str) -> str:
     graph : Graph
     estimator : MLPClassifier or MLPRegressor
     X : str
-        Name of the input (n_samples, n_features), of the graph's type.
+        The name of the input, of shape (n_samples, n_features) and of the graph's type.
 
     Returns
     -------
     str
-        Name of the output activations (n_samples, n_outputs).
+        The name of the output activations, of shape (n_samples, n_outputs).
 
     Raises
     ------
     ValueError
-        If an activation is none of the table's.
+        If an activation is not in the table.
     """
     names = Architecture.of(estimator).activations
     tables = [ACTIVATIONS] * (len(names) - 1) + [OUTPUTS]
@@ -145,14 +145,14 @@ def add_network(graph: Graph, estimator, X: str) -> str:
         estimator.coefs_, estimator.intercepts_, names, tables, strict=True
     ):
         if name not in table:
-            raise ValueError(f"activation {name!r} has no form in ONNX here")
+            raise ValueError(f"activation {name!r} has no ONNX graph")
         W, b = (graph.constant(np.asarray(array, graph.dtype)) for array in (coef, intercept))
         a = table[name](graph, graph.node("Gemm", a, W, b))
     return a
 
 
 def add_labels(graph: Graph, estimator, outputs: str) -> tuple[str, str]:
-    """Turn a classifier's output activations into labels and probabilities; their names."""
+    """Add labels and probabilities from a classifier's output activations; return their names."""
     if is_multilabel(estimator):
         likely = graph.node("Greater", outputs, graph.number(0.5))
         return graph.cast(likely, np.int64), outputs
@@ -161,18 +161,18 @@ def add_labels(graph: Graph, estimator, outputs: str) -> tuple[str, str]:
         outputs = graph.node("Concat", opposite, outputs, axis=1)
     most_likely = graph.node("ArgMax", outputs, axis=1, keepdims=0)
     labels = label_array(estimator)
-    if len(labels) == 1:  # no other was seen, and yet there are two columns
+    if len(labels) == 1:  # a single class, but two columns of probabilities
         labels = labels.repeat(2)
     return graph.node("Gather", graph.constant(labels), most_likely), outputs
 
 
 def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
-    """Add everything from X to the predictions.
+    """Add all nodes from X to the predictions.
 
     Returns
     -------
     dict of str to str
-        By each of the keys of `output_types`, the name of the result in the graph.
+        The name of each result in the graph, under the keys of `output_types`.
     """
     outputs = add_network(graph, estimator, X)
     results = add_labels(graph, estimator, outputs) if is_classifier(estimator) else (outputs,)
@@ -180,12 +180,12 @@ def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
 
 
 def output_types(estimator, dtype) -> dict[str, tuple[np.dtype, int | None]]:
-    """Type and number of columns of each prediction, named as skl2onnx names them.
+    """The type and number of columns of each prediction, under the names that skl2onnx uses.
 
     Returns
     -------
     dict of str to tuple
-        None for the columns of a vector; an object type for strings.
+        The number of columns is None for a vector; the type of strings is object.
     """
     dtype, columns = np.dtype(dtype), estimator.n_outputs_
     if not is_classifier(estimator):
@@ -197,17 +197,17 @@ def output_types(estimator, dtype) -> dict[str, tuple[np.dtype, int | None]]:
 
 
 def is_multilabel(estimator) -> bool:
-    """Whether a classifier was fitted to label indicators."""
+    """Whether a classifier was fitted to multilabel y."""
     return estimator._label_binarizer.y_type_.startswith("multilabel")
 
 
 def label_array(estimator) -> np.ndarray:
-    """A classifier's labels as ONNX takes them: of int64, or an object array of strings.
+    """A classifier's labels in a form that ONNX accepts: int64, or an object array of strings.
 
     Raises
     ------
     ValueError
-        If they are neither strings nor whole numbers.
+        If they are neither strings nor integers.
     """
     classes = np.asarray(estimator.classes_)
     if all(isinstance(label, str) for label in classes):

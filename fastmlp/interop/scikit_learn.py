@@ -1,4 +1,4 @@
-"""to_sklearn and from_sklearn: a fitted model in the other library's class."""
+"""Conversion of fitted models to scikit-learn and back."""
 
 import inspect
 from copy import deepcopy
@@ -17,7 +17,7 @@ from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
-WITHOUT_EFFECT = {"n_jobs"}  # on the model; it decides about time
+WITHOUT_EFFECT = {"n_jobs"}  # affects the time of a fit, not the model
 FITTED = (
     "best_loss_",
     "best_validation_score_",
@@ -40,16 +40,16 @@ FITTED = (
 def to_sklearn(
     estimator: MLPClassifier | MLPRegressor,
 ) -> SklearnMLPClassifier | SklearnMLPRegressor:
-    """scikit-learn's estimator with the same parameters, weights and optimizer state.
+    """Convert a fitted estimator to scikit-learn, with its weights and optimizer state.
 
-    Its predictions equal the estimator's to rounding (a float32 model promotes float64 input
-    there, and computes in float32 here). `warm_start` and `partial_fit` go on where the estimator
-    stands. Nothing is shared between the two.
+    Predictions are equal to within rounding. (For float64 input, scikit-learn computes in float64
+    even if the weights are float32; fastmlp computes in float32.) `warm_start` and `partial_fit`
+    continue where the estimator stopped. The two share no memory.
 
     Parameters
     ----------
     estimator : fastmlp.MLPClassifier or fastmlp.MLPRegressor
-        Fitted.
+        A fitted estimator.
 
     Returns
     -------
@@ -60,9 +60,9 @@ def to_sklearn(
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If a parameter has a value that scikit-learn does not have; the message names it.
+        If scikit-learn does not support the value of a parameter; the message names the parameter.
     TypeError
-        If the estimator is not one of fastmlp's.
+        If the estimator is not one of fastmlp.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def to_sklearn(
     model = theirs(**_shared_parameters(estimator, theirs))
     _check_values(model)
     _take_attributes(model, estimator)
-    # What early stopping returns to: after a fit, scikit-learn has the same arrays in both.
+    # Early stopping returns to these. After a fit, scikit-learn has the same arrays in both.
     model._best_coefs, model._best_intercepts = model.coefs_, model.intercepts_
     state = estimator.__dict__.get("_optimizer")
     if state is not None and state.settings.solver in ("adam", "sgd"):
@@ -93,15 +93,15 @@ def to_sklearn(
 def from_sklearn(
     estimator: SklearnMLPClassifier | SklearnMLPRegressor,
 ) -> MLPClassifier | MLPRegressor:
-    """fastmlp's estimator with the parameters, weights and optimizer state of scikit-learn's.
+    """Convert a fitted estimator of scikit-learn, with its weights and optimizer state.
 
-    Its predictions equal the estimator's to rounding. `warm_start` and `partial_fit` go on where
-    the estimator stands. Nothing is shared between the two.
+    Predictions are equal to within rounding. `warm_start` and `partial_fit` continue where the
+    estimator stopped. The two share no memory.
 
     Parameters
     ----------
     estimator : sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
-        Fitted.
+        A fitted estimator.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def from_sklearn(
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is not one of those of scikit-learn.
+        If the estimator is not one of scikit-learn.
 
     Examples
     --------
@@ -146,11 +146,11 @@ def _counterpart(estimator, classes: dict) -> type:
     expected = " or ".join(
         f"{known.__module__.split('.')[0]}.{known.__name__}" for known in classes
     )
-    raise TypeError(f"{expected} is needed, got {type(estimator).__name__}")
+    raise TypeError(f"estimator must be a {expected}, got {type(estimator).__name__}")
 
 
 def _shared_parameters(estimator, theirs: type) -> dict:
-    """The parameters that scikit-learn has, if all others are at their defaults."""
+    """The parameters that scikit-learn has; raise if any other is not at its default."""
     defaults = {p.name: p.default for p in inspect.signature(type(estimator)).parameters.values()}
     known = inspect.signature(theirs).parameters
     shared = {}
@@ -162,10 +162,10 @@ def _shared_parameters(estimator, theirs: type) -> dict:
     names = set(hidden_activations(estimator, len(estimator.coefs_) - 1))
     if len(names) > 1:
         raise ValueError(
-            f"scikit-learn's {theirs.__name__} has one activation for all layers; "
+            f"scikit-learn's {theirs.__name__} has one activation for all hidden layers; "
             f"got activation={estimator.activation!r}"
         )
-    if names:  # without hidden layers, it does not matter
+    if names:  # without hidden layers, the activation has no effect
         shared["activation"] = names.pop()
     return shared
 
@@ -182,7 +182,7 @@ def _copies(*lists) -> tuple[list[np.ndarray], ...]:
 
 
 def _take_attributes(model, estimator) -> None:
-    """Give `model` copies of what `estimator` has learned."""
+    """Copy the fitted attributes of `estimator` to `model`."""
     model.coefs_, model.intercepts_ = _copies(estimator.coefs_, estimator.intercepts_)
     for name in FITTED:
         if hasattr(estimator, name):
@@ -212,18 +212,20 @@ def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
         settings.power_t,
     )
     optimizer.learning_rate = state.learning_rate
-    if moments:  # without momentum, its velocities stay zero
+    if moments:  # without momentum, the velocities stay zero
         (optimizer.velocities,) = moments
     return optimizer
 
 
 def _own_optimizer(optimizer, network: Network, settings: Settings) -> OptimizerState:
-    """The optimizer's state; of the estimator's `settings`, those that the optimizer kept."""
+    """The state of scikit-learn's optimizer, with the settings that it began with."""
     if isinstance(optimizer, AdamOptimizer):
         names = ("learning_rate_init", "beta_1", "beta_2", "epsilon")
         kept = {"solver": "adam", **{name: getattr(optimizer, name) for name in names}}
         moments, step = [optimizer.ms, optimizer.vs], optimizer.t
-        learning_rate = optimizer.learning_rate_init  # its own attribute is corrected for bias
+        learning_rate = (
+            optimizer.learning_rate_init
+        )  # its attribute learning_rate includes the bias correction
     else:
         names = ("learning_rate_init", "momentum", "power_t")
         kept = {"solver": "sgd", **{name: getattr(optimizer, name) for name in names}}

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import gc
 import hashlib
 import os
 import pickle
@@ -15,12 +14,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numba
-import numpy as np
-from numba.core.caching import FunctionCache
-from numba.core.compiler_lock import global_compiler_lock
+from numba.core.caching import FunctionCache, NullCache
 from numba.core.serialize import dumps
-
-from fastmlp._engine.jit.target import JIT
 
 ENGINE = "fastmlp._engine"  # the package whose sources the kernels are compiled from
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -129,6 +124,10 @@ class EngineCache(FunctionCache):
         name = f"{py_func.__module__}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
         self._cache_file = KernelFiles(Path(self.cache_path), name, engine_digest())
 
+    def describe(self) -> str:
+        """Where compiled forms are kept, in words."""
+        return f"{self.cache_path} ({len(self._cache_file.saved())} compiled)"
+
     def save_overload(self, sig, data) -> None:
         try:
             super().save_overload(sig, data)
@@ -136,63 +135,9 @@ class EngineCache(FunctionCache):
             warnings.warn(f"fastmlp could not cache a compiled kernel: {error}", stacklevel=2)
 
 
-def kernel(function):
-    """Compile an entry point: without the GIL, cached on disk where that is possible."""
-    dispatcher = numba.njit(**JIT, nogil=True, no_cfunc_wrapper=True)(function)
-    with contextlib.suppress(RuntimeError, OSError):  # no writable place: compile in memory
-        dispatcher._cache = EngineCache(function)
-    return dispatcher
-
-
-_entry_points: dict = {}
-
-
-def entry_point(function, real: type, arguments: tuple):
-    """The compiled form of a kernel for a working type, without numba's look at each argument.
-
-    Finding the types of some twenty arrays takes longer than a small step. Here the types follow
-    from `real` alone, which also keeps a read-only array from being a type of its own.
-
-    Parameters
-    ----------
-    function : kernel
-    real : numpy.float32 or numpy.float64
-    arguments : tuple
-        Of the first call; later ones must be of the same types for the same `real`.
-    """
-    key = function, real
-    if key not in _entry_points:
-        kinds = tuple(numba.typeof(_prototype(argument)) for argument in arguments)
-        with _without_collection():
-            _entry_points[key] = function.compile(kinds)
-    return _entry_points[key]
-
-
-@contextlib.contextmanager
-def _without_collection():
-    """No look for garbage meanwhile: the compiler keeps what it makes; looks took a tenth of it."""
-    with global_compiler_lock:  # another thread must not take this pause for the user's choice
-        was_enabled = gc.isenabled()
-        try:
-            gc.disable()
-            yield
-        finally:
-            if was_enabled:
-                gc.enable()
-
-
-def _prototype(argument):
-    """An argument of the same type, its arrays fresh: aligned, contiguous and writable."""
-    if isinstance(argument, tuple):
-        return type(argument)(*map(_prototype, argument))
-    if isinstance(argument, np.ndarray):
-        return np.empty((0,) * argument.ndim, argument.dtype)
-    return argument
-
-
-def cache_state(dispatcher) -> str:
-    """Where a kernel's compiled forms are kept, in words."""
-    cache = getattr(dispatcher, "_cache", None)
-    if not isinstance(cache, EngineCache):
-        return "in memory only: no writable directory was found"
-    return f"{cache.cache_path} ({len(cache._cache_file.saved())} compiled)"
+def cache_for(function) -> EngineCache | NullCache:
+    """Where a kernel's compiled forms are kept; in memory only where no place is writable."""
+    try:
+        return EngineCache(function)
+    except (RuntimeError, OSError):  # numba and the system say so in these two ways
+        return NullCache()

@@ -73,13 +73,18 @@ def is_x86(triple: str) -> bool:
     return triple.startswith(("x86", "i686"))
 
 
+def is_arm64(triple: str) -> bool:
+    """Whether the platform that LLVM calls `triple` has a 64-bit Arm processor."""
+    return triple.startswith(("aarch64", "arm64"))
+
+
 def _probe(triple: str, cpu: str, features: str) -> Target:
     """Ask LLVM itself: which registers does it use for 16 fused multiply-adds?"""
     module = llvm.parse_assembly(_PROBE)
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = machine.emit_assembly(module)
     has_fma = "fmaf" not in assembly  # the C library's function stands in for a missing instruction
-    if triple.startswith(("aarch64", "arm64")):
+    if is_arm64(triple):
         register = "neon"
     else:
         register = next((name for name in ("zmm", "ymm") if name in assembly), "xmm")

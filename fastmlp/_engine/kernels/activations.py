@@ -1,7 +1,7 @@
 """Hidden activations f(z) and their derivatives.
 
-Most derivatives are written in terms of a = f(z). Where a does not determine f'(z), as gelu, silu
-and mish take some values twice, it is computed together with a.
+Most derivatives are written in terms of a = f(z). Gelu, silu and mish take some values twice, so a
+does not determine f'(z); their derivatives are computed together with a.
 """
 
 import math
@@ -30,11 +30,11 @@ CODES = {
     "softplus": SOFTPLUS,
     "mish": MISH,
 }
-STORES_DERIVATIVE = {GELU, SILU, MISH}  # their f'(z) does not follow from a = f(z)
+STORES_DERIVATIVE = {GELU, SILU, MISH}  # a = f(z) does not determine their f'(z)
 
-LEAK = 0.01  # derivative of leaky_relu below zero, as Maas et al. (2013) have it
+LEAK = 0.01  # derivative of leaky_relu below zero (Maas et al., 2013)
 DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
-MISH_HIGHEST = 20.0  # from where mish(z) = z to rounding; exp(4 z) is still a float32
+MISH_HIGHEST = 20.0  # mish(z) rounds to z from here on, and exp(4 z) still fits float32
 
 
 @device
@@ -101,7 +101,7 @@ def _mish(z):
 
 @device
 def activate(activation, values):
-    """Replace each z of a contiguous `values` by a = f(z)."""
+    """Replace each z in the contiguous `values` by a = f(z)."""
     zero = values.dtype.type(0)
     if activation == RELU:
         for i in range(values.size):
@@ -135,7 +135,7 @@ def activate(activation, values):
 
 @device
 def activate_with_derivative(activation, values, derivatives):
-    """Replace each z of `values` by a = f(z), and write f'(z) into `derivatives`, of the same size."""
+    """Replace each z in `values` by a = f(z); write f'(z) to `derivatives`, of the same size."""
     if activation == GELU:
         for i in range(values.size):
             values[i], derivatives[i] = _gelu(values[i])
@@ -162,9 +162,9 @@ def multiply_by(deltas, derivatives):
 
 @device
 def multiply_by_derivative(activation, deltas, outputs):
-    """delta <- delta * f'(z), with f' taken from the outputs a = f(z) of the same layer.
+    """delta <- delta * f'(z), with f'(z) computed from the outputs a = f(z) of the same layer.
 
-    Not for the activations of `STORES_DERIVATIVE`.
+    Not for the activations in `STORES_DERIVATIVE`.
     """
     zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0

@@ -1,21 +1,20 @@
-"""Dropout: a hash of where a unit stands in the fit decides whether it takes part.
+"""Dropout (Srivastava et al., JMLR 2014) with counter-based random numbers.
 
-Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
-A random number is a function of (seed, step, layer, row of the batch, unit) and of nothing else,
-so it is the same for any number of threads, as Salmon et al. do ("Parallel random numbers: as easy
-as 1, 2, 3", SC 2011).
+A hash of (seed, step, layer, row of the batch, unit) decides whether a unit is dropped. Nothing
+else enters, so the masks are the same for any number of threads (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", SC 2011).
 """
 
 import numpy as np
 
 from fastmlp._engine.jit.device import device, inline
 
-RANGE = 2.0**32  # of the random number of a unit
+RANGE = 2.0**32  # of a unit's random number
 
 
 @device
 def _mix_64(x):
-    """A bijection of 64 bits in which every bit depends on all: the last step of splitmix64."""
+    """The finalizer of splitmix64: a bijection in which every bit depends on every other."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -23,7 +22,7 @@ def _mix_64(x):
 
 @device
 def row_key(seed, step, layer, row):
-    """The 64 bits from which the random numbers of a layer's row are made."""
+    """The 64-bit key from which the random numbers of one row of a layer are made."""
     key = _mix_64(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
     key = _mix_64(key ^ np.uint64(step))
     return _mix_64(key ^ (np.uint64(layer) << np.uint64(32)) ^ np.uint64(row))
@@ -31,7 +30,7 @@ def row_key(seed, step, layer, row):
 
 @device
 def _random_number(unit, low, high):
-    """32 random bits for a unit, from the halves of its row's key."""
+    """32 random bits for a unit, from the two halves of its row's key."""
     inline()
     x = np.uint32(low + np.uint32(unit) * np.uint32(0x9E3779B9))
     x = np.uint32((x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ high
@@ -41,7 +40,7 @@ def _random_number(unit, low, high):
 
 @device
 def drop_units(key, rate, outputs, derivatives):
-    """Silence each unit of a row with probability `rate`; the others grow by 1 / (1 - rate).
+    """Drop each unit of a row with probability `rate`; scale the others by 1 / (1 - rate).
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ def drop_units(key, rate, outputs, derivatives):
     rate : float
         At least 0, less than 1.
     outputs, derivatives : arrays of one length
-        a = f(z) and f'(z) of the row; both are multiplied.
+        a = f(z) and f'(z) of the row. Both are scaled.
     """
     real = outputs.dtype.type
     low, high = np.uint32(key), np.uint32(key >> np.uint64(32))

@@ -1,7 +1,7 @@
-"""The output layer: activation, loss value and delta.
+"""The output layer: activation, loss and delta.
 
-For each canonical pair of output activation and loss, delta = dloss/dz = a - y: softmax and
-logistic with the log loss, identity with the squared error, exp with the Poisson deviance.
+For the canonical pairs of output activation and loss, delta = dL/dz = a - y: softmax and logistic
+with the log loss, identity with the squared error, exp with the Poisson deviance.
 """
 
 import math
@@ -29,13 +29,13 @@ LOSSES = {
 
 @device
 def _softmax(values, rows, n_out, stride):
-    """a = exp(z - max z) / sum exp(z - max z) row by row; the padding after `n_out` becomes 0."""
+    """a = exp(z - max z) / sum exp(z - max z) in each row; the padding after `n_out` becomes 0."""
     like = values.dtype.type(0)
     vectors = stride // lanes_of(like)
     for m in range(rows):
         subtract_maximum(like, address_of(values, m * stride), vectors, n_out)
-    # All rows in one loop: it vectorises, a row alone is too short. The padding is 0 here, whose
-    # exponential is as cheap as any; that of minus infinity would underflow, which is slow.
+    # One loop over all rows, because a single row is too short to vectorize well. The padding is 0:
+    # exp(0) is fast, whereas exp of minus infinity would underflow, which is slow.
     for i in range(values.size):
         values[i] = exponential(values[i])
     for m in range(rows):
@@ -44,14 +44,14 @@ def _softmax(values, rows, n_out, stride):
 
 @device
 def apply_output(output, values, rows, n_out, stride):
-    """Turn the logits of `rows` rows into the network's outputs, in place.
+    """Turn the logits of some rows into the outputs of the network, in place.
 
     Parameters
     ----------
     output : int
         One of `CODES`.
     values : array of rows * stride elements
-        Logits, row after row; the padding from `n_out` to `stride` is set to zero.
+        Logits, row after row. The padding from `n_out` to `stride` is set to zero.
     """
     if output == SOFTMAX:
         _softmax(values, rows, n_out, stride)
@@ -69,51 +69,51 @@ def apply_output(output, values, rows, n_out, stride):
 
 @device
 def _probability_bounds(a):
-    """Probabilities are kept off 0 and 1 by the type's epsilon, as scikit-learn does."""
+    """The bounds that probabilities are clipped to: epsilon and 1 - epsilon, as in scikit-learn."""
     one = a.dtype.type(1)
     epsilon = machine_epsilon(one)
     return epsilon, one - epsilon
 
 
 @device
-def _target(plan, n_out, y, j):
-    """What output j should be: y or, of a class's number, whether it is j.
+def _target(hyperparameters, n_out, y, j):
+    """The target of output j: y[j] or, for softmax, whether j is the class.
 
-    Label smoothing s moves y towards equal shares: (1 - s) y + s / n_out for softmax's outputs,
-    (1 - s) y + s / 2 for the logistic function's.
+    Label smoothing s moves targets towards equal probabilities: to (1 - s) y + s / n_out for
+    softmax, and to (1 - s) y + s / 2 for logistic outputs.
     """
-    smoothing = plan.label_smoothing
-    if plan.output == SOFTMAX:
+    smoothing = hyperparameters.label_smoothing
+    if hyperparameters.output == SOFTMAX:
         return y.dtype.type((1 - smoothing) * (j == int(y[0])) + smoothing / n_out)
-    if plan.output == LOGISTIC:
+    if hyperparameters.output == LOGISTIC:
         return y.dtype.type((1 - smoothing) * y[j] + 0.5 * smoothing)
     return y[j]
 
 
 @device
-def _cross_entropy(plan, n_out, a, y):
-    """-sum_j y_j log a_j, of which without label smoothing one term remains; delta = a - y."""
+def _cross_entropy(hyperparameters, n_out, a, y):
+    """-sum_j y_j log a_j, which is a single term without label smoothing; delta = a - y."""
     low, high = _probability_bounds(a)
     label = int(y[0])
     loss = 0.0
-    if plan.label_smoothing == 0:
+    if hyperparameters.label_smoothing == 0:
         loss = -math.log(min(max(a[label], low), high))
         a[label] -= a.dtype.type(1)
     else:
         for j in range(n_out):
-            target = _target(plan, n_out, y, j)
+            target = _target(hyperparameters, n_out, y, j)
             loss -= target * math.log(min(max(a[j], low), high))
             a[j] -= target
     return loss
 
 
 @device
-def _binary_cross_entropy(plan, n_out, a, y):
+def _binary_cross_entropy(hyperparameters, n_out, a, y):
     """-y log a - (1 - y) log(1 - a), summed over the outputs; delta = a - y."""
     low, high = _probability_bounds(a)
     loss = 0.0
     for j in range(n_out):
-        p, target = min(max(a[j], low), high), _target(plan, n_out, y, j)
+        p, target = min(max(a[j], low), high), _target(hyperparameters, n_out, y, j)
         if target > 0:
             loss -= target * math.log(p)
         if target < 1:
@@ -123,33 +123,34 @@ def _binary_cross_entropy(plan, n_out, a, y):
 
 
 @device
-def _squared_error(plan, n_out, a, y):
-    """(a - y)^2 / 2, averaged over the outputs, but summed over a classifier's.
+def _squared_error(hyperparameters, n_out, a, y):
+    """(a - y)^2 / 2, averaged over the outputs of a regressor, summed over those of a classifier.
 
-    delta = a - y; of a classifier it passes the Jacobian of softmax, a (e - sum_j e_j a_j) with
-    e = a - y, or the derivative of the logistic function, e a (1 - a).
+    With e = a - y, delta is e for a regressor. For a classifier, e is multiplied by the Jacobian of
+    softmax, which gives a (e - sum_j e_j a_j), or by the derivative of the logistic function, which
+    gives e a (1 - a).
     """
     one, shared = a.dtype.type(1), a.dtype.type(0)
     loss = 0.0
     for j in range(n_out):
-        error = np.float64(a[j]) - _target(plan, n_out, y, j)
+        error = np.float64(a[j]) - _target(hyperparameters, n_out, y, j)
         loss += error * error
-    if plan.output == SOFTMAX:
+    if hyperparameters.output == SOFTMAX:
         for j in range(n_out):
-            shared += (a[j] - _target(plan, n_out, y, j)) * a[j]
+            shared += (a[j] - _target(hyperparameters, n_out, y, j)) * a[j]
     for j in range(n_out):
-        error = a[j] - _target(plan, n_out, y, j)
-        if plan.output == SOFTMAX:
+        error = a[j] - _target(hyperparameters, n_out, y, j)
+        if hyperparameters.output == SOFTMAX:
             error = a[j] * (error - shared)
-        elif plan.output == LOGISTIC:
+        elif hyperparameters.output == LOGISTIC:
             error *= a[j] * (one - a[j])
         a[j] = error
-    return 0.5 * loss / n_out if plan.output == IDENTITY else 0.5 * loss
+    return 0.5 * loss / n_out if hyperparameters.output == IDENTITY else 0.5 * loss
 
 
 @device
 def _half_poisson_deviance(a, y):
-    """y log(y / a) - y + a, summed over the outputs; 0 log 0 is 0; delta = a - y."""
+    """y log(y / a) - y + a, summed over the outputs, with 0 log 0 = 0; delta = a - y."""
     loss = 0.0
     for j in range(y.size):
         loss += a[j] - y[j]
@@ -167,17 +168,17 @@ def _absolute_error(a, y):
     for j in range(y.size):
         error = a[j] - y[j]
         loss += abs(error)
-        a[j] = one if error > 0 else (-one if error < 0 else error)  # 0 and NaN stay
+        a[j] = one if error > 0 else (-one if error < 0 else error)  # keeps 0 and NaN
     return loss / y.size
 
 
 @device
-def _huber_loss(plan, a, y):
-    """e^2 / 2 up to |e| = h = huber_delta, then h (|e| - h / 2), averaged over the outputs.
+def _huber_loss(hyperparameters, a, y):
+    """e^2 / 2 for |e| <= h = huber_delta, else h (|e| - h / 2), averaged over the outputs.
 
-    delta = e, kept within -h and h.
+    delta is e, clipped to -h and h.
     """
-    bound = a.dtype.type(plan.huber_delta)
+    bound = a.dtype.type(hyperparameters.huber_delta)
     loss = 0.0
     for j in range(y.size):
         error = a[j] - y[j]
@@ -191,41 +192,41 @@ def _huber_loss(plan, a, y):
 
 
 @device
-def row_loss_and_delta(plan, n_out, a, y, weight):
-    """Loss of one row; its outputs `a` become delta = dloss/dz * weight.
+def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
+    """Compute the loss of a row, and replace its outputs `a` by delta = weight * dL/dz.
 
     Parameters
     ----------
-    plan : record
-        For output, loss_function, label_smoothing and huber_delta. The log loss is that of
-        softmax or of the logistic function, the Poisson deviance belongs to exp, the other losses
-        to the identity; the squared error to all but exp.
+    hyperparameters : record
+        Read for output, loss_function, label_smoothing and huber_delta. The log loss goes with
+        softmax or logistic outputs, the Poisson deviance with exp, the squared error with all
+        outputs but exp, and the other losses with identity.
     n_out : int
     a : array of stride elements
-        Outputs of `apply_output`.
+        The outputs, from `apply_output`.
     y : array
-        The class's number for softmax, else the target of each output.
+        The index of the class for softmax, else the target of each output.
     weight : float
-        The row's sample weight.
+        The sample weight of the row.
 
     Returns
     -------
     float
-        The loss times the weight; finite for any logits of a classifier.
+        The loss times the weight. For a classifier it is finite for any logits.
     """
-    if plan.loss_function == LOG_LOSS:
-        if plan.output == SOFTMAX:
-            loss = _cross_entropy(plan, n_out, a, y)
+    if hyperparameters.loss_function == LOG_LOSS:
+        if hyperparameters.output == SOFTMAX:
+            loss = _cross_entropy(hyperparameters, n_out, a, y)
         else:
-            loss = _binary_cross_entropy(plan, n_out, a, y)
-    elif plan.loss_function == SQUARED_ERROR:
-        loss = _squared_error(plan, n_out, a, y)
-    elif plan.loss_function == POISSON:
+            loss = _binary_cross_entropy(hyperparameters, n_out, a, y)
+    elif hyperparameters.loss_function == SQUARED_ERROR:
+        loss = _squared_error(hyperparameters, n_out, a, y)
+    elif hyperparameters.loss_function == POISSON:
         loss = _half_poisson_deviance(a, y)
-    elif plan.loss_function == ABSOLUTE_ERROR:
+    elif hyperparameters.loss_function == ABSOLUTE_ERROR:
         loss = _absolute_error(a, y)
     else:
-        loss = _huber_loss(plan, a, y)
+        loss = _huber_loss(hyperparameters, a, y)
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight

@@ -1,40 +1,77 @@
 """The three products of a layer as loops over tiles: forward, delta, weight gradient.
 
-Edges belong to the tile: the last column group is narrower, the last row tile lies over the one
-before it and computes the same bits again.
+Edges belong to the tile: the last column group is narrower, the last row tile overlaps the one
+before it and computes the same bits again. Oracles: `naive.Mlp` in the tests.
 """
 
-import math
+from typing import NamedTuple
 
-import numpy as np
-
-from fastmlp._engine.jit.device import device, inline
-from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
-from fastmlp._engine.kernels.optimizers import ADAM, SGD, mean_gradient, update
-from fastmlp._engine.simd.memory import (
-    address_of,
-    prefetch,
-    prefetch_for_write,
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.jit.target import TAIL_HEIGHT
+from fastmlp._engine.kernels.prefetch import (
+    OWNERSHIP_DEPTH,
+    full_shapes,
+    next_line_of_rows,
+    next_rows_along,
     request_ownership,
-    window,
+    rows_to_prefetch,
 )
+from fastmlp._engine.simd.memory import element, item_bytes
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
-from fastmlp._engine.simd.tile import PACE_BITS, tile_nn, tile_tn
+from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
 from fastmlp._engine.simd.vectors import (
     lanes_of,
-    sum_of_squares,
     tallest,
     tallest_single,
-    transpose_block,
-    transpose_tail,
     vector_bytes,
     widest,
 )
 
-ADDRESS_BYTES = 8
-# Rows of a block from which on a panel's products take longer (half a cycle a line and row) than
-# getting its lines from another core does (10 ns a line between two groups of cores).
-OWNERSHIP_DEPTH = 64
+ADDRESS_BYTES = 8  # of an entry in a table of rows
+
+_tile_nn = make_tile(transposed=False)
+_tile_nn_prefetching = make_tile(False, full_shapes, next_rows_along)
+_tile_tn = make_tile(True, prefetch=next_line_of_rows)
+
+
+class Product(NamedTuple):
+    """C = start + A B, for some rows of C.
+
+    Attributes
+    ----------
+    a : Rows
+    b, start, c : Matrix
+        B (depth, columns) and C (rows, columns) are padded to whole vectors.
+    depth : int
+    tail : Matrix
+        Transpose of the last columns of B where they are a tail: a stride of 0 says that they are
+        none, an address of 0 that the transpose is not at hand.
+    prefetch_a : bool
+        Whether A comes from memory, or a cache that all cores share.
+    """
+
+    a: Rows
+    b: Matrix
+    start: Matrix
+    c: Matrix
+    depth: int
+    tail: Matrix
+    prefetch_a: bool
+
+
+@device
+def tile_nn(like, shape, a, b, start, c, depth, next_a):
+    """C = start + A B for one tile; a full one asks for the rows of the table `next_a`, if any."""
+    if next_a != 0 and shape.width > 1 and shape.height == tallest():
+        _tile_nn_prefetching(like, shape, a, b, start, c, depth, next_a)
+    else:
+        _tile_nn(like, shape, a, b, start, c, depth, next_a)
+
+
+@device
+def tile_tn(like, shape, a, b, start, c, depth, next_a):
+    """C = start + A^T B for one tile, which asks for a line of each row of the table `next_a`."""
+    _tile_tn(like, shape, a, b, start, c, depth, next_a)
 
 
 @device
@@ -55,369 +92,228 @@ def _tile_height(width, remaining, available):
 
 
 @device
-def _multiply_tail(
-    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, column
-):  # fmt: skip
+def _at(matrix, row, column):
+    """The part of a matrix from a row on, and from `column` bytes after its beginning."""
+    return Matrix(matrix.address + row * matrix.stride + column, matrix.stride)
+
+
+@device
+def _rows_from(a, row):
+    """A from one of its rows on."""
+    return Rows(a.table + row * ADDRESS_BYTES, a.offset)
+
+
+@device
+def _multiply_tail(like, product, column, first, last):
     """`_multiply_rows` for the tail of B and C, which begins `column` bytes after a row does."""
-    row = first
+    start, c, row = _at(product.start, 0, column), product.c, first
     while row < last:
-        if tail != 0 and last - first >= TAIL_HEIGHT:
+        if product.tail.address != 0 and last - first >= TAIL_HEIGHT:
             row = min(row, last - TAIL_HEIGHT)
-            tail_rows(
-                like, rows + row * ADDRESS_BYTES, tail, tail_stride, start + column,
-                c + row * stride + column, stride, depth,
-            )  # fmt: skip
+            a, to = _rows_from(product.a, row), _at(c, row, column)
+            tail_rows(like, a, product.tail, start, to, product.depth)
             row += TAIL_HEIGHT
         else:
-            tail_row(
-                like, rows + row * ADDRESS_BYTES, b + column, start + column,
-                c + row * stride + column, stride, depth,
-            )  # fmt: skip
+            a, to = _rows_from(product.a, row), _at(c, row, column)
+            tail_row(like, a, _at(product.b, 0, column), start, to, product.depth)
             row += 1
 
 
 @device
-def _multiply_rows(
-    like, rows, b, start, c, stride, first, last, depth, tail_stride, tail, prefetch_a
-):  # fmt: skip
-    """C[first:last] = start + A[first:last] B; `rows` holds addresses, `stride` is B's and C's.
-
-    A `tail_stride` means that B has a tail; `tail` is then the address of its transpose, or 0 where
-    that is not at hand. A `prefetch_a` if it comes from memory.
-    """
-    vectors = stride // vector_bytes()
-    if tail_stride > 0:
-        vectors -= 1
+def _multiply_rows(like, product, first, last):
+    """Rows `first` to `last` of a `Product`, one group of columns after the other."""
+    has_tail = product.tail.stride > 0
+    vectors = product.c.stride // vector_bytes() - (1 if has_tail else 0)
     vector = 0
     while vector < vectors:
-        width = _group_width(vectors - vector)
-        column = vector * vector_bytes()
-        # The first tiles of a group each ask for a vector of the next one's rows of B.
-        unasked = min(width, vectors - vector - width)
+        width, column = _group_width(vectors - vector), vector * vector_bytes()
+        b, start = _at(product.b, 0, column), _at(product.start, 0, column)
         row = first
         while row < last:
             height = _tile_height(width, last - row, last - first)
             row = min(row, last - height)
-            beside = (width + unasked - 1) * vector_bytes() if unasked > 0 else 0
-            unasked -= 1
-            # The first group asks for the rows of A that its next tile reads, then all are near.
-            asks = prefetch_a and vector == 0 and row + 2 * height <= last
-            tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES,
-                height * ADDRESS_BYTES if asks else 0, beside, b + column, start + column, 0,
-                c + row * stride + column, stride, depth,
-            )  # fmt: skip
+            a, next_a = _rows_from(product.a, row), 0
+            # Once the first group has read them, all rows of A are near.
+            if product.prefetch_a and vector == 0 and row + 2 * height <= last:
+                next_a = _rows_from(product.a, row + height).table
+            to = _at(product.c, row, column)
+            tile_nn(like, TileShape(height, width), a, b, start, to, product.depth, next_a)
             row += height
         vector += width
-    if tail_stride > 0:  # last: A is near by now
-        _multiply_tail(
-            like, rows, b, start, c, stride, first, last, depth, tail_stride, tail,
-            vectors * vector_bytes(),
-        )  # fmt: skip
+    if has_tail:  # last: A is near by now
+        _multiply_tail(like, product, vectors * vector_bytes(), first, last)
 
 
 @device
-def forward_rows(layer, rows, parameters, tails, activations, first, last, prefetch_a):
+def forward_rows(job, layer, tails, first, last, prefetch_a):
     """z = a W + b for rows `first` to `last` of the block.
 
     Where z is two sums, this is the first: b, and the inputs before split_k_at.
 
     Parameters
     ----------
+    job : record
+        Its table of rows holds the addresses of a (block_rows, n_in), from layer.input_rows on;
+        z (block_rows, stride) is written to the activations.
     layer : record of LAYER
-    rows : int64 array
-        Table of row addresses; a (block_rows, n_in) begins at layer.input_rows.
-    parameters, tails, activations : flat arrays
-        W (n_in, stride), b (stride); W^T of the tail; z (block_rows, stride) is written at
-        layer.outputs.
+    tails : address
+        W^T of the layers' tails; 0 where that is not at hand.
+    first, last : int
     prefetch_a : bool
-        Whether a comes from memory or a cache that all cores share.
+        Whether a comes from memory, or a cache that all cores share.
     """
-    like = parameters.dtype.type(0)
-    stride = layer.stride * parameters.itemsize
-    _multiply_rows(
-        like,
-        address_of(rows, layer.input_rows),
-        address_of(parameters, layer.weights),
-        address_of(parameters, layer.bias),
-        address_of(activations, layer.outputs),
-        stride,
-        first,
-        last,
+    like, item = job.zero, item_bytes(job.zero)
+    stride = layer.stride * item
+    parameters = job.forward.parameters
+    tail = element(like, tails, layer.tail) if tails != 0 else 0
+    product = Product(
+        Rows(job.tables.rows + layer.input_rows * ADDRESS_BYTES, 0),
+        Matrix(element(like, parameters, layer.weights), stride),
+        Matrix(element(like, parameters, layer.bias), 0),
+        Matrix(element(like, job.forward.activations, layer.outputs), stride),
         layer.split_k_at if layer.split_k_at else layer.n_in,
-        layer.tail_stride * parameters.itemsize,
-        address_of(tails, layer.tail) if tails.size else 0,
+        Matrix(tail, layer.tail_stride * item),
         prefetch_a,
     )
+    _multiply_rows(like, product, first, last)
 
 
 @device
-def forward_split_k(plan, layer, rows, buffers, first, last):
-    """The sum over the inputs from split_k_at on, which `forward_rows` leaves out, to split_k_partial."""
-    like = buffers.parameters.dtype.type(0)
-    stride = layer.stride * buffers.parameters.itemsize
-    _multiply_rows(
-        like,
-        address_of(rows, plan.split_k_rows),
-        address_of(buffers.parameters, layer.weights + layer.split_k_at * layer.stride),
-        address_of(buffers.zeros, 0),
-        address_of(buffers.split_k_partial, 0),
-        stride,
-        first,
-        last,
-        layer.n_in - layer.split_k_at,
-        layer.tail_stride * buffers.parameters.itemsize,
-        address_of(buffers.tails, layer.tail + layer.split_k_at),
-        plan.exceeds_cache,
+def forward_split_k(job, layer, first, last):
+    """The second sum of z, over the inputs from split_k_at on, to split_k_partial."""
+    like, item = job.zero, item_bytes(job.zero)
+    stride, at = layer.stride * item, layer.split_k_at
+    weights = layer.weights + at * layer.stride
+    product = Product(
+        Rows(job.tables.rows + job.layout.split_k_rows * ADDRESS_BYTES, at * item),
+        Matrix(element(like, job.forward.parameters, weights), stride),
+        Matrix(job.backward.zeros, 0),
+        Matrix(job.forward.split_k_partial, stride),
+        layer.n_in - at,
+        Matrix(element(like, job.forward.tails, layer.tail + at), layer.tail_stride * item),
+        job.inputs.exceeds_cache != 0,
     )
+    _multiply_rows(like, product, first, last)
 
 
 @device
-def delta_rows(layer, below, rows, buffers, first, last):
-    """delta_below = delta W^T, before f', for rows `first` to `last` of the block.
+def delta_rows(job, layer, below, first, last):
+    """delta_below (rows, n_in) = delta (rows, n_out) W^T, before f', for some rows of the block.
 
     Parameters
     ----------
+    job : record
+        Its table of rows holds the addresses of delta from layer.delta_rows on; W^T is (stride,
+        transposed_stride); delta_below is written.
     layer, below : records of LAYER
-        The layer whose delta (block_rows, n_out) is known, and the one it is carried to.
-    rows : int64 array
-        Table of row addresses; delta begins at layer.delta_rows.
-    buffers : Buffers
-        W^T (stride, transposed_stride); delta_below (block_rows, n_in) is written.
+        The layer whose delta is known, and the one it is carried to.
+    first, last : int
     """
-    inline()
-    like = buffers.transposed.dtype.type(0)
-    item = buffers.transposed.itemsize
+    like, item = job.zero, item_bytes(job.zero)
     # The transpose of W^T is W, and its rows from back_tail on that of the tail.
     tail = layer.weights + layer.back_tail * layer.stride
-    _multiply_rows(
-        like,
-        address_of(rows, layer.delta_rows),
-        address_of(buffers.transposed, layer.transposed),
-        address_of(buffers.zeros, 0),
-        address_of(buffers.deltas, below.outputs),
-        layer.transposed_stride * item,
-        first,
-        last,
+    stride = layer.transposed_stride * item
+    product = Product(
+        Rows(job.tables.rows + layer.delta_rows * ADDRESS_BYTES, 0),
+        Matrix(element(like, job.backward.transposed, layer.transposed), stride),
+        Matrix(job.backward.zeros, 0),
+        Matrix(element(like, job.backward.deltas, below.outputs), stride),
         layer.n_out,
-        layer.stride * item if layer.back_tail >= 0 else 0,
-        address_of(buffers.parameters, tail),
-        prefetch_a=0,
+        Matrix(
+            element(like, job.forward.parameters, tail),
+            layer.stride * item if layer.back_tail >= 0 else 0,
+        ),
+        False,
+    )
+    _multiply_rows(like, product, first, last)
+
+
+class Gradient(NamedTuple):
+    """sums = start + a^T delta for the rows of one panel, each matrix from the panel's row on.
+
+    `parameters` are those that the sums belong to; `requests_ownership` of them while they go on.
+    """
+
+    a: Rows
+    delta: Matrix
+    start: Matrix
+    sums: Matrix
+    depth: int
+    parameters: Matrix
+    requests_ownership: bool
+
+
+@device
+def _gradient_of(job, layer, panel, block, scratch):
+    """The `Gradient` of a panel, without the place of its first row in a."""
+    like, item = job.zero, item_bytes(job.zero)
+    stride = layer.stride * item
+    base = layer.bias if panel.is_bias else layer.weights
+    at = base + panel.first * layer.stride
+    table = job.layout.ones_rows if panel.is_bias else layer.input_rows
+    start = Matrix(job.backward.zeros, 0)
+    if not block.is_first:
+        start = Matrix(element(like, job.update.gradient, at), stride)
+    return Gradient(
+        Rows(job.tables.rows + table * ADDRESS_BYTES, panel.first * item),
+        Matrix(element(like, job.backward.deltas, layer.outputs), stride),
+        start,
+        Matrix(element(like, job.update.scratch, scratch), stride),
+        block.rows,
+        Matrix(element(like, job.forward.parameters, at), stride),
+        block.is_last and block.rows >= OWNERSHIP_DEPTH,
     )
 
 
 @device
-def panel_span(layer, panel):
-    """Index of a panel's first parameter, and how many it has."""
-    at = layer.bias if panel.is_bias else layer.weights + panel.first * layer.stride
-    return at, panel.rows * layer.stride
-
-
-@device
-def prefetch_parameters(buffers, at, count, depth):
-    """Ask for the parameters of a panel while its products are still being computed.
-
-    `depth` is how many rows they are sums over; the parameters are only to be read at first where
-    `_request_ownership_of` will take them.
-    """
-    inline()
-    item = buffers.parameters.itemsize
-    for line in range(0, count * item, CACHE_LINE):
-        if depth < OWNERSHIP_DEPTH:
-            prefetch_for_write(address_of(buffers.parameters, at) + line)
-        else:
-            prefetch(address_of(buffers.parameters, at) + line)
-
-
-@device
-def _request_ownership_of(buffers, at, stride, rows, size):
-    """Take parameters of a panel that the next tile sums for from the threads that have read them.
-
-    They are `rows` pieces of `size` bytes, `stride` elements apart from index `at` on. Those of
-    another panel, which its thread may be changing, must not be among them. The stores that wait
-    fill a core's buffer: for a whole panel at once they would hold up the tiles.
-    """
-    inline()
-    for row in range(rows):
-        for line in range(0, size, CACHE_LINE):
-            request_ownership(address_of(buffers.parameters, at + row * stride) + line)
-
-
-@device
-def moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last):
-    """Where a panel's moments are and how far to come in them, as `near`, `gap`, `pace` of a tile.
-
-    All are passed in `steps` steps. Where none change next: a line that is near anyway.
-    """
-    inline()
-    if plan.update_rule == SGD or not is_last:
-        return address_of(buffers.scratch, scratch), 0, 0
-    at, count = panel_span(layer, panel)
-    first, gap = address_of(buffers.first_moment, at), 0
-    if plan.update_rule == ADAM:
-        gap = address_of(buffers.second_moment, at) - first
-    return first, gap, (count * buffers.first_moment.itemsize << PACE_BITS) // steps
-
-
-@device
-def _steps_of_tiles(panel, available, vectors, depth):
-    """Steps of depth that all tiles of a panel take together; at least one tile's."""
-    rows = _tile_height(widest(), panel.rows, available)
-    return max(1, -(-panel.rows // rows) * -(-vectors // widest())) * depth
-
-
-@device
-def weight_gradient(plan, layer, panel, rows, buffers, scratch, depth, is_first, is_last):
-    """sums = a^T delta over `depth` rows of the block, for one panel, into `scratch`.
+def weight_gradient(job, layer, panel, block, scratch):
+    """sums (panel.rows, stride) = a^T delta over the rows of the block, into the scratch.
 
     Parameters
     ----------
+    job : record
+    layer : record of LAYER
     panel : record of PANEL
-        Rows of W (or the bias, whose input is one) to compute: sums (panel.rows, stride).
+        Rows of W, or the bias, whose input is one.
+    block : Block
+        On the batch's first block sums begin at zero, later at the gradient of the blocks before.
     scratch : int
-        Index in buffers.scratch where sums begin. Up to plan.overlap elements before it are
-        overwritten too, by a last tile that lies over the panel before.
-    depth : int
-        Rows of the block.
-    is_first : bool
-        Whether sums begin at zero, or at buffers.gradient, from the batch's earlier blocks.
-    is_last : bool
-        Whether the panel's parameters will be changed next.
+        Index in the scratch where sums begin. Up to layout.overlap elements before it are
+        overwritten too, by a last tile that overlaps the panel before.
     """
-    inline()
-    like = buffers.parameters.dtype.type(0)
-    item = buffers.parameters.itemsize
-    stride = layer.stride * item
-    table = plan.ones_rows if panel.is_bias else layer.input_rows
+    like, item = job.zero, item_bytes(job.zero)
+    gradient = _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in
-    base = layer.bias if panel.is_bias else layer.weights
-    vectors = stride // vector_bytes()
+    vectors = gradient.sums.stride // vector_bytes()
     takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # the last may be lower
     if takes_tail:
         vectors -= 1
-    origin = address_of(buffers.zeros, 0) if is_first else address_of(buffers.gradient, base)
-    start_stride = 0 if is_first else stride
-    # Where several tiles pass a line of X, every second asks for the next block's rows instead.
-    alternates, visit = 0, 0
-    if plan.exceeds_cache and panel.layer == 0 and not panel.is_bias:
-        alternates = 1 if vectors > widest() or panel.rows * item < CACHE_LINE else 0
-        visit = alternates * (panel.first // panel.rows)
-    requests_ownership = is_last and depth >= OWNERSHIP_DEPTH
-    steps = _steps_of_tiles(panel, available, vectors, depth)
-    near, gap, pace = moments_by_pace(plan, layer, panel, buffers, scratch, steps, is_last)
-    vector = 0
+    vector = group = 0
     while vector < vectors:
-        width = _group_width(vectors - vector)
-        column = vector * vector_bytes()
-        row, last = panel.first, panel.first + panel.rows
-        ahead = visit % 2 * (plan.ahead_rows - table) * ADDRESS_BYTES
-        visit += alternates
-        while row < last:
-            height = _tile_height(width, last - row, available)
-            if requests_ownership:
-                _request_ownership_of(
-                    buffers, base + row * layer.stride + column // item, layer.stride,
-                    min(height, last - row), width * vector_bytes(),
-                )  # fmt: skip
-            row = min(row, last - height)
+        width, column = _group_width(vectors - vector), vector * vector_bytes()
+        next_a = rows_to_prefetch(job, layer, panel, vectors, group) * ADDRESS_BYTES
+        row = 0
+        while row < panel.rows:
+            height = _tile_height(width, panel.rows - row, available)
+            if gradient.requests_ownership:
+                own, rows = _at(gradient.parameters, row, column), min(height, panel.rows - row)
+                request_ownership(own.address, own.stride, rows, width * vector_bytes())
+            row = min(row, panel.rows - height)
             tile_tn(
-                like, height, width, address_of(rows, table), (ahead, near, gap, pace), row * item,
-                address_of(buffers.deltas, layer.outputs) + column,
-                origin + row * start_stride + column, start_stride,
-                address_of(buffers.scratch, scratch) + (row - panel.first) * stride + column,
-                stride, depth,
+                like, TileShape(height, width),
+                Rows(gradient.a.table, gradient.a.offset + row * item),
+                _at(gradient.delta, 0, column), _at(gradient.start, row, column),
+                _at(gradient.sums, row, column), gradient.depth, job.tables.rows + next_a,
             )  # fmt: skip
-            near += depth * pace >> PACE_BITS
             row += height
         vector += width
+        group += 1
     if takes_tail:
         column = vector * vector_bytes()
-        if requests_ownership:
-            _request_ownership_of(
-                buffers, base + panel.first * layer.stride + column // item, layer.stride, panel.rows,
-                vector_bytes(),
-            )  # fmt: skip
+        if gradient.requests_ownership:
+            own = _at(gradient.parameters, 0, column)
+            request_ownership(own.address, own.stride, panel.rows, vector_bytes())
         tail_gradient(
-            like, address_of(rows, table), panel.first * item,
-            address_of(buffers.deltas, layer.outputs) + column,
-            origin + panel.first * start_stride + column, start_stride,
-            address_of(buffers.scratch, scratch) + column, stride, depth,
+            like, gradient.a, _at(gradient.delta, 0, column), _at(gradient.start, 0, column),
+            _at(gradient.sums, 0, column), gradient.depth,
         )  # fmt: skip
-
-
-@device
-def transpose_tail_rows(layer, first, end, parameters, tails):
-    """Copy rows `first` to `end` of W's tail into its transpose, in whole vectors."""
-    like = parameters.dtype.type(0)
-    lanes, item = lanes_of(like), parameters.itemsize
-    for row in range(first, end, lanes):
-        transpose_tail(
-            like,
-            address_of(parameters, layer.weights + (row + 1) * layer.stride - lanes),
-            layer.stride * item,
-            address_of(tails, layer.tail + row),
-            layer.tail_stride * item,
-        )
-
-
-@device
-def _transpose_panel(layer, panel, parameters, transposed):
-    """Copy a panel's new weights into W^T, in whole vectors; W's padding rows are zeros."""
-    like = parameters.dtype.type(0)
-    lanes, item = lanes_of(like), parameters.itemsize
-    for row in range(panel.first, panel.first + panel.rows, lanes):
-        for column in range(0, layer.stride, lanes):
-            transpose_block(
-                like,
-                address_of(parameters, layer.weights + row * layer.stride + column),
-                layer.stride * item,
-                address_of(transposed, layer.transposed + column * layer.transposed_stride + row),
-                layer.transposed_stride * item,
-            )
-
-
-@device
-def keep_gradient(plan, layer, panel, index, buffers, sums, scale):
-    """Write the panel's gradient of the mean loss, and its squared norm, for a later update."""
-    at, count = panel_span(layer, panel)
-    real = buffers.parameters.dtype.type
-    gradient, weights = window(buffers.gradient, at, count), window(buffers.parameters, at, count)
-    penalty = real(0) if panel.is_bias else plan.alpha
-    mean_gradient(gradient, weights, sums, penalty, scale)
-    vectors = count // lanes_of(real(0))
-    squares = np.float64(sum_of_squares(real(0), address_of(gradient, 0), vectors))
-    if math.isinf(squares):  # beyond float32, but not beyond float64
-        squares = 0.0
-        for i in range(count):
-            squares += np.float64(gradient[i]) * gradient[i]
-    buffers.gradient_norms[index] = squares
-
-
-@device
-def update_panel(plan, layer, panel, index, buffers, sums, penalty, scale, block):
-    """Step the panel's parameters by the gradient `sums`; renew W^T and the panel's norm."""
-    inline()
-    parameters = buffers.parameters
-    real = parameters.dtype.type
-    at, count = panel_span(layer, panel)
-    weights = window(parameters, at, count)
-    update(
-        plan.update_rule,
-        weights,
-        window(buffers.first_moment, at, count),
-        window(buffers.second_moment, at, count),
-        sums,
-        real(0) if panel.is_bias else penalty,
-        scale,
-        real(block.eta),
-        real(1) if panel.is_bias else real(block.decay),
-        plan,
-    )
-    if not panel.is_bias:
-        vectors = count // lanes_of(real(0))
-        buffers.norms[index] = sum_of_squares(real(0), address_of(weights, 0), vectors)
-        if panel.layer > 0:
-            _transpose_panel(layer, panel, parameters, buffers.transposed)
-        if layer.tail_stride > 0:
-            end = panel.first + panel.rows
-            transpose_tail_rows(layer, panel.first, end, parameters, buffers.tails)

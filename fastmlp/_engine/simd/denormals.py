@@ -1,9 +1,10 @@
-"""Numbers too small for full precision, which training takes as zeros.
+"""Denormal numbers, which training treats as zero on x86.
 
-Below 1.2e-38 (float32) or 2.2e-308 (float64) a number loses digits, and an x86 core may take longer
-for it: on Zen 5, 3.3 times as long for a step of Adam in float32. Nothing that small matters to a
-model, but many are met: the moments of weights whose gradient has become zero shrink towards it for
-ever, and so do weights of an input that is always zero. Other processors are left as they are.
+Numbers below 1.2e-38 (float32) or 2.2e-308 (float64) have fewer digits, and an x86 core may compute
+with them slowly: on Zen 5, a step of Adam in float32 takes 3.3 times as long. They are too small to
+matter to a model, but they are common. If a weight's gradient becomes zero, its moments shrink
+towards zero for ever, and so do the weights of an input that is always zero. Processors other than
+x86 keep their denormals.
 """
 
 from llvmlite import ir
@@ -14,7 +15,7 @@ from numba.extending import intrinsic
 from fastmlp._engine.jit.target import is_x86
 from fastmlp._engine.simd.memory import I32
 
-# Bits of MXCSR: results too small become zero, operands too small count as zero.
+# Bits of MXCSR: denormal results become zero; denormal operands count as zero.
 FLUSH_TO_ZERO = 1 << 15
 DENORMALS_ARE_ZERO = 1 << 6
 
@@ -29,7 +30,7 @@ def _emit_access(builder, name: str, place) -> None:
 
 @intrinsic
 def flush_denormals(typingctx):
-    """Take denormal numbers as zeros on this thread; returns what `restore_denormals` needs."""
+    """Treat denormals as zero on this thread; return what `restore_denormals` needs."""
 
     def codegen(context, builder, signature, arguments):
         if not is_x86(builder.module.triple):
@@ -47,7 +48,7 @@ def flush_denormals(typingctx):
 
 @intrinsic
 def restore_denormals(typingctx, before):
-    """Treat denormal numbers on this thread as before `flush_denormals`."""
+    """Undo `flush_denormals` on this thread."""
 
     def codegen(context, builder, signature, arguments):
         if is_x86(builder.module.triple):

@@ -1,7 +1,7 @@
-"""exp, tanh and their relatives, element by element.
+"""exp, tanh and related functions of single elements.
 
-The exponential is a polynomial of explicit multiply-adds on plain floats: it vectorises, and
-gives an element the same bits wherever it stands.
+They are built on a polynomial for the exponential, in explicit multiply-adds on scalars. Loops over
+them vectorize, and an element gets the same bits in every lane.
 """
 
 import math
@@ -14,17 +14,17 @@ from numba.extending import overload
 from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.vectors import multiply_add, polynomial, power_of_two
 
-# Terms of the Taylor series of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
-# last place, and arguments beyond which exp is exactly 0 or infinite.
+# The number of Taylor terms of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
+# last place; and the arguments beyond which exp is exactly 0 or infinite.
 EXP_TERMS = {np.float32: 7, np.float64: 13}
 EXP_LOWEST = {np.float32: -104.0, np.float64: -746.0}
 EXP_HIGHEST = {np.float32: 89.0, np.float64: 710.0}
 TANH_SATURATED = {np.float32: 10.0, np.float64: 20.0}  # |z| from which tanh(z) rounds to +-1
-# Terms of atanh(s) = s + s^3/3 + s^5/5 + ... after which, at s = 1/3, no bit changes.
+# The number of terms of atanh(s) = s + s^3/3 + s^5/5 + ... after which no bit changes at s = 1/3.
 ATANH_TERMS = {np.float32: 7, np.float64: 16}
 # The upper tail of the standard normal distribution is Q(x) = exp(-x^2/2) u P(1 - 2 c u), with
-# u = 1 / (x + c). P interpolates at Chebyshev's points, to a tenth of a unit in the last place;
-# beyond the last x, Q is exactly 0.
+# u = 1 / (x + c). The polynomial P interpolates at the Chebyshev points, to a tenth of a unit in
+# the last place. Beyond TAIL_LAST, Q(x) is exactly 0.
 TAIL_CENTRE = 4.0
 TAIL_LAST = {np.float32: 14.5, np.float64: 38.7}
 TAIL_COEFFICIENTS = {
@@ -52,7 +52,7 @@ def _real(numba_type):
 
 
 def machine_epsilon(x):
-    """The distance from 1 to the next number of x's type."""
+    """The distance from 1 to the next larger number of x's type."""
     return np.finfo(type(x)).eps
 
 
@@ -76,9 +76,9 @@ def _expm1_parts(x):
 def _expm1_parts_overload(x):
     real = _real(x)
     mantissa = np.finfo(real).nmant
-    rounder = real(1.5 * 2.0**mantissa)  # adding and taking it away rounds to an integer
+    rounder = real(1.5 * 2.0**mantissa)  # adding and subtracting it rounds to an integer
     per_ln2 = real(1 / math.log(2))
-    # The high part has trailing zeros enough for k * high to be exact (Cody and Waite); the low
+    # The high part of ln 2 ends in enough zeros for k * high to be exact (Cody and Waite). The low
     # part needs more digits of ln 2 than a float has.
     bits = mantissa - 11
     high = real(math.floor(math.log(2) * 2**bits) / 2**bits)
@@ -112,14 +112,14 @@ def _exponential_overload(x):
         x = lowest if x < lowest else x
         x = highest if x > highest else x
         p, k = _expm1_parts(x)
-        k_half = (k * half + rounder) - rounder  # two factors: 2**k itself may not be a float
+        k_half = (k * half + rounder) - rounder  # two factors, because 2**k itself may overflow
         return (one + p) * power_of_two(k_half) * power_of_two(k - k_half)
 
     return implementation
 
 
 def hyperbolic_tangent(x):
-    """tanh(x), precise near zero as well: m / (m + 2) with m = expm1(2x)."""
+    """tanh(x) = m / (m + 2) with m = expm1(2x), which is accurate near zero as well."""
     return math.tanh(x)
 
 
@@ -148,14 +148,14 @@ def logistic_function(z):
 
 
 def expm1_of_negative(x):
-    """exp(x) - 1, precise near zero as well; for x <= 0."""
+    """exp(x) - 1 for x <= 0, accurate near zero as well."""
     return math.expm1(x)
 
 
 @overload(expm1_of_negative)
 def _expm1_of_negative_overload(x):
     real = _real(x)
-    lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below, exp(x) - 1 rounds to -1
+    lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below it, exp(x) - 1 rounds to -1
 
     def implementation(x):
         inline()
@@ -168,7 +168,7 @@ def _expm1_of_negative_overload(x):
 
 
 def log1p_of_fraction(x):
-    """log(1 + x) for 0 <= x <= 1: 2 atanh(s) with s = x / (2 + x)."""
+    """log(1 + x) = 2 atanh(s) with s = x / (2 + x), for 0 <= x <= 1."""
     return math.log1p(x)
 
 
@@ -189,7 +189,7 @@ def _log1p_of_fraction_overload(x):
 
 
 def normal_tail(x):
-    """Q(x), the standard normal distribution's upper tail, and exp(-x^2/2); for x >= 0."""
+    """Q(x), the upper tail of the standard normal distribution, and exp(-x^2/2), for x >= 0."""
     return math.erfc(x / math.sqrt(2)) / 2, math.exp(-x * x / 2)
 
 
@@ -204,7 +204,7 @@ def _normal_tail_overload(x):
         inline()
         x = last if x > last else x
         square = x * x
-        lost = multiply_add(x, x, -square)  # what the product's rounding left out
+        lost = multiply_add(x, x, -square)  # the rounding error of the product
         power = exponential(-half * square)
         power = multiply_add(power, -half * lost, power)
         u = one / (x + centre)

@@ -1,11 +1,14 @@
-"""Addresses, views of flat arrays, and cache lines."""
+"""Memory by address: elements, views, records, and cache lines."""
 
+from typing import NamedTuple
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
-from numba.np.numpy_support import as_dtype
+from numba.np.numpy_support import as_dtype, from_dtype
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -19,6 +22,102 @@ def i64(value: int) -> ir.Constant:
 def load_entry(builder, table, index):
     """The entry at an index of a table of addresses."""
     return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
+
+
+def _item_bytes(kind) -> int:
+    return as_dtype(types.unliteral(kind)).itemsize
+
+
+@intrinsic
+def item_bytes(typingctx, like):
+    """Size of an element of the type of `like`."""
+
+    def codegen(context, builder, signature, arguments):
+        return i64(_item_bytes(like))
+
+    return types.int64(like), codegen
+
+
+@intrinsic
+def element(typingctx, like, base, index):
+    """Address of element `index` of what stands at `base`; elements are of the type of `like`."""
+    kind = types.unliteral(like)
+
+    def codegen(context, builder, signature, arguments):
+        offset = builder.mul(arguments[2], i64(_item_bytes(kind)))
+        return builder.add(arguments[1], offset)
+
+    return types.int64(kind, types.int64, types.int64), codegen
+
+
+@intrinsic
+def load(typingctx, like, base, index):
+    """Element `index` of what stands at `base`; elements are of the type of `like`."""
+    kind = types.unliteral(like)
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[1], context.get_value_type(kind).as_pointer())
+        return builder.load(builder.gep(pointer, [arguments[2]]))
+
+    return kind(kind, types.int64, types.int64), codegen
+
+
+class Span(NamedTuple):
+    """Elements of a buffer: the first, and how many."""
+
+    first: int
+    count: int
+
+
+@intrinsic
+def view(typingctx, like, base, span):
+    """A `Span` of the elements at `base`, of the type of `like`: an array that owns nothing."""
+    kind = types.unliteral(like)
+    array_kind = types.Array(kind, 1, "C")
+
+    def codegen(context, builder, signature, arguments):
+        array = context.make_array(array_kind)(context, builder)
+        pointer = builder.inttoptr(arguments[1], array.data.type)
+        first, count = (builder.extract_value(arguments[2], n) for n in range(len(Span._fields)))
+        item = context.get_constant(types.intp, _item_bytes(kind))
+        populate_array(
+            array,
+            data=builder.gep(pointer, [first]),
+            shape=[count],
+            strides=[item],
+            itemsize=item,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return array_kind(kind, types.int64, span), codegen
+
+
+@intrinsic
+def dereference(typingctx, pointer):
+    """The record at a pointer."""
+
+    def codegen(context, builder, signature, arguments):
+        kind = context.get_value_type(signature.return_type)
+        return builder.bitcast(arguments[0], kind)
+
+    return pointer.dtype(pointer), codegen
+
+
+def record_reader(dtype: np.dtype):
+    """An intrinsic for the record of this type at an index of the table that stands at `base`."""
+    kind = from_dtype(dtype)
+
+    @intrinsic
+    def record_at(typingctx, base, index):
+        def codegen(context, builder, signature, arguments):
+            offset = builder.mul(arguments[1], i64(dtype.itemsize))
+            address = builder.add(arguments[0], offset)
+            return builder.inttoptr(address, context.get_value_type(kind))
+
+        return kind(types.int64, types.int64), codegen
+
+    return record_at
 
 
 @intrinsic
@@ -52,59 +151,22 @@ def window(typingctx, array, start, count):
     return array(array, types.intp, types.intp), codegen
 
 
-@intrinsic
-def array_at(typingctx, like, address, count):
-    """What stands at an address, as a flat array of the type of `like` that keeps nothing alive."""
-
-    def codegen(context, builder, signature, arguments):
-        array = context.make_array(like)(context, builder)
-        populate_array(
-            array,
-            data=builder.inttoptr(arguments[1], array.data.type),
-            shape=[arguments[2]],
-            strides=[context.get_constant(types.intp, as_dtype(like.dtype).itemsize)],
-            itemsize=context.get_constant(types.intp, as_dtype(like.dtype).itemsize),
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return like(like, types.intp, types.intp), codegen
-
-
-def emit_prefetch(builder, address, level: int = 1, for_write: bool = False) -> None:
-    """Ask for the cache line at an address, which need not be valid, into a level of the caches."""
+def emit_prefetch(builder, address) -> None:
+    """Ask for the cache line at an address, which need not be valid, into all caches."""
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    locality, data = 4 - level, 1  # LLVM's locality is 3 for every level, 0 for none
-    hints = [ir.Constant(I32, value) for value in (int(for_write), locality, data)]
+    to_read, every_level, data = 0, 3, 1
+    hints = [ir.Constant(I32, value) for value in (to_read, every_level, data)]
     builder.call(function, [builder.inttoptr(address, byte), *hints])
 
 
-def _make_prefetch(for_write: bool):
-    """The intrinsic that asks for a cache line, to be read or to be written."""
-
-    @intrinsic
-    def ask(typingctx, address):
-        def codegen(context, builder, signature, arguments):
-            emit_prefetch(builder, arguments[0], for_write=for_write)
-            return context.get_dummy_value()
-
-        return types.void(types.intp), codegen
-
-    return ask
-
-
-prefetch = _make_prefetch(for_write=False)
-prefetch_for_write = _make_prefetch(for_write=True)
-
-
 @intrinsic
-def request_ownership(typingctx, address):
-    """Make a cache line this core's own: store into it what it holds.
+def request_line(typingctx, address):
+    """Request ownership of a cache line: store into it what it holds.
 
-    A line that other cores have read must be taken from them before it is written. That waits in
-    the store buffer while later instructions go on; asking for the line does not do it.
+    A line that other cores have read must be taken from them before it is written. The request
+    waits in the store buffer while later instructions go on; a prefetch would not make it.
     """
 
     def codegen(context, builder, signature, arguments):

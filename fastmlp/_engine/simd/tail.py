@@ -5,7 +5,7 @@ a tenth of all. So the vectors lie across these columns, along the other axis of
 the inner dimension where A's rows run along it, whose lanes are added up at the end, and along the
 rows of C where it is A's columns that do.
 
-Addresses are integers and all strides and offsets count bytes.
+Conventions: addresses are integers; strides and offsets count bytes.
 """
 
 from numba import types
@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.simd.memory import i64, load_entry
+from fastmlp._engine.simd.tile import unpack_operands
 from fastmlp._engine.simd.vectors import Vectors
 
 
@@ -24,22 +25,28 @@ def _all_but_last(vectors, depth):
     return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
 
 
+def _entry(vectors, a, index):
+    """Address of element 0 of row `index` of A."""
+    return vectors.builder.add(load_entry(vectors.builder, a.table, index), a.offset)
+
+
 @intrinsic
-def _tail_rows(typingctx, like, rows, b, b_stride, start, c, stride, depth):
+def _tail_rows(typingctx, like, a, b, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")  # once per program, not once per caller
         vectors = Vectors(builder, context, like)
-        _, rows, b, b_stride, start, c, stride, depth = arguments
-        a_rows = [load_entry(builder, rows, i64(r)) for r in range(TAIL_HEIGHT)]
-        b_rows = [builder.add(b, builder.mul(b_stride, i64(j))) for j in range(vectors.tail)]
+        a, b, start, c = unpack_operands(builder, arguments[1:5])
+        depth = arguments[5]
+        a_rows = [_entry(vectors, a, i64(r)) for r in range(TAIL_HEIGHT)]
+        b_rows = [vectors.row(b, i64(j)) for j in range(vectors.tail)]
 
         def products(at, load, sums):
             # sums[r][j][lane] += a[r, k + lane] * b[k + lane, j]
             b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
             updated, sums = [], iter(sums)
             for row in a_rows:
-                a = load(builder.add(row, at))
-                updated += [vectors.multiply_add(a, each, next(sums)) for each in b_vectors]
+                value = load(builder.add(row, at))
+                updated += [vectors.multiply_add(value, each, next(sums)) for each in b_vectors]
             return updated
 
         def body(k, sums):
@@ -50,38 +57,37 @@ def _tail_rows(typingctx, like, rows, b, b_stride, start, c, stride, depth):
         sums = vectors.sums_over(whole, zeros, body)
         at = builder.mul(whole, i64(vectors.size))
         sums = products(at, lambda address: vectors.load_first(address, left), sums)
-        first = vectors.load(start)
+        first = vectors.load(start.address)
         for r in range(TAIL_HEIGHT):  # z (rows, tail) = start + sum over lanes
             total = vectors.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
-            at = builder.add(c, builder.mul(stride, i64(r)))
-            vectors.store(builder.fadd(first, total), at)
+            vectors.store(builder.fadd(first, total), vectors.row(c, i64(r)))
         return context.get_dummy_value()
 
-    return types.void(like, *([types.intp] * 7)), codegen
+    return types.void(like, a, b, start, c, types.int64), codegen
 
 
 @intrinsic
-def _tail_row(typingctx, like, rows, b, start, c, stride, depth):
+def _tail_row(typingctx, like, a, b, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
         vectors = Vectors(builder, context, like)
-        _, rows, b, start, c, stride, depth = arguments
-        row, lanes = load_entry(builder, rows, i64(0)), range(vectors.lanes)
+        a, b, start, c = unpack_operands(builder, arguments[1:5])
+        depth = arguments[5]
+        row, lanes = _entry(vectors, a, i64(0)), range(vectors.lanes)
 
-        def products(k, a, sums):
+        def products(k, value, sums):
             # sums[lane][j] += a[k + lane] * b[k + lane, j]
             first = builder.mul(k, i64(vectors.lanes))
             updated = []
             for lane, total in zip(lanes, sums, strict=True):
-                at = builder.mul(builder.add(first, i64(lane)), stride)
-                weights = vectors.load(builder.add(b, at))
-                each = vectors.shuffle(a, a, [lane] * vectors.lanes)
+                weights = vectors.load(vectors.row(b, builder.add(first, i64(lane))))
+                each = vectors.shuffle(value, value, [lane] * vectors.lanes)
                 updated.append(vectors.multiply_add(each, weights, total))
             return updated
 
         def body(k, sums):
-            a = vectors.load(builder.add(row, builder.mul(k, i64(vectors.size))))
-            return products(k, a, sums)
+            value = vectors.load(builder.add(row, builder.mul(k, i64(vectors.size))))
+            return products(k, value, sums)
 
         whole, left = _all_but_last(vectors, depth)
         sums = vectors.sums_over(whole, [vectors.fill(0.0)] * vectors.lanes, body)
@@ -90,43 +96,43 @@ def _tail_row(typingctx, like, rows, b, start, c, stride, depth):
         while len(sums) > 1:
             half = len(sums) // 2
             sums = [builder.fadd(*pair) for pair in zip(sums[:half], sums[half:], strict=True)]
-        vectors.store(builder.fadd(vectors.load(start), sums[0]), c)
+        vectors.store(builder.fadd(vectors.load(start.address), sums[0]), c.address)
         return context.get_dummy_value()
 
-    return types.void(like, *([types.intp] * 6)), codegen
+    return types.void(like, a, b, start, c, types.int64), codegen
 
 
 @intrinsic
-def _tail_gradient(typingctx, like, rows, offset, deltas, start, start_stride, c, stride, depth):
+def _tail_gradient(typingctx, like, a, delta, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
         vectors = Vectors(builder, context, like)
-        _, rows, offset, deltas, start, start_stride, c, stride, depth = arguments
+        a, delta, start, c = unpack_operands(builder, arguments[1:5])
+        depth = arguments[5]
 
         def body(k, sums):  # sums[j][lane] += a[k, lane] * delta[k, j]
-            a = vectors.load(builder.add(load_entry(builder, rows, k), offset))
-            at = builder.add(deltas, builder.mul(k, stride))
-            updated = []
+            value = vectors.load(_entry(vectors, a, k))
+            at, updated = vectors.row(delta, k), []
             for j, total in enumerate(sums):
-                delta = vectors.pointer(at, i64(j * vectors.item), vectors.scalar)
-                delta = vectors.broadcast(builder.load(delta))
-                updated.append(vectors.multiply_add(delta, a, total))
+                each = vectors.pointer(at, i64(j * vectors.item), vectors.scalar)
+                each = vectors.broadcast(builder.load(each))
+                updated.append(vectors.multiply_add(each, value, total))
             return updated
 
         lanes = range(vectors.lanes)
-        begin = [vectors.load(builder.add(start, builder.mul(start_stride, i64(r)))) for r in lanes]
+        begin = [vectors.load(vectors.row(start, i64(r))) for r in lanes]
         sums = vectors.sums_over(depth, vectors.transposed(begin)[: vectors.tail], body)
         padding = [vectors.fill(0.0)] * (vectors.lanes - vectors.tail)
         for r, row in enumerate(vectors.transposed(sums + padding)):
-            vectors.store(row, builder.add(c, builder.mul(stride, i64(r))))
+            vectors.store(row, vectors.row(c, i64(r)))
         return context.get_dummy_value()
 
-    return types.void(like, *([types.intp] * 8)), codegen
+    return types.void(like, a, delta, start, c, types.int64), codegen
 
 
 @device
-def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
-    """C = start + A B for TAIL_HEIGHT rows, with A[r, k] at rows[r] + k items.
+def tail_rows(like, a, b, start, c, depth):
+    """C = start + A B for TAIL_HEIGHT rows, with A[r, k] at table[r] + offset + k items.
 
     An element is a chain of multiply-adds for each lane; these are added up in halves, and then
     to start.
@@ -135,33 +141,32 @@ def tail_rows(like, rows, b, b_stride, start, c, stride, depth):
     ----------
     like : float32 or float64
         Any value of the elements' type.
-    rows : address
-        Table of the addresses of A's rows.
-    b, b_stride : address and stride
+    a : Rows
+    b : Matrix
         B^T (tail, depth), padded to whole vectors with numbers.
-    start : address
+    start : Matrix
         One vector, with which every row begins.
-    c, stride : address and stride
-        C, whole vectors with zeros after the tail, as in `start`.
+    c : Matrix
+        Whole vectors with zeros after the tail, as in `start`.
     depth : int
         Length of the inner dimension, more than one vector.
     """
-    _tail_rows(like, rows, b, b_stride, start, c, stride, depth)
+    _tail_rows(like, a, b, start, c, depth)
 
 
 @device
-def tail_row(like, rows, b, start, c, stride, depth):
+def tail_row(like, a, b, start, c, depth):
     """One row of `tail_rows`, and the same bits, without B^T: for rows too few to be worth it.
 
-    `b` is the tail's vector in B's first row; B has the stride of C, and more rows of numbers where
-    `depth` does not fill whole vectors.
+    `b` is B from the tail's vector on, with more rows of numbers where `depth` does not fill whole
+    vectors.
     """
-    _tail_row(like, rows, b, start, c, stride, depth)
+    _tail_row(like, a, b, start, c, depth)
 
 
 @device
-def tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, depth):
-    """C = start + A^T D for as many rows of C as a vector has lanes; else as `tile_tn`.
+def tail_gradient(like, a, delta, start, c, depth):
+    """C = start + A^T D for as many rows of C as a vector has lanes.
 
     An element is one chain of multiply-adds, as in a tile.
 
@@ -169,15 +174,13 @@ def tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, de
     ----------
     like : float32 or float64
         Any value of the elements' type.
-    rows : address
-        Table of the addresses of A's rows, `depth` of them.
-    offset : int
-        Bytes from there to the first element used.
-    deltas : address
-        The tail's columns of D, whose stride is that of C.
-    start, start_stride, c, stride : addresses and strides
+    a : Rows
+        `depth` rows, from the first element used.
+    delta : Matrix
+        D from the tail's columns on.
+    start, c : Matrix
         Whole vectors, of which the tail is used; C gets zeros in the rest.
     depth : int
         Length of the inner dimension, at least 1.
     """
-    _tail_gradient(like, rows, offset, deltas, start, start_stride, c, stride, depth)
+    _tail_gradient(like, a, delta, start, c, depth)

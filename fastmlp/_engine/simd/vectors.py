@@ -1,7 +1,7 @@
-"""Arithmetic in which nothing is left to the compiler: on vectors of one register, and on scalars.
+"""Explicit SIMD and fixed-order arithmetic.
 
-Sums have a fixed order, and it is written out which product is fused with which sum. What is on
-scalars vectorises in the loops around it as it stands.
+Sums have a fixed order, and fused multiply-adds are explicit, so that results do not depend on the
+compiler. Operations on scalars vectorize in the loops around them.
 """
 
 import functools
@@ -16,11 +16,11 @@ from numba.np.numpy_support import as_dtype
 from fastmlp._engine.jit.target import tail_columns, target
 from fastmlp._engine.simd.memory import I32, I64, i64
 
-SUM_CHAINS = 4  # parts of a sum over vectors kept apart, since an addition takes four cycles
+SUM_CHAINS = 4  # independent partial sums, because an addition takes four cycles
 
 
 class Vectors:
-    """Emits loads, stores and arithmetic on one register of a float type."""
+    """Emits loads, stores and arithmetic on vectors of one register."""
 
     def __init__(self, builder, context, scalar_type):
         self.builder = builder
@@ -28,16 +28,20 @@ class Vectors:
         self.item = as_dtype(scalar_type).itemsize
         self.size = target().vector_bytes
         self.lanes = self.size // self.item
-        self.tail = max(tail_columns(as_dtype(scalar_type)), 1)  # unused where there is none
+        self.tail = max(tail_columns(as_dtype(scalar_type)), 1)  # unused if there is none
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
 
     def pointer(self, address, offset, kind):
-        """A pointer to what stands `offset` bytes from an address."""
+        """A pointer to the location `offset` bytes after an address."""
         return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
 
+    def row(self, matrix, index):
+        """Address of a row of an operand."""
+        return self.builder.add(matrix.address, self.builder.mul(matrix.stride, index))
+
     def load(self, address, vector=0):
-        """The vector at an address, or the one so many after it."""
+        """Load the vector at an address, or the one `vector` vectors after it."""
         at = self.pointer(address, i64(vector * target().vector_bytes), self.type)
         return self.builder.load(at, align=self.item)
 
@@ -47,7 +51,7 @@ class Vectors:
         self.builder.store(value, at, align=self.item)
 
     def load_first(self, address, count):
-        """The first `count` elements at an address, and zeros; what follows them is not read."""
+        """Load the first `count` elements at an address, and zeros; nothing beyond them is read."""
         mask = self.before(count)
         pointer = self.pointer(address, i64(0), self.type)
         kind = ir.FunctionType(self.type, [pointer.type, I32, mask.type, self.type])
@@ -56,7 +60,7 @@ class Vectors:
         return self.builder.call(load, [pointer, ir.Constant(I32, self.item), mask, self.fill(0.0)])
 
     def before(self, count):
-        """For each lane, whether its number is below `count`."""
+        """A mask of the lanes below `count`."""
         kind = ir.VectorType(I64, self.lanes)
         first = self.builder.insert_element(
             ir.Constant(kind, ir.Undefined), count, ir.Constant(I32, 0)
@@ -76,12 +80,12 @@ class Vectors:
         return self.shuffle(first, first, [0] * self.lanes)
 
     def shuffle(self, a, b, lanes):
-        """The given lanes of `a`, those of `b` counted on from its last."""
+        """The given lanes of `a` followed by `b`."""
         mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.builder.shuffle_vector(a, b, mask)
 
     def transposed(self, rows):
-        """The columns of a square of vectors."""
+        """Transpose a square of vectors."""
         rows, distance = list(rows), 1
         while distance < self.lanes:  # swap the off-diagonal squares of every 2*distance block
             low = [i if not i & distance else i - distance + self.lanes for i in range(self.lanes)]
@@ -95,7 +99,7 @@ class Vectors:
         return rows
 
     def multiply_add(self, a, b, c):
-        """a * b + c, rounded once where the target has FMA."""
+        """a * b + c, rounded once if the target has FMA."""
         name = f"llvm.{_fma_name()}.v{self.lanes}{self.suffix}"
         kind = ir.FunctionType(self.type, [self.type] * 3)
         return self.builder.call(
@@ -103,7 +107,7 @@ class Vectors:
         )
 
     def sums_over(self, depth, start, body):
-        """Emit sums = body(k, sums) for k from 0 to `depth`, at least 1, and return the last."""
+        """Emit sums = body(k, sums) for k = 0 .. depth - 1, depth >= 1; return the final sums."""
         builder = self.builder
         before, loop, done = builder.basic_block, *map(builder.append_basic_block, ("loop", "done"))
         builder.branch(loop)
@@ -122,11 +126,11 @@ class Vectors:
         return updated
 
     def maximum(self, a, b):
-        """The larger; where `a` is NaN, `b`."""
+        """The larger of two values in each lane; `b` where `a` is NaN."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def fold(self, value, combine):
-        """One scalar from all lanes: the upper half is combined with the lower, again and again."""
+        """Reduce all lanes to a scalar by combining the upper half with the lower, repeatedly."""
         half = self.lanes // 2
         while half:
             upper = [*range(half, 2 * half)] + [0] * (self.lanes - half)
@@ -135,14 +139,14 @@ class Vectors:
         return self.builder.extract_element(value, ir.Constant(I32, 0))
 
     def sums_of_lanes(self, values):
-        """A vector of the sum of each value's lanes, in the order of `fold`, and zeros.
+        """A vector of the sums of each value's lanes, in the order of `fold`, then zeros.
 
-        Of `values` there is a power of two, fewer than lanes.
+        The number of values is a power of two, less than the number of lanes.
         """
-        count, size = len(values), self.lanes  # of which each value fills `size` lanes
+        count, size = len(values), self.lanes  # each value occupies `size` lanes
         while size > 1:
             size //= 2
-            if len(values) > 1:  # two values into one, half as long
+            if len(values) > 1:  # merge two values into one, each at half its length
                 low = [i for i in range(2 * self.lanes) if not i & size]
                 high = [i + size for i in low]
                 pairs = zip(values[::2], values[1::2], strict=True)
@@ -159,13 +163,13 @@ class Vectors:
 
 
 def _fma_name() -> str:
-    """LLVM's intrinsic: fused where the target has the instruction, else a product and a sum."""
+    """LLVM's intrinsic: fused if the target has the instruction, else a product and a sum."""
     return "fma" if target().has_fma else "fmuladd"
 
 
 @intrinsic
 def lanes_of(typingctx, like):
-    """Elements per register: a constant to the compiler, so that inner loops vectorise whole."""
+    """Elements per register. The compiler sees a constant, so inner loops vectorize fully."""
 
     def codegen(context, builder, signature, arguments):
         return i64(target().lanes(as_dtype(like)))
@@ -174,7 +178,7 @@ def lanes_of(typingctx, like):
 
 
 def _target_constant(name: str):
-    """An intrinsic without arguments for a number of `config.Target`, known only when compiling."""
+    """An intrinsic for a number of `jit.target.Target`, which is known only when compiling."""
 
     @intrinsic
     def constant(typingctx):
@@ -193,7 +197,7 @@ tallest_single = _target_constant("tallest_single")
 
 
 def _emit_sum(vectors, address, count, add):
-    """Emit the sum of `count` vectors at an address by a fixed tree; add(total, vector) is one."""
+    """Emit the sum of `count` vectors by a fixed tree; add(total, vector) emits one addition."""
     builder = vectors.builder
     one_vector = i64(target().vector_bytes)
     one_round = i64(SUM_CHAINS * target().vector_bytes)
@@ -214,7 +218,7 @@ def _emit_sum(vectors, address, count, add):
 
 @intrinsic
 def sum_of_squares(typingctx, like, address, count):
-    """Sum of the squares of `count` vectors at an address."""
+    """The sum of the squares of `count` vectors at an address."""
 
     def codegen(context, builder, signature, arguments):
         vectors = Vectors(builder, context, like)
@@ -229,7 +233,7 @@ def sum_of_squares(typingctx, like, address, count):
 
 @intrinsic
 def sum_unaligned(typingctx, like, address, size):
-    """Sum of the `size` elements from any address on, which need not fill whole vectors."""
+    """The sum of `size` elements at any address; they need not fill whole vectors."""
 
     def codegen(context, builder, signature, arguments):
         vectors = Vectors(builder, context, like)
@@ -248,10 +252,10 @@ def sum_unaligned(typingctx, like, address, size):
 
 
 def _make_row_operation(start, gather, change):
-    """The intrinsic that folds a row into one number and then changes every element by it.
+    """Make an intrinsic that reduces a row to one number, then changes every element by it.
 
-    The row has `size` elements and padding up to `count` vectors, which becomes 0. It is masked in
-    registers: short stores into it would stall the vector loads after.
+    The row has `size` elements, padded to `count` vectors; the padding becomes 0. It is masked in
+    registers, because short stores to it would stall the vector loads that follow.
     """
 
     @intrinsic
@@ -294,9 +298,9 @@ divide_by_sum = _make_row_operation(
 
 
 def _make_transpose(of_tail: bool):
-    """The intrinsic that transposes a square of lanes x lanes elements in registers.
+    """Make an intrinsic that transposes a square of lanes x lanes elements in registers.
 
-    It stores all transposed rows, or only those of a tail, which are the first.
+    It stores all transposed rows or, for a tail, only the first ones.
     """
 
     @intrinsic
@@ -332,7 +336,7 @@ def _scalar_multiply_add(context, builder, kind, a, b, c):
 
 @intrinsic
 def multiply_add(typingctx, a, b, c):
-    """a * b + c for scalars, rounded once where the target has FMA; vectorises as it stands."""
+    """a * b + c for scalars, rounded once if the target has FMA. Loops over it vectorize."""
 
     def codegen(context, builder, signature, arguments):
         return _scalar_multiply_add(context, builder, a, *arguments)
@@ -342,9 +346,9 @@ def multiply_add(typingctx, a, b, c):
 
 @intrinsic
 def polynomial(typingctx, x, coefficients):
-    """A polynomial in x by Horner's rule, highest power first; one chain of multiply-adds.
+    """A polynomial in x by Horner's rule, highest power first: one chain of multiply-adds.
 
-    A loop over the coefficients would not be unrolled where they are many, nor vectorise then.
+    A loop over many coefficients would not be unrolled, and so would not vectorize.
     """
 
     def codegen(context, builder, signature, arguments):
@@ -360,10 +364,10 @@ def polynomial(typingctx, x, coefficients):
 
 @intrinsic
 def power_of_two(typingctx, exponent):
-    """2**exponent for a float that holds an integer in the normal range of exponents.
+    """2**exponent for a float that holds an integer in the range of normal exponents.
 
-    Adding 1.5 * 2**mantissa leaves the integer in the lowest bits; a shift moves them into the
-    exponent's place. No conversion to integer, which NaN would not survive.
+    Adding 1.5 * 2**mantissa leaves the integer in the lowest bits, and a shift moves them to the
+    place of the exponent. This avoids a conversion to integer, which would lose NaN.
     """
     mantissa, bias = (23, 127) if exponent == types.float32 else (52, 1023)
 

@@ -1,0 +1,109 @@
+"""Forward: rows of a block through all layers, z = a W + b and a = f(z)."""
+
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.kernels.activations import activate, activate_with_derivative
+from fastmlp._engine.kernels.dropout import drop_units, row_key
+from fastmlp._engine.kernels.losses import apply_output
+from fastmlp._engine.kernels.products import forward_rows, forward_split_k
+from fastmlp._engine.kernels.sparse import forward_sparse_row
+from fastmlp._engine.records import LAYER
+from fastmlp._engine.simd.memory import Span, load, record_reader, view
+
+layer_at = record_reader(LAYER)
+
+
+@device
+def sample_at(job, position):
+    """Index of the sample at a position of this epoch's order."""
+    return load(0, job.inputs.order, position) if job.inputs.order != 0 else position
+
+
+@device
+def row_span(layer, first, last):
+    """Rows `first` to `last` of a layer in a buffer laid out like activations, with padding."""
+    return Span(layer.outputs + first * layer.stride, (last - first) * layer.stride)
+
+
+@device
+def point_at_rows(job, start, first, last, table):
+    """Write the addresses of X's rows `first` to `last` of the block at `start` to a table."""
+    rows = view(0, job.tables.rows, Span(table, last))
+    for m in range(first, last):
+        rows[m] = job.inputs.x + job.inputs.x_stride * sample_at(job, start + m)
+
+
+@device
+def split_k(job, start, block_rows, first, last):
+    """Phase SPLIT_K: items are the rows of the first sum of z, then those of the second."""
+    layer = layer_at(job.tables.layers, 0)
+    end = min(last, block_rows)
+    if first < end:
+        point_at_rows(job, start, first, end, layer.input_rows)
+        forward_rows(job, layer, job.forward.tails, first, end, job.inputs.exceeds_cache != 0)
+    first, last = max(first - block_rows, 0), last - block_rows
+    if first < last:
+        point_at_rows(job, start, first, last, job.layout.split_k_rows)
+        forward_split_k(job, layer, first, last)
+
+
+@device
+def _partial_span(layer, first, last):
+    """Rows `first` to `last` of the second sum of z."""
+    return Span(first * layer.stride, (last - first) * layer.stride)
+
+
+@device
+def _input_layer(job, layer, tails, start, first, last):
+    """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
+    if job.inputs.is_sparse:
+        for m in range(first, last):
+            z = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
+            partial, sample = (
+                view(job.zero, job.forward.split_k_partial, _partial_span(layer, m, m + 1)),
+                sample_at(job, start + m),
+            )
+            forward_sparse_row(job, layer, sample, z, partial)
+    elif not layer.split_k_at:
+        point_at_rows(job, start, first, last, layer.input_rows)
+        forward_rows(job, layer, tails, first, last, job.inputs.exceeds_cache != 0)
+    if layer.split_k_at:  # of a dense X, the phase before has computed both sums
+        z = view(job.zero, job.forward.activations, row_span(layer, first, last))
+        partial = view(job.zero, job.forward.split_k_partial, _partial_span(layer, first, last))
+        for i in range(z.size):
+            z[i] += partial[i]
+
+
+@device
+def _activate_and_drop(job, layer, index, z, start, first, last, step):
+    """a = f(z) and f'(z) of a hidden layer in training, and dropout of both."""
+    derivatives = view(job.zero, job.backward.derivatives, row_span(layer, first, last))
+    activate_with_derivative(layer.activation, z, derivatives)
+    if layer.dropout > 0:
+        for m in range(first, last):
+            row = (start + m) % job.hyperparameters.batch_size
+            key = row_key(job.hyperparameters.seed, step, index, row)
+            outputs = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
+            derivative = view(job.zero, job.backward.derivatives, row_span(layer, m, m + 1))
+            drop_units(key, layer.dropout, outputs, derivative)
+
+
+@device
+def forward(job, tails, start, first, last, step):
+    """Take rows `first` to `last` of the block that begins at `start` through all layers.
+
+    `step` numbers the updates in training; None stands for prediction, whose code is shorter then.
+    """
+    count = job.layout.layers
+    for index in range(count):
+        layer = layer_at(job.tables.layers, index)
+        if index == 0:
+            _input_layer(job, layer, tails, start, first, last)
+        else:
+            forward_rows(job, layer, tails, first, last, False)
+        z = view(job.zero, job.forward.activations, row_span(layer, first, last))
+        if index == count - 1:
+            apply_output(job.hyperparameters.output, z, last - first, layer.n_out, layer.stride)
+        elif step is not None and layer.stores_derivative:
+            _activate_and_drop(job, layer, index, z, start, first, last, step)
+        else:  # a = f(z)
+            activate(layer.activation, z)

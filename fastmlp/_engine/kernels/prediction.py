@@ -1,0 +1,99 @@
+"""The prediction kernel: rows of X through the layers, to the outputs."""
+
+from numba import types
+
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.jit.kernel import kernel
+from fastmlp._engine.jit.target import TAIL_HEIGHT
+from fastmlp._engine.kernels.forward import forward, layer_at, row_span
+from fastmlp._engine.kernels.update import transpose_tail_rows
+from fastmlp._engine.records import job_pointer
+from fastmlp._engine.simd.memory import Span, dereference, element, load, view
+from fastmlp._engine.simd.vectors import sum_unaligned, tallest
+from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
+
+
+@device
+def _transpose_tails(job, thread):
+    """Transpose the weights' tails, which may have changed since the last prediction.
+
+    Returns the thread's own copy; 0 for few rows, for which that is not worth it.
+    """
+    if job.layout.tails == 0 or job.inputs.samples < TAIL_HEIGHT:
+        return 0
+    tails = element(job.zero, job.forward.tails, thread * job.layout.tails)
+    for index in range(job.layout.layers):
+        layer = layer_at(job.tables.layers, index)
+        if layer.tail_stride > 0:
+            transpose_tail_rows(job, layer, tails, 0, layer.n_in)
+    return tails
+
+
+@device
+def _note_nonfinite_rows(job, first, last):
+    """Take note if a row of X may hold NaN or infinity: its sum is not finite then."""
+    layer = layer_at(job.tables.layers, 0)
+    for m in range(first, last):
+        row = load(0, job.tables.rows, layer.input_rows + m)
+        total = sum_unaligned(job.zero, row, layer.n_in)
+        if total - total != 0:
+            # Several threads may store this at once, but only this value, and nobody reads it
+            # before the launch is over.
+            job.totals.may_be_nonfinite = 1
+
+
+@device
+def _copy_outputs(job, sample, first, last):
+    """outputs[sample:] = the activations of rows `first` to `last`, without their padding."""
+    layer = layer_at(job.tables.layers, job.layout.layers - 1)
+    for m in range(first, last):
+        at = (sample + m - first) * layer.n_out
+        outputs = view(job.zero, job.forward.outputs, Span(at, layer.n_out))
+        activations = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
+        for j in range(layer.n_out):
+            outputs[j] = activations[j]
+
+
+@device
+def _predict_rows(job, tails, sample, first, last):
+    """The outputs of the samples from `sample` on, by rows `first` to `last` of the workspace."""
+    forward(job, tails, sample - first, first, last, None)
+    if not job.inputs.is_sparse:
+        _note_nonfinite_rows(job, first, last)
+    _copy_outputs(job, sample, first, last)
+
+
+@device
+def _launch(job, thread):
+    """Write the network's outputs (samples, n_out); an item is some rows of X."""
+    threads, samples = job.layout.threads, job.inputs.samples
+    # Each thread keeps to its own rows of the workspace, as many as an item has at most.
+    item_rows = job.layout.block_rows // threads
+    first = thread * item_rows
+    if threads > 1:  # who comes late must find something left to do
+        fair = samples // (2 * threads)
+        item_rows = min(item_rows, max(fair // tallest(), 1) * tallest())
+    tails = _transpose_tails(job, thread)
+    items = (samples + item_rows - 1) // item_rows
+    work = view(0, job.tables.work, work_span(threads))
+    phase = Phase(0, items, items, threads, 0, 1)
+    item, end = next_items(work, thread, phase)
+    while item != end:
+        for sample in range(item * item_rows, min(end * item_rows, samples), item_rows):
+            last = first + min(item_rows, samples - sample)
+            _predict_rows(job, tails, sample, first, last)
+        complete(work, end - item)
+        item, end = next_items(work, thread, phase)
+
+
+@kernel(lambda real: types.void(types.int64, job_pointer(real)))
+def predict(thread, pointer):
+    """Write the network's outputs; see `_launch`.
+
+    Parameters
+    ----------
+    thread : int
+        This thread's number in the launch.
+    pointer : pointer to a record of `records.job_dtype`
+    """
+    _launch(dereference(pointer), thread)

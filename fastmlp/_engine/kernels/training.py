@@ -1,0 +1,316 @@
+"""The training kernel: every thread runs it at once, over the row blocks of an epoch.
+
+A mini-batch is two phases. In ROWS each thread takes its rows forward through all layers and their
+delta back; in WEIGHTS it takes its panels of the weights, and each piece of gradient goes from
+registers straight into its update. Two more exist where they are needed. SPLIT_K, before: products
+of a first layer of many inputs, shared by inputs as well, so that of two threads each reads the
+weights that it writes and no others. CLIP, after: the updates, once the gradient's norm is known.
+A phase is over when all of its items are done, see `threading.work_stealing`.
+
+Every plain access to memory that threads share is to items of a phase that the thread has claimed,
+or to what an earlier phase has written; `work_stealing` orders these.
+"""
+
+import math
+from typing import NamedTuple
+
+from numba import types
+
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.jit.kernel import kernel
+from fastmlp._engine.kernels.activations import multiply_by, multiply_by_derivative
+from fastmlp._engine.kernels.forward import (
+    forward,
+    layer_at,
+    point_at_rows,
+    row_span,
+    sample_at,
+    split_k,
+)
+from fastmlp._engine.kernels.losses import row_loss_and_delta
+from fastmlp._engine.kernels.optimizers import Step
+from fastmlp._engine.kernels.products import delta_rows, weight_gradient
+from fastmlp._engine.kernels.sparse import add_sparse_row
+from fastmlp._engine.kernels.update import (
+    add_to_gradient,
+    clipping_factor,
+    panel_span,
+    store_gradient,
+    update_panel,
+)
+from fastmlp._engine.records import PANEL, job_pointer
+from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
+from fastmlp._engine.simd.memory import Span, dereference, load, record_reader, view
+from fastmlp._engine.simd.vectors import tallest_single
+from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
+
+# The phases of a block, in their order.
+SPLIT_K, ROWS, WEIGHTS, CLIP = range(KINDS := 4)
+UNKNOWN = math.nan  # scale of a batch whose first block another launch had
+
+panel_at = record_reader(PANEL)
+
+
+class Block(NamedTuple):
+    """A row block of a batch, as all threads work it out for themselves.
+
+    Samples `start` to `stop` of the epoch, `rows` in all, of a batch of `batch_rows`, after `step`
+    updates; `scale` is one over the batch's weight sum, `eta` the size of its step, `decay` the
+    factor by which weights shrink.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    is_first: bool
+    is_last: bool
+    batch_rows: int
+    step: int
+    scale: float
+    eta: float
+    decay: float
+
+
+@device
+def _sum(base, count):
+    """Sum of the first `count` float64 values, in their order."""
+    total = 0.0
+    for i in range(count):
+        total += load(0.0, base, i)
+    return total
+
+
+@device
+def _weight_sum(job, start, stop):
+    """Sum of the sample weights of a batch."""
+    if job.inputs.weights == 0:
+        return float(stop - start)
+    total = 0.0
+    for position in range(start, stop):
+        total += load(job.zero, job.inputs.weights, sample_at(job, position))
+    return total
+
+
+@device
+def _block(job, start, step, scale):
+    """The row block that begins at sample `start`, after `step` updates.
+
+    `scale` is that of the block before, which is this one's too if they are of one batch.
+    """
+    batch_size, samples = job.hyperparameters.batch_size, job.inputs.samples
+    batch = start // batch_size * batch_size
+    batch_stop = min(batch + batch_size, samples)
+    stop = min(start + job.layout.block_rows, batch_stop)
+    if start == batch or math.isnan(scale):
+        weight_sum = _weight_sum(job, batch, batch_stop)
+        scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
+    number = batch // batch_size
+    return Block(
+        start, stop, stop - start, start == batch, stop == batch_stop, batch_stop - batch, step,
+        scale, load(0.0, job.update.step_sizes, number), load(0.0, job.update.decays, number),
+    )  # fmt: skip
+
+
+@device
+def _output_delta(job, layer, start, first, last):
+    """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
+    deltas = view(job.zero, job.backward.deltas, row_span(layer, first, last))
+    outputs = view(job.zero, job.forward.activations, row_span(layer, first, last))
+    for i in range(deltas.size):
+        deltas[i] = outputs[i]
+    inputs, losses = job.inputs, view(0.0, job.backward.row_losses, Span(0, last))
+    for m in range(first, last):
+        sample = sample_at(job, start + m)
+        delta = view(job.zero, job.backward.deltas, row_span(layer, m, m + 1))
+        weight = type(job.zero)(1)
+        if inputs.weights != 0:
+            weight = load(job.zero, inputs.weights, sample)
+        columns = inputs.target_columns
+        y = view(job.zero, inputs.targets, Span(sample * columns, columns))
+        losses[m] = row_loss_and_delta(job.hyperparameters, layer.n_out, delta, y, weight)
+
+
+@device
+def _backward(job, first, last):
+    """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
+    for index in range(job.layout.layers - 1, 0, -1):
+        layer, below = layer_at(job.tables.layers, index), layer_at(job.tables.layers, index - 1)
+        delta_rows(job, layer, below, first, last)
+        # delta_below = (delta W^T) * f'(z_below)
+        deltas = view(job.zero, job.backward.deltas, row_span(below, first, last))
+        if below.stores_derivative:
+            multiply_by(
+                deltas, view(job.zero, job.backward.derivatives, row_span(below, first, last))
+            )
+        else:
+            outputs = view(job.zero, job.forward.activations, row_span(below, first, last))
+            multiply_by_derivative(below.activation, deltas, outputs)
+
+
+@device
+def _rows(job, block, first, last):
+    """Phase ROWS for rows `first` to `last` of the block."""
+    if job.inputs.exceeds_cache:  # WEIGHTS asks for the next block's rows
+        known = min(last, job.inputs.samples - block.stop)
+        point_at_rows(job, block.stop, first, known, job.layout.next_rows)
+    forward(job, job.forward.tails, block.start, first, last, block.step)
+    output_layer = layer_at(job.tables.layers, job.layout.layers - 1)
+    _output_delta(job, output_layer, block.start, first, last)
+    _backward(job, first, last)
+    if first == 0 and block.is_first:  # of the weights that the losses are those of
+        job.totals.squared_norm = _sum(job.update.norms, job.layout.panels)
+
+
+@device
+def _add_loss(job, block):
+    """loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum"""
+    penalty = 0.0
+    if block.is_first:
+        penalty = 0.5 * job.hyperparameters.alpha * job.totals.squared_norm
+    loss = _sum(job.backward.row_losses, block.rows) + penalty
+    job.totals.loss += loss * block.scale * block.batch_rows
+
+
+@device
+def _sparse_gradient(job, block, first_panel, end_panel):
+    """gradient += x^T delta of the block, for the first layer's rows of dW in some panels."""
+    layer = layer_at(job.tables.layers, 0)
+    first, end = layer.n_in, 0
+    for index in range(first_panel, end_panel):
+        panel = panel_at(job.tables.panels, index)
+        if panel.layer == 0 and not panel.is_bias:
+            first = min(first, panel.first)
+            end = max(end, panel.first + panel.rows)
+    for m in range(block.rows):
+        delta = view(job.zero, job.backward.deltas, row_span(layer, m, m + 1))
+        add_sparse_row(job, layer, sample_at(job, block.start + m), delta, first, end)
+
+
+@device
+def _step_of(job, block, penalty, scale):
+    """The `Step` of a block's batch."""
+    real = type(job.zero)
+    return Step(real(penalty), real(scale), real(block.eta), real(block.decay))
+
+
+@device
+def _weights(job, block, scratch, first, end):
+    """Phase WEIGHTS for panels `first` to `end`: gradient sums and, on the last block, updates."""
+    if first == 0:
+        _add_loss(job, block)
+    if job.inputs.is_sparse:
+        _sparse_gradient(job, block, first, end)
+    clips = job.hyperparameters.max_grad_norm > 0
+    step = _step_of(job, block, job.hyperparameters.alpha, block.scale)
+    for index in range(first, end):
+        panel = panel_at(job.tables.panels, index)
+        layer = layer_at(job.tables.layers, panel.layer)
+        span = panel_span(layer, panel)
+        sums = view(job.zero, job.update.gradient, span)
+        is_sparse = job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias
+        if not is_sparse:  # else the gradient buffer holds them already
+            weight_gradient(job, layer, panel, block, scratch)
+            sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
+        if block.is_last and clips:
+            store_gradient(job, layer, panel, index, sums, step)
+        elif block.is_last:
+            update_panel(job, layer, panel, index, sums, step)
+            if is_sparse:
+                _set_to_zero(sums)
+        elif not is_sparse:
+            add_to_gradient(job, layer, panel, sums)
+
+
+@device
+def _set_to_zero(sums):
+    """Let sums that stay in the gradient buffer begin at zero for the next batch."""
+    for i in range(sums.size):
+        sums[i] = 0
+
+
+@device
+def _clip(job, block, first, end):
+    """Phase CLIP for panels `first` to `end`: updates by the gradient that WEIGHTS has stored."""
+    step = _step_of(job, block, 0, clipping_factor(job))
+    for index in range(first, end):
+        panel = panel_at(job.tables.panels, index)
+        layer = layer_at(job.tables.layers, panel.layer)
+        span = panel_span(layer, panel)
+        sums = view(job.zero, job.update.gradient, span)
+        update_panel(job, layer, panel, index, sums, step)
+        if job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias:
+            _set_to_zero(sums)
+
+
+@device
+def _items(job, block, kind):
+    """How many items a phase of a block has; 0 if it is not needed."""
+    layer = layer_at(job.tables.layers, 0)
+    if kind == SPLIT_K:
+        return 2 * block.rows if layer.split_k_at and not job.inputs.is_sparse else 0
+    if kind == ROWS:
+        return block.rows
+    if kind == WEIGHTS or (block.is_last and job.hyperparameters.max_grad_norm > 0):
+        return job.layout.panels
+    return 0
+
+
+@device
+def _work_on(job, block, kind, scratch, first, end):
+    """Do some items of a phase."""
+    if kind == SPLIT_K:
+        split_k(job, block.start, block.rows, first, end)
+    elif kind == ROWS:
+        _rows(job, block, first, end)
+    elif kind == WEIGHTS:
+        _weights(job, block, scratch, first, end)
+    else:
+        _clip(job, block, first, end)
+
+
+@device
+def _launch(job, thread):
+    """Train on the next `cursor.blocks` row blocks of the epoch, at most to its end."""
+    threads = job.layout.threads
+    work = view(0, job.tables.work, work_span(threads))
+    number, target = 0, 0
+    start, step, scale = job.cursor.first, job.cursor.step, UNKNOWN
+    scratch = thread * job.layout.scratch + job.layout.overlap
+    for _ in range(job.cursor.blocks):
+        if start >= job.inputs.samples:
+            break
+        block = _block(job, start, step, scale)
+        for kind in range(KINDS):
+            items = _items(job, block, kind)
+            if items == 0:
+                continue
+            target += items
+            ranges = 0 if kind <= ROWS else job.tables.ranges
+            grain = tallest_single() if kind <= ROWS else 1
+            phase = Phase(number, items, target, threads, ranges, grain)
+            first, end = next_items(work, thread, phase)
+            while first != end:
+                _work_on(job, block, kind, scratch, first, end)
+                complete(work, end - first)
+                first, end = next_items(work, thread, phase)
+            number += 1
+        start, scale = block.stop, block.scale
+        if block.is_last:
+            step += 1
+    if thread == 0:  # nobody else reads or writes these, and the caller only after the launch
+        job.totals.first, job.totals.step = start, step
+
+
+@kernel(lambda real: types.void(types.int64, job_pointer(real)))
+def train(thread, pointer):
+    """Train on the next row blocks; see `_launch`. Denormal numbers count as zeros meanwhile.
+
+    Parameters
+    ----------
+    thread : int
+        This thread's number in the launch.
+    pointer : pointer to a record of `records.job_dtype`
+    """
+    before = flush_denormals()
+    _launch(dereference(pointer), thread)
+    restore_denormals(before)

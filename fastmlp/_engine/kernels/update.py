@@ -1,0 +1,116 @@
+"""From a panel's gradient sums to its new weights, and to all that is derived from weights."""
+
+import math
+
+import numpy as np
+
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.kernels.optimizers import Moments, Step, mean_gradient, update
+from fastmlp._engine.simd.memory import Span, element, item_bytes, view
+from fastmlp._engine.simd.vectors import lanes_of, sum_of_squares, transpose_block, transpose_tail
+
+
+@device
+def panel_span(layer, panel):
+    """The `Span` of a panel."""
+    first = layer.bias if panel.is_bias else layer.weights + panel.first * layer.stride
+    return Span(first, panel.rows * layer.stride)
+
+
+@device
+def update_panel(job, layer, panel, index, sums, step):
+    """Step panel number `index` by its gradient `sums`; renew what is derived from its weights.
+
+    `step` is that of weights: a bias has neither penalty nor decay.
+    """
+    like, span, buffers = job.zero, panel_span(layer, panel), job.update
+    real = type(like)
+    if panel.is_bias:
+        step = Step(real(0), step.scale, step.eta, real(1))
+    weights = view(like, job.forward.parameters, span)
+    moments = Moments(
+        view(like, buffers.first_moment, span),
+        view(like, buffers.second_moment, span),
+    )
+    update(job.hyperparameters, weights, moments, sums, step)
+    if panel.is_bias:
+        return
+    norms, address = (
+        view(0.0, buffers.norms, Span(index, 1)),
+        element(like, job.forward.parameters, span.first),
+    )
+    norms[0] = sum_of_squares(like, address, span.count // lanes_of(like))
+    if panel.layer > 0:
+        _transpose_panel(job, layer, panel)
+    if layer.tail_stride > 0:
+        transpose_tail_rows(job, layer, job.forward.tails, panel.first, panel.first + panel.rows)
+
+
+@device
+def add_to_gradient(job, layer, panel, sums):
+    """Keep the sums of a batch's blocks so far, with which those of the next block begin."""
+    span = panel_span(layer, panel)
+    gradient = view(job.zero, job.update.gradient, span)
+    for i in range(span.count):
+        gradient[i] = sums[i]
+
+
+@device
+def store_gradient(job, layer, panel, index, sums, step):
+    """Write the panel's gradient of the mean loss, and its squared norm, for a later update."""
+    like, span = job.zero, panel_span(layer, panel)
+    gradient = view(like, job.update.gradient, span)
+    weights = view(like, job.forward.parameters, span)
+    penalty = like if panel.is_bias else step.penalty
+    mean_gradient(gradient, weights, sums, penalty, step.scale)
+    address = element(like, job.update.gradient, span.first)
+    squares = np.float64(sum_of_squares(like, address, span.count // lanes_of(like)))
+    if math.isinf(squares):  # beyond float32, but not beyond float64
+        squares = 0.0
+        for i in range(span.count):
+            squares += np.float64(gradient[i]) * gradient[i]
+    norms = view(0.0, job.update.gradient_norms, Span(index, 1))
+    norms[0] = squares
+
+
+@device
+def clipping_factor(job):
+    """min(1, max_grad_norm / |g|), where |g| is summed over all panels in their order."""
+    squares, limit = 0.0, job.hyperparameters.max_grad_norm
+    norms = view(0.0, job.update.gradient_norms, Span(0, job.layout.panels))
+    for i in range(norms.size):
+        squares += norms[i]
+    norm = math.sqrt(squares)
+    return limit / norm if norm > limit else 1.0
+
+
+@device
+def transpose_tail_rows(job, layer, tails, first, end):
+    """Copy rows `first` to `end` of W's tail into its transpose, in whole vectors."""
+    like = job.zero
+    lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
+    for row in range(first, end, lanes):
+        transpose_tail(
+            like,
+            element(like, parameters, layer.weights + (row + 1) * layer.stride - lanes),
+            layer.stride * item,
+            element(like, tails, layer.tail + row),
+            layer.tail_stride * item,
+        )
+
+
+@device
+def _transpose_panel(job, layer, panel):
+    """Copy a panel's new weights into W^T, in whole vectors; W's padding rows are zeros."""
+    like, stride = job.zero, layer.transposed_stride
+    lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
+    for row in range(panel.first, panel.first + panel.rows, lanes):
+        for column in range(0, layer.stride, lanes):
+            to = layer.transposed + column * stride + row
+            transpose_block(
+                like,
+                element(like, parameters, layer.weights + row * layer.stride + column),
+                layer.stride * item,
+                element(like, job.backward.transposed, to),
+                stride * item,
+            )

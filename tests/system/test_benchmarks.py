@@ -1,0 +1,192 @@
+"""The benchmarks' own arithmetic: operations, tables, turns, digests, the graph for ONNX."""
+
+import contextlib
+import copy
+import importlib
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+
+from benchmarks.scripts import charts, compare, digests, libraries, packages, peers
+from benchmarks.scripts.tables import aligned_table, in_units
+from benchmarks.suite import common
+from benchmarks.suite.common import Network
+from fastmlp import MLPClassifier
+
+EXTRAS = {"dask_workers": "distributed", "derivations": "mlxtend"}
+MODULES = sorted(Path(common.__file__).parents[1].glob("s*/[a-z]*.py"))
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4, 4)])
+def test_operations_are_those_of_the_products_of_a_step(hidden):
+    network, rows = Network(6, hidden, 3), 7
+    sizes = [6, *hidden, 3]
+    forward = sum(2 * rows * a * b for a, b in itertools.pairwise(sizes))
+    delta = forward - 2 * rows * sizes[0] * sizes[1]
+    assert network.forward_flops(rows) == forward
+    assert network.training_flops(rows) == 2 * forward + delta
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.234, "1.23 s"), (0.1, "100 ms"), (2.5e-3, "2.50 ms"), (4e-5, "40.0 us")],
+)
+def test_times_have_three_figures_and_a_fitting_unit(seconds, text):
+    assert in_units(seconds) == text
+
+
+def test_a_table_is_markdown_with_aligned_columns():
+    lines = aligned_table([["", "longer"], ["first", "1"], ["2", "x"]]).splitlines()
+    assert lines[1] == "| ----- | ------ |"
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_a_measurement_goes_on_until_it_is_long_enough():
+    asked = []
+
+    def run(count):  # as a difference of two noisy fits may be
+        asked.append(count)
+        return -1.0 if count < 4 else count * 0.1
+
+    assert common.seconds_each(run)() == pytest.approx(0.1)
+    assert asked == [1, 2, 4, 4]
+
+
+@pytest.mark.parametrize("folder", ["suite", "scripts"])
+def test_openblas_is_left_to_choose_its_kernels_in_the_processes_that_are_timed(folder):
+    overrides = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
+    code = (
+        f"import os, sys, benchmarks.{folder}\n"
+        f"assert not os.environ.keys() & {set(overrides)!r}\n"
+        "assert 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **overrides}, check=True)
+
+
+def test_a_library_that_is_not_installed_is_left_out_with_a_reason(monkeypatch):
+    class Told(list):
+        send = list.append
+
+    told = Told()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    libraries.serve(told, libraries.training_clock, ("torch", "digits", "float32"))
+    ((is_ready, reason),) = told
+    assert not is_ready
+    assert "not installed" in reason
+    assert "torch" in reason
+
+
+def test_a_cell_tells_time_share_and_ratio():
+    case = peers.Case("digits", int(1e9), libraries.training_clock, ())
+    measured = peers.Measured(case, 100.0, {"fastmlp": 0.02, "jax": 0.05})
+    assert peers.cell(measured, "fastmlp") == "20.0 ms, 50%"
+    assert peers.cell(measured, "jax") == "50.0 ms, 20%, 2.5x"
+    assert peers.cell(measured, "torch") == "-"
+
+
+def test_a_chart_has_a_panel_per_case_and_a_labelled_bar_per_library():
+    case = peers.Case("digits", int(1e9), libraries.training_clock, ())
+    measured = peers.Measured(case, 100.0, {"fastmlp": 0.02, "jax": 0.05})
+    figure = charts.draw([measured] * 4, "a machine")
+    assert len(figure.axes) == 4
+    for panel in figure.axes:
+        assert [bar.get_width() for bar in panel.patches] == [0.02, 0.05]
+        assert [text.get_text() for text in panel.texts] == [
+            "20.0 ms, 50% of peak",
+            "50.0 ms, 20% of peak, 2.5x",
+        ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_onnx_graph_predicts_as_scikit_learn_does(dtype):
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    network = Network(6, (5, 4), 3)
+    predict = libraries.predict_onnxruntime(network, dtype)
+    model = common.fitted(SklearnMLPClassifier, network, dtype)
+    X = np.random.RandomState(1).rand(20, 6).astype(dtype)
+    expected = model.predict_proba(X)
+    assert predict(X).dtype == expected.dtype == dtype
+    np.testing.assert_allclose(predict(X), expected, rtol=1e-5)
+
+
+def test_the_interval_of_a_median_is_of_order_statistics():
+    values = [float(value) for value in np.random.RandomState(0).permutation(15)]
+    assert compare.median_interval(values) == (3.0, 11.0)  # covers with 1 - 2 P(B(15, 1/2) <= 3)
+    assert compare.median_interval([2.0, 1.0]) == (1.0, 2.0)
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says():
+    draws = np.random.RandomState(0).lognormal(size=(2000, 15))  # their median is 1
+    covered = [low <= 1 <= high for low, high in map(compare.median_interval, draws.tolist())]
+    assert 0.95 <= np.mean(covered) <= 0.98
+
+
+def test_versions_take_turns_and_each_goes_first_as_often(monkeypatch):
+    calls = []
+
+    @contextlib.contextmanager
+    def clock(folder, case, dtype):
+        def measure():
+            calls.append(folder)
+            return {"old": 2.0, "new": 1.0}[folder]
+
+        yield measure
+
+    monkeypatch.setattr(compare, "clock_in_a_process", clock)
+    times = compare.compare(["old", "new"], "digits", "float32", rounds=4)
+    assert calls == ["old", "new", "new", "old"] * 2
+    assert compare.row("digits", times) == ["digits", "2.00 s", "1.00 s", "0.500", "0.500-0.500"]
+
+
+def test_a_script_runs_on_the_package_that_it_is_given(tmp_path):
+    packages.copy_package(packages.THIS_PACKAGE, tmp_path)
+    (tmp_path / "fastmlp" / "version.py").write_text('__version__ = "another"\n')
+    command = packages.script_on(tmp_path, "packages")
+    code = "import benchmarks.scripts.packages, fastmlp; print(fastmlp.__version__)"
+    command["args"][1:] = ["-c", code]
+    run = subprocess.run(**command, capture_output=True, check=True)
+    assert run.stdout == "another\n"
+    with pytest.raises(SystemExit, match="is not a directory of the package"):
+        packages.copy_package(tmp_path, tmp_path / "copy")
+
+
+def test_a_digest_changes_with_every_weight():
+    X, y = digests.samples(60, 6)
+    model = MLPClassifier((3,), max_iter=1, random_state=0).fit(X, y)
+    digest = digests.digest_of(model, X)
+    assert digests.digest_of(copy.deepcopy(model), X) == digest
+    for array in (model.coefs_[0], model.intercepts_[1]):
+        last = array.flat[-1]
+        array.flat[-1] = np.nextafter(last, 2)
+        assert digests.digest_of(model, X) != digest
+        array.flat[-1] = last
+    assert digests.digest_of(model, X) == digest
+
+
+def test_every_digest_has_a_name_of_its_own():
+    for cases in (digests.small_classifiers, digests.large_classifiers, digests.regressors):
+        names = [name for name, *_ in cases()]
+        assert len(set(names)) == len(names) > 5
+
+
+def test_digests_that_changed_or_are_missing_are_named(monkeypatch, tmp_path, capsys):
+    results = iter([{"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "0"}, {"a": "1", "b": "2"}])
+    monkeypatch.setattr(digests, "all_digests", lambda package: next(results))
+    before = str(tmp_path / "before.json")
+    assert digests.main(["--save", before]) == 0
+    assert digests.main(["--compare", before]) == 1
+    assert capsys.readouterr().out.split("\n")[-4:] == ["1 of 3 unchanged", "b", "c", ""]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_module_of_the_benchmarks_can_be_imported(path):
+    if path.stem in EXTRAS:
+        pytest.importorskip(EXTRAS[path.stem])
+    assert importlib.import_module(f"benchmarks.{path.parent.name}.{path.stem}").__doc__

@@ -1,0 +1,167 @@
+"""The house keeps its order: imports point downward, files stay short, what is public is told."""
+
+import ast
+import inspect
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+PACKAGE = Path(fastmlp.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 500
+
+# A module may import those of rows further down, and its neighbours in its own row. Every module
+# has a floor: its own row, or that of the package it stands in.
+FLOORS = [
+    {"fastmlp.__main__"},
+    {"fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"},
+    {"fastmlp.estimators"},
+    {"fastmlp._estimator.base"},
+    {
+        "fastmlp._estimator.architecture",
+        "fastmlp._estimator.fitted",
+        "fastmlp._estimator.initialization",
+        "fastmlp._estimator.targets",
+    },
+    {"fastmlp._estimator", "fastmlp._estimator.parameters"},
+    {"fastmlp._training.solve"},
+    {"fastmlp._training.lbfgs"},
+    {"fastmlp._training.sgd"},
+    {"fastmlp._training.loop"},
+    {"fastmlp._training.validation"},
+    {"fastmlp._training.history", "fastmlp._training.losses"},
+    {"fastmlp._training.optimizer"},
+    {"fastmlp._training", "fastmlp._training.callbacks", "fastmlp._training.schedules"},
+    {"fastmlp._inference"},
+    {
+        "fastmlp._engine",
+        "fastmlp._engine.workspace",
+        "fastmlp._engine.inputs",
+        "fastmlp._engine.network",
+        "fastmlp._engine.threads",
+        "fastmlp._engine.machine",
+    },
+    {"fastmlp._engine.kernels"},
+    {"fastmlp._engine.records", "fastmlp._engine.threading", "fastmlp._engine.simd"},
+    {"fastmlp._engine.jit"},
+    {"fastmlp.version"},
+]
+
+
+def module_name(path):
+    parts = ["fastmlp", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path): path for path in FILES}
+
+
+def tree_of(name):
+    return ast.parse(NAMES[name].read_text(encoding="utf-8"))
+
+
+def imported(name):
+    """Every module that a module's source imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:  # of a package, its modules; of a module, itself
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in NAMES else node.module)
+    return found
+
+
+def floor_of(name):
+    """The number of a module's floor, counted from the top; None if it has none."""
+    package = name
+    while package and (package != "fastmlp" or name == "fastmlp"):
+        for number, floor in enumerate(FLOORS):
+            if package in floor:
+                return number
+        package = package.rpartition(".")[0]
+    return None
+
+
+def test_the_house_is_seen_whole():
+    assert {
+        "fastmlp",
+        "fastmlp._engine.network",
+        "fastmlp._engine",
+        "fastmlp._engine.simd.tile",
+    } <= set(NAMES)
+    assert "fastmlp._engine.kernels.products" in imported("fastmlp._engine.kernels.training")
+    assert "fastmlp._engine.kernels.training" in imported("fastmlp._training.sgd")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_has_a_floor(name):
+    assert floor_of(name) is not None
+
+
+def test_a_module_without_a_place_has_no_floor():
+    assert floor_of("fastmlp.elsewhere") is None
+    assert floor_of("fastmlp._engine.kernels.another") == floor_of("fastmlp._engine.kernels")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_point_downward(name):
+    for other in imported(name) & set(NAMES):
+        assert floor_of(other) >= floor_of(name), f"{name} imports {other}"
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {name: (imported(name) & set(NAMES)) - {name} for name in NAMES}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert order.index("fastmlp._engine.jit.target") < order.index("fastmlp._engine.kernels.training")
+
+
+ENGINE = [name for name in NAMES if name.startswith("fastmlp._engine")]
+LIBRARIES = {  # beside NumPy, Numba and the standard library
+    "fastmlp._engine.threads": {"joblib"},
+    "fastmlp._engine.inputs": {"scipy"},
+    "fastmlp._engine.workspace": {"scipy"},
+}
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_the_engine_knows_nothing_of_the_house_above(name):
+    for other in imported(name):
+        root = other.split(".")[0]
+        assert root not in {"sklearn", "scipy", "joblib"} - LIBRARIES.get(name, set())
+        assert root != "fastmlp" or other.startswith("fastmlp._engine")
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted(Path(__file__).parents[1].rglob("*.py"))], ids=lambda path: path.name
+)
+def test_files_are_short(path):
+    """But for the docstrings of classes, which are tables of parameters."""
+    text = path.read_text(encoding="utf-8")
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    docstrings = [ast.get_docstring(node, clean=False) or "" for node in classes]
+    tables = sum(len(docstring.splitlines()) for docstring in docstrings)
+    assert len(text.splitlines()) - tables <= MOST_LINES
+
+
+def public(nodes, kinds):
+    return [n for n in nodes if isinstance(n, kinds) and not n.name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_public_has_a_docstring(name):
+    tree = tree_of(name)
+    assert ast.get_docstring(tree), name
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in public(tree.body, (*functions, ast.ClassDef)):
+        assert ast.get_docstring(node), f"{name}.{node.name}"
+    for owner in public(tree.body, ast.ClassDef):
+        for node in public(owner.body, functions):
+            module = pytest.importorskip(name, exc_type=ImportError)  # some need an extra
+            method = getattr(getattr(module, owner.name), node.name)
+            assert inspect.getdoc(method), f"{name}.{owner.name}.{node.name}"  # maybe inherited

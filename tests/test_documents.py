@@ -1,0 +1,65 @@
+"""The code in the packages' docstrings runs as it stands there; project files agree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import onnx
+import pytest
+from readme import recipe
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+
+import fastmlp
+import fastmlp.displays
+import fastmlp.interop
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a section of a module's docstring in an empty directory; what it defines."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_section(module, heading):
+        found = {}
+        exec(recipe(module.__doc__, heading), found)
+        return found
+
+    return run_section
+
+
+def test_the_quick_start_does_what_it_says(run, capsys):
+    run(fastmlp, "Quick start")
+    assert float(capsys.readouterr().out) == pytest.approx(0.97, abs=0.015)
+
+
+def test_pictures_are_drawn(run, tmp_path):
+    found = run(fastmlp.displays, "Pictures")
+    assert (tmp_path / "network.png").stat().st_size > 0
+    assert len(found["display"].ax_.lines) >= 2
+    plt.close("all")
+
+
+def test_models_are_exported(run, tmp_path):
+    found = run(fastmlp.interop, "Export")
+    assert type(found["exported"]) is SklearnMLPClassifier
+    np.testing.assert_array_equal(
+        found["exported"].predict(found["X"]), found["model"].predict(found["X"])
+    )
+    onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
+    onnx.checker.check_model(found["converted"])
+
+
+def test_linters_have_the_same_versions_everywhere():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    pinned = dict(each.split("==") for each in extras["lint"])
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    for name in ("ruff", "codespell"):
+        assert re.search(rf"{name}(-pre-commit)?\n    rev: v{re.escape(pinned[name])}\n", hooks)
