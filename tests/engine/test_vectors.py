@@ -9,16 +9,15 @@ from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.simd.memory import address_of
-from fastmlp._engine.simd.vectors import (
+from fastmlp._engine.simd.reductions import (
     divide_by_sum,
-    lanes_of,
-    multiply_add,
-    power_of_two,
     subtract_maximum,
     sum_of_squares,
     sum_unaligned,
-    transpose_block,
 )
+from fastmlp._engine.simd.scalars import multiply_add, power_of_two
+from fastmlp._engine.simd.transpose import transpose_block
+from fastmlp._engine.simd.vectors import lanes_of
 
 DTYPES = [np.float32, np.float64]
 
