@@ -41,18 +41,6 @@ CHUNK = 300
 PARAMETERS = dict(hidden_layer_sizes=(20,), max_iter=4, random_state=0)
 
 
-@pytest.fixture(scope="module")
-def client():
-    """Two workers, each a process with one thread."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def blocks(*arrays, chunk=CHUNK):
     return [da.from_array(each, chunks=(chunk, *each.shape[1:])) for each in arrays]
 
@@ -144,6 +132,7 @@ def test_both_workers_train(client):
     assert len(log) == 2 and min(log.values()) > 0
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_one_machine(client):
     """Both trained until the loss stops falling, by as many steps an epoch."""
     X, y = mnist_data()

@@ -30,22 +30,11 @@ ROUNDS, DEATH_AFTER = 5, 2
 PARAMETERS = dict(hidden_layer_sizes=(20,), max_iter=ROUNDS, random_state=0)
 
 
-@pytest.fixture(scope="module")
-def client():
-    """Two workers, each a process with one thread."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def collections():
     return da.from_array(X, chunks=(300, 64)), da.from_array(Y, chunks=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_a_worker_that_dies_in_a_round_changes_nothing(client, tmp_path, monkeypatch, deaths):
     """With both, the round's beginning is lost as well: it is sent again."""
@@ -102,6 +91,7 @@ def test_a_fit_inside_a_task_takes_one_thread(client):
     assert available_threads(None) == min(joblib.cpu_count(), available_threads(None, 10**6))
 
 
+@pytest.mark.slow
 def test_grid_search_on_the_cluster_is_that_of_one_process(client):
     def search(scoring=None):
         grid = {"hidden_layer_sizes": [(5,), (20,)], "alpha": [1e-4, 1.0]}

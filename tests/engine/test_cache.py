@@ -257,6 +257,7 @@ def logistic_function(z):
 '''
 
 
+@pytest.mark.slow
 def test_editing_a_callee_of_the_real_kernels_takes_effect(tmp_path):
     copy = tmp_path / "fastmlp"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -41,6 +41,7 @@ def start(arguments, environment):
     )
 
 
+@pytest.mark.slow
 def test_target_is_what_numba_compiles_for(other_cpu):
     code = "from fastmlp._engine.jit.target import target; print(target().name)"
     started = [start(["-c", code], other_cpu(**changes)) for changes, _ in ENVIRONMENTS]
@@ -49,6 +50,7 @@ def test_target_is_what_numba_compiles_for(other_cpu):
         assert printed.strip() == expected, (changes, errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes, expected", SWEPT)
 def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, other_cpu):
     files = [str(ENGINE_TESTS / f"test_{name}.py") for name in ORACLE_TESTS]

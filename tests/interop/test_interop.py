@@ -216,6 +216,7 @@ def test_importing_fastmlp_brings_in_none_of_the_optional_packages():
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["KernelExplainer", "PermutationExplainer"])
 def test_shap_explains_predict_proba(name):
     shap = pytest.importorskip("shap")

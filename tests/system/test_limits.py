@@ -147,6 +147,7 @@ print(anonymous() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="measures memory by /proc, which only Linux has"
 )

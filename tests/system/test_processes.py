@@ -159,7 +159,10 @@ def test_four_workers_forked_from_a_warm_parent_serve_together(every_thread_work
         worker.join()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method",
+    ["fork", *(pytest.param(each, marks=pytest.mark.slow) for each in ("spawn", "forkserver"))],
+)
 def test_multiprocessing_start_methods(method):
     expected = [fingerprint(1, seed) for seed in (0, 1)]
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -248,6 +251,7 @@ print(late)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_large_epoch_soon():
     run = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],

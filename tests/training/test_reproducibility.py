@@ -121,6 +121,7 @@ print(target().vector_bytes)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cpu, features, vector_bytes",
     [("haswell", None, 32), ("haswell", "", 32), ("generic", None, 16)],
