@@ -131,6 +131,7 @@ def test_an_engine_without_sources_compiles_in_memory(folder, tmp_path, monkeypa
     assert files(folder) == []
 
 
+@pytest.mark.slow
 def test_digest_of_a_zip_is_that_of_its_sources(tmp_path):
     archive = shutil.make_archive(tmp_path / "app", "zip", PACKAGE.parent, PACKAGE.name)
     told = "import fastmlp._engine.jit.cache as c; print(c.__file__, c.engine_digest())"

@@ -65,6 +65,7 @@ def test_set_output_pipelines_keep_feature_names():
     assert list(model.fit(frame, IRIS_Y)[-1].feature_names_in_) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_grid_search_in_two_processes():
     search = GridSearchCV(
         quick(), {"hidden_layer_sizes": [(1,), (8,)], "solver": ["adam", "lbfgs"]}, n_jobs=2, cv=3
@@ -175,6 +176,7 @@ sys.stdout.write(str(float(np.abs(model.coefs_[0]).sum())))
 """
 
 
+@pytest.mark.slow
 def test_a_pickle_loads_in_another_process_with_other_threads(tmp_path):
     model = quick(n_jobs=1, batch_size=50).fit(IRIS_X, IRIS_Y).partial_fit(IRIS_X, IRIS_Y)
     path = tmp_path / "model.pickle"
@@ -201,6 +203,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_large_sparse_matrix_is_never_made_dense():
     """Dense, it would take 1600 MB; generating it peaks no higher than what is allowed."""
     run = subprocess.run(

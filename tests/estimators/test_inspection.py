@@ -31,13 +31,14 @@ DERIVATIVES = {
 def test_the_kernels_gradient_is_right(activation, n_classes):
     y = np.minimum(Y, n_classes - 1)
     weight = np.random.RandomState(0).uniform(0, 2, len(y))
-    for hidden, alpha, sample_weight in itertools.product(
-        [(), (4, 4, 3)], [0.0, 10.0], [None, weight]
-    ):
+    shallow = itertools.product([()], [0.0, 10.0], [None, weight])
+    deep = [((4, 4, 3), 0.0, None), ((4, 4, 3), 10.0, weight)]
+    for hidden, alpha, sample_weight in (*shallow, *deep):
         model = MLPClassifier(hidden, activation, alpha=alpha, random_state=0)
         assert check_gradient(model, X, y, sample_weight) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_regressors_gradient_is_right(activation, loss):
@@ -56,6 +57,7 @@ def test_a_multilabel_gradient_is_right():
 MULTILABEL = np.column_stack([Y == 0, Y > 0, X[:, 0] > 0]).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
 @pytest.mark.parametrize("y", [Y, np.minimum(Y, 1), MULTILABEL], ids=["3", "2", "multilabel"])
 def test_a_classifiers_gradient_is_right_for_every_loss_and_smoothing(y, loss):

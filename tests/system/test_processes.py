@@ -118,6 +118,7 @@ def test_fork_while_another_thread_is_in_a_fit():
         thread.join()
 
 
+@pytest.mark.slow
 def test_fork_while_another_thread_predicts(every_thread_works):
     model, stop = fitted(2), threading.Event()
     expected = model.predict_proba(X).tobytes()
@@ -214,6 +215,7 @@ def test_inner_limit_of_loky_is_honoured():
     assert counts == [1, 1]
 
 
+@pytest.mark.slow
 def test_affinity_is_honoured():
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -234,6 +234,7 @@ def test_a_max_time_that_is_no_time_is_an_invalid_parameter(value):
         quick(max_time=value).fit(X, Y)
 
 
+@pytest.mark.slow
 def test_options_against_overfitting_find_a_rare_class_better_on_real_data():
     """Is it an eight? One digit in ten is; half of the set trains, the other half judges."""
     X, y = load_digits(return_X_y=True)
