@@ -1,9 +1,9 @@
-"""The cluster of all tests of Dask."""
+"""The cluster that the tests of Dask use."""
 
 import pytest
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client():
     """Two workers, each a process with one thread."""
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")

@@ -20,6 +20,7 @@ local_sgd = importlib.import_module("fastmlp.dask.local_sgd")
 DaskMLPClassifier = importlib.import_module("fastmlp.dask").DaskMLPClassifier
 
 pytestmark = [
+    pytest.mark.slow,  # clusters are started, and workers killed
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
@@ -34,7 +35,6 @@ def collections():
     return da.from_array(X, chunks=(300, 64)), da.from_array(Y, chunks=300)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_a_worker_that_dies_in_a_round_changes_nothing(client, tmp_path, monkeypatch, deaths):
     """With both, the round's beginning is lost as well: it is sent again."""
@@ -91,7 +91,6 @@ def test_a_fit_inside_a_task_takes_one_thread(client):
     assert available_threads(None) == min(joblib.cpu_count(), available_threads(None, 10**6))
 
 
-@pytest.mark.slow
 def test_grid_search_on_the_cluster_is_that_of_one_process(client):
     def search(scoring=None):
         grid = {"hidden_layer_sizes": [(5,), (20,)], "alpha": [1e-4, 1.0]}
