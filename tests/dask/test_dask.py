@@ -229,7 +229,7 @@ def test_predictions_are_lazy_and_by_block(client):
         model.predict(wide[:, :10])
 
 
-def test_a_warm_start_goes_on(client):
+def test_a_warm_start_continues(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     model = DaskMLPClassifier(**PARAMETERS, warm_start=True).fit(X, y)
     first = model.loss_

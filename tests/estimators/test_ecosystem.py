@@ -46,7 +46,7 @@ def quick(**parameters):
     return MLPClassifier(**defaults | parameters)
 
 
-def test_pipeline_with_column_transformer_on_a_pandas_frame():
+def test_a_pipeline_learns_from_a_pandas_frame():
     frame = pd.DataFrame(IRIS_X, columns=["a", "b", "c", "d"])
     frame["kind"] = np.where(np.arange(150) % 2, "x", "y")
     frame.loc[::7, "kind"] = "z"
@@ -66,7 +66,7 @@ def test_set_output_pipelines_keep_feature_names():
 
 
 @pytest.mark.slow
-def test_grid_search_in_two_processes():
+def test_a_grid_search_runs_in_two_processes():
     search = GridSearchCV(
         quick(), {"hidden_layer_sizes": [(1,), (8,)], "solver": ["adam", "lbfgs"]}, n_jobs=2, cv=3
     )
@@ -103,7 +103,7 @@ def test_meta_estimators_learn_iris(wrap):
     [lambda model: FixedThresholdClassifier(model, threshold=0.9), TunedThresholdClassifierCV],
     ids=["fixed", "tuned"],
 )
-def test_threshold_classifiers(wrap):
+def test_threshold_classifiers_take_the_probabilities(wrap):
     model = wrap(quick()).fit(CANCER_X, CANCER_Y)
     assert model.score(CANCER_X, CANCER_Y) > 0.9
     if isinstance(model, FixedThresholdClassifier):
@@ -125,7 +125,7 @@ def test_permutation_importance_finds_the_informative_feature():
     assert importances.argmax() == 1 and importances[1] > 0.3
 
 
-def test_partial_dependence_display():
+def test_a_partial_dependence_display_is_drawn():
     matplotlib.use("Agg")
     model = quick().fit(IRIS_X, IRIS_Y)
     display = PartialDependenceDisplay.from_estimator(model, IRIS_X, [0, 2], target=2)

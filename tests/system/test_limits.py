@@ -52,13 +52,13 @@ def test_any_size_gives_scikit_learns_model(n_samples, n_features, n_classes, hi
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
-def test_a_hundred_thousand_features():
+def test_a_hundred_thousand_features_are_learned():
     X, y = data(30, 100_000, dtype=np.float32)
     model = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, y)
     assert model.score(X, y) == 1
 
 
-def test_rows_lie_further_apart_than_32_bits_count(tmp_path):
+def test_rows_may_lie_further_apart_than_32_bits_count(tmp_path):
     """Seven rows in a sparse file of 6 GB: their offsets in bytes and in elements exceed 2**31."""
     row_bytes = 1 << 30
     file = np.memmap(

@@ -116,7 +116,7 @@ def test_negative_class_weights_are_refused(weights):
         quick(class_weight=weights).fit(X, Y)
 
 
-def test_dates_are_no_features():
+def test_dates_are_refused_as_features():
     model = quick().fit(X, Y)
     with pytest.raises(ValueError, match="dates"):
         model.predict(np.full((2, 6), "2020-01-01", "M8[D]"))

@@ -292,7 +292,7 @@ def test_feature_names_of_validation_data_are_compared():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_sparse_and_a_dense_half_go_together():
+def test_sparse_and_dense_data_may_validate_each_other():
     sparse = scipy.sparse.csc_matrix(X)
     models = [
         quick(early_stopping=True).fit(train[ROWS], Y[ROWS], X_val=held[HELD], y_val=Y[HELD])
@@ -402,7 +402,7 @@ def test_multilabel_y_of_other_numbers_stops_where_scikit_learn_stops(kind):
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-6)
 
 
-def test_labels_of_validation_data_may_be_any_number_but_zero():
+def test_labels_of_validation_data_take_any_nonzero_number_for_yes():
     rng = np.random.RandomState(0)
     X = rng.randn(80, 4)
     Y = (X[:, :2] > 0).astype(int)
@@ -414,7 +414,7 @@ def test_labels_of_validation_data_may_be_any_number_but_zero():
     assert fit(2).validation_scores_ == fit(1).validation_scores_
 
 
-def test_a_score_to_stop_by_needs_two_rows():
+def test_early_stopping_by_a_score_needs_two_rows():
     X = np.random.RandomState(0).randn(30, 2)
     model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
     with pytest.raises(ValueError, match="1 rows are too few to stop by"):

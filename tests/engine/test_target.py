@@ -12,7 +12,7 @@ from fastmlp._engine.jit.target import TILE_TABLE, Target, target, tile_shapes
 from fastmlp._engine.simd.tile import WIDTH_RADIX
 
 ENGINE_TESTS = Path(__file__).parent
-ORACLE_TESTS = ["tile", "tail", "gemm", "epoch", "activations", "losses", "optimizers"]
+ORACLE_TESTS = ["tile", "tail", "products", "epoch", "activations", "losses", "optimizers"]
 REGISTERS = {"zmm": 32, "neon": 32, "ymm": 16, "xmm": 16}
 
 # Environments that make numba compile for another CPU, and the instruction set each has to give.
@@ -77,7 +77,7 @@ def test_every_tile_fits_the_registers(key):
 
 
 @pytest.mark.parametrize("entry", TILE_TABLE.values())
-def test_heights_are_powers_of_two_that_nest(entry):
+def test_tile_heights_are_powers_of_two(entry):
     for height in (entry.tallest, entry.tallest_single):
         assert height.bit_count() == 1
     assert entry.tallest_single >= entry.tallest
@@ -85,7 +85,7 @@ def test_heights_are_powers_of_two_that_nest(entry):
 
 
 @pytest.mark.parametrize("entry", TILE_TABLE.values())
-def test_shapes_hold_every_height_down_to_one_row(entry, monkeypatch):
+def test_tile_shapes_include_every_height_down_to_one_row(entry, monkeypatch):
     monkeypatch.setattr("fastmlp._engine.jit.target.target", lambda: entry)
     shapes = tile_shapes()
     assert len(set(shapes)) == len(shapes)
