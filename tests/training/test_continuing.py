@@ -160,7 +160,8 @@ def test_multilabel_partial_fit_equals_fit():
     whole, model = quick(**parameters).fit(X, MULTILABEL), quick(**parameters)
     for _ in range(12):
         model.partial_fit(X, MULTILABEL, classes=[0, 1, 2])
-    for mine, other in zip(model.coefs_, whole.coefs_, strict=True):
-        np.testing.assert_array_equal(mine, other)
+    for name in ("coefs_", "intercepts_"):
+        for mine, other in zip(getattr(model, name), getattr(whole, name), strict=True):
+            np.testing.assert_array_equal(mine, other)
     assert model.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(model.predict(X), whole.predict(X))
