@@ -28,7 +28,7 @@ def take_hold(values, index):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_taking_hold_of_a_line_changes_no_bit(dtype):
+def test_requesting_ownership_of_a_cache_line_changes_no_bit(dtype):
     values = np.array([np.nan, -np.inf, -0.0, 5e-324, 1 / 3] * 10, dtype)
     before = values.tobytes()
     for index in range(values.size):
