@@ -43,6 +43,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/threading/atomics` | atomic operations, and the pause of a spin loop |
 | `_engine/threading/parking` | how a thread waits a little, and sleeps until it is woken |
 | `_engine/threading/placement` | on which CPUs woken threads run |
+| `_engine/threading/system` | functions of the operating system that compiled code calls |
 | `_engine/threading/pool` | the threads, and how a launch reaches them |
 | `_engine/threading/work_stealing` | how the threads inside a launch share its work |
 | `_engine/jit/target` | instruction sets, vector sizes, tile shapes |
