@@ -4,6 +4,11 @@ import os
 
 import pytest
 
+# OpenBLAS's threads go on spinning after scikit-learn's small products, beside the kernels' threads
+# and those of child processes: with one, reference fits take a fraction of the time. It reads this
+# when NumPy is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 @pytest.fixture
 def every_thread_works(monkeypatch):

@@ -3,12 +3,13 @@
 import time
 from collections import defaultdict
 
+import numba
 import numpy as np
 
-from fastmlp._engine.jit.cache import kernel
-from fastmlp._engine.jit.target import target, tile_shapes
+from fastmlp._engine.jit.target import JIT, target, tile_shapes
+from fastmlp._engine.kernels.products import tile_nn, tile_tn
 from fastmlp._engine.network import aligned_zeros
-from fastmlp._engine.simd.tile import tile_nn, tile_tn
+from fastmlp._engine.simd.tile import Matrix, Rows, TileShape
 
 from .common import DTYPES, Benchmark
 from .peak import peak_gflops
@@ -21,24 +22,24 @@ FLOPS_PER_LAUNCH = 50_000_000  # at least: 200 us, beside which a call from Pyth
 ADDRESS_BYTES = 8
 
 
-@kernel
-def sweep(is_transposed, like, height, width, rows, item, b, stride, start, c, depth, count):
+@numba.njit(**JIT, nogil=True)
+def sweep(is_transposed, like, shape, a, b, start, c, item, depth, count):
     """C (PANEL_ROWS, width vectors) = start + A B, or A^T B, `count` times.
 
-    `item` is an element's bytes.
+    `item` is the size of an element in bytes.
     """
-    for tile in range(count * PANEL_ROWS // height):
-        row = tile * height % PANEL_ROWS
+    for tile in range(count * PANEL_ROWS // shape.height):
+        row = tile * shape.height % PANEL_ROWS
+        to = Matrix(c.address + row * c.stride, c.stride)
         if is_transposed:
-            tile_tn(
-                like, height, width, rows, (0, c, 0, 0), row * item, b, start, 0, c + row * stride,
-                stride, depth,
-            )  # fmt: skip
+            tile_tn(like, shape, Rows(a.table, row * item), b, start, to, depth, a.table)
         else:
-            tile_nn(
-                like, height, width, rows + row * ADDRESS_BYTES, 0, 0, b, start, 0,
-                c + row * stride, stride, depth,
-            )  # fmt: skip
+            tile_nn(like, shape, Rows(a.table + row * ADDRESS_BYTES, 0), b, start, to, depth, 0)
+
+
+def matrix(array: np.ndarray) -> Matrix:
+    """An array as an operand of a tile."""
+    return Matrix(array.ctypes.data, array.strides[0])
 
 
 def aligned_ones(rows: int, columns: int, dtype: str) -> np.ndarray:
@@ -57,10 +58,9 @@ def tile_gflops(product: str, height: int, width: int, dtype: str, depth: int = 
     start = aligned_zeros(columns, dtype)
     rows = a.ctypes.data + np.arange(len(a)) * a.strides[0]
     count = -(-FLOPS_PER_LAUNCH // (2 * c.size * depth))
-    arguments = (
-        is_transposed, np.dtype(dtype).type(0), height, width, rows.ctypes.data, a.itemsize,
-        b.ctypes.data, b.strides[0], start.ctypes.data, c.ctypes.data, depth, count,
-    )  # fmt: skip
+    like, shape = np.dtype(dtype).type(0), TileShape(height, width)
+    operands = Rows(rows.ctypes.data, 0), matrix(b), Matrix(start.ctypes.data, 0), matrix(c)
+    arguments = is_transposed, like, shape, *operands, a.itemsize, depth, count
     sweep(*arguments)
     seconds = []
     for _ in range(ROUNDS):

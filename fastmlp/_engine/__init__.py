@@ -33,16 +33,22 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/sparse` | the first layer for sparse `X` |
 | `_engine/simd/tile` | the micro-kernel: a tile of a product in registers |
 | `_engine/simd/tail` | the same for the last columns, where they would not fill a vector |
-| `_engine/simd/vectors` | explicit vectors, fixed-order sums, transposition |
+| `_engine/simd/vectors` | explicit vectors: loads, stores, shuffles, multiply-adds |
+| `_engine/simd/reductions` | sums in a fixed order, and the rows of softmax |
+| `_engine/simd/transpose` | a square of elements, transposed in registers |
+| `_engine/simd/scalars` | multiply-adds and polynomials that loops vectorize |
 | `_engine/simd/elementary` | exp, tanh, log1p and the normal distribution |
-| `_engine/simd/memory` | addresses, views of flat arrays, prefetch instructions |
+| `_engine/simd/memory` | memory by address: elements, views, records, prefetch instructions |
 | `_engine/simd/denormals` | flush-to-zero while training |
-| `_engine/threading/atomics` | atomic operations, and how a thread pauses and yields |
-| `_engine/threading/parking` | how a thread sleeps until it is woken |
+| `_engine/threading/atomics` | atomic operations, and the pause of a spin loop |
+| `_engine/threading/parking` | how a thread waits a little, and sleeps until it is woken |
+| `_engine/threading/placement` | on which CPUs woken threads run |
+| `_engine/threading/system` | functions of the operating system that compiled code calls |
 | `_engine/threading/pool` | the threads, and how a launch reaches them |
 | `_engine/threading/work_stealing` | how the threads inside a launch share its work |
 | `_engine/jit/target` | instruction sets, vector sizes, tile shapes |
-| `_engine/jit/device` | how kernels and device functions are compiled |
+| `_engine/jit/device` | device functions: compiled into the kernels that call them |
+| `_engine/jit/kernel` | kernels: compiled C functions, the entry points |
 | `_engine/jit/cache` | compiled kernels on disk |
 
 The kernels are compiled once for each dtype. Depth, layer sizes, activations, loss and update rule
@@ -187,6 +193,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | launch | one run of a kernel by some threads of the pool |
 | layer | a weight matrix with its bias and activation |
 | panel | some rows of one weight matrix, or a bias: the item of phase WEIGHTS |
+| job | the record that a kernel works on, see `records` |
 | park | sleep until another thread rings the bell |
 | phase | work whose items may run in any order, and which must all be done before the next phase |
 | queue word | how many items of a thread's range are taken, and in which phase |
@@ -208,11 +215,12 @@ Python lock. A thread without work spins on the bell for about 200 us, then park
 A launch goes like this:
 
 1. Thread 0, which is the caller, takes a free slot out of a fixed number of static ones. It writes
-   the kernel's address and its argument's address into the slot and opens the gate.
+   the kernel's address and its job's address into the slot and opens the gate.
 2. It increments the bell and wakes the threads that are parked (futex on Linux, WaitOnAddress on
-   Windows, os_sync_wait_on_address on macOS).
+   Windows, os_sync_wait_on_address on macOS), on other CPUs than its own.
 3. Threads that spin or wake up look for an open gate. One compare-and-swap on the gate word counts
-   a thread in and gives it its number.
+   a thread in and gives it its number. Once as many have come as the launch asked for, the gate
+   lets nobody in.
 4. All of them run the kernel, phase by phase, and steal each other's work.
 5. Thread 0 comes to the end, closes the gate, and waits for the threads that are still inside.
 
@@ -230,18 +238,22 @@ These words are shared and atomic:
 
 | word | writes | reads | what it orders |
 |---|---|---|---|
+| gate, taking a slot | compare-and-swap, acquire-release | | which launch has the slot |
 | gate, opening | store-release | load-acquire | the caller's preparation before the launch |
-| gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
-| gate, leaving and closing | subtract-release | load-acquire | the launch before what follows it |
-| bell | add-release | load-acquire | opening a launch with parking |
+| gate, entering | compare-and-swap, acquire-release | | who is inside, and with what number |
+| gate, leaving, closing | add, sequentially consistent | load-acquire | a launch before the rest |
+| bell, sleepers | add, sequentially consistent | load-acquire | opening a launch with parking |
+| state of a parked thread | compare-and-swap, store-release | load-acquire | who places it |
 | queue word | compare-and-swap, acquire-release | load-acquire | who takes which items |
-| done counter | add-release | load-acquire | one phase before the next |
+| done counter | add, sequentially consistent | load-acquire | one phase before the next |
 
 Everything else is plain memory, and these rules make it safe:
 
 **Entering a launch.** Thread 0 fills the slot and every buffer before it opens the gate. A joining
-thread's compare-and-swap acquires what the opening released, so it sees them complete. A slot is
-reused only after the gate has been closed and the last thread has left.
+thread's compare-and-swap acquires what the opening released, so it sees them complete. How many
+places there are, it has read before; its compare-and-swap fails if the gate has changed since, so
+that number is the right one. A slot is reused only after the gate has been closed and the last
+thread has left.
 
 **Taking an item.** A queue word is `phase << 32 | taken`. A compare-and-swap raises `taken`, so
 every item is taken exactly once, by its owner or by a thief. A word that names an earlier phase
@@ -261,10 +273,11 @@ in WEIGHTS and CLIP. What a phase reads, an earlier phase has written. A panel m
 because no ROWS item is left that could still read the old weights.
 
 **Totals.** The squared norm of the weights is computed by the thread that has item 0 of ROWS, and
-the loss by the one that has item 0 of WEIGHTS; both sum in a fixed order. Block number, step and
-Adam's powers are worked out by every thread for itself. Thread 0 writes them back after its last
-phase. Any number of threads may note that a row of `X` is not finite: they all store the same
-value, and only the caller reads it, after the launch.
+the loss by the one that has item 0 of WEIGHTS; both sum in a fixed order. Where in the epoch a
+block is, every thread works out for itself from the cursor, which nobody writes during a launch.
+Where the launch has ended, thread 0 writes to the totals, and the caller copies it to the cursor
+before the next launch. Any number of threads may note that a row of `X` is not finite: they all
+store the same value, and only the caller reads it, after the launch.
 
 **Requesting ownership.** A thread stores into a cache line the value that it has just loaded from
 there. This loses no update, because the line belongs to the panel that the thread itself is about
@@ -273,9 +286,16 @@ to update.
 **Leaving.** A thread leaves with a release, and thread 0 reads the gate with acquire until no
 thread is inside. So the caller sees all results.
 
-**Parking.** A thread reads the bell, looks for an open gate once more, and parks only while the
-bell still has the value it read. A launch opens its gate before it rings the bell. So either the
-thread sees the open gate, or the bell has changed and the thread does not sleep.
+**Parking.** A thread reads the bell, then looks for an open gate. Before it parks it counts itself
+among the sleepers, and the system lets it sleep only if the bell still has the value that it read.
+A launch opens its gate, rings the bell, and then reads the number of sleepers. These steps have one
+order that all threads agree on. So either the thread sees the open gate, or it sees that the bell
+has changed, or the launch sees the sleeper and wakes it. Wake-ups without a reason do no harm.
+
+**Placement.** Whoever changes the state of a thread's record from *parked*, by a compare-and-swap,
+has its affinity to itself until the next state is stored: either a launch that is about to wake the
+thread, or the thread itself. The set of CPUs in the record is written by the thread before it
+stores *parked*.
 
 ## Same bytes for any number of threads
 

@@ -40,18 +40,6 @@ CHUNK = 300
 PARAMETERS = dict(hidden_layer_sizes=(20,), max_iter=4, random_state=0)
 
 
-@pytest.fixture(scope="module")
-def client():
-    """Two workers, each a process with one thread."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def blocks(*arrays, chunk=CHUNK):
     return [da.from_array(each, chunks=(chunk, *each.shape[1:])) for each in arrays]
 
@@ -143,6 +131,7 @@ def test_both_workers_train(client):
     assert len(log) == 2 and min(log.values()) > 0
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_one_machine(client):
     """Both trained until the loss stops falling, by as many steps an epoch."""
     X, y = mnist_data()
@@ -239,7 +228,7 @@ def test_predictions_are_lazy_and_by_block(client):
         model.predict(wide[:, :10])
 
 
-def test_a_warm_start_goes_on(client):
+def test_a_warm_start_continues(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     model = DaskMLPClassifier(**PARAMETERS, warm_start=True).fit(X, y)
     first = model.loss_
@@ -301,14 +290,10 @@ def test_a_snapshot_is_as_large_as_the_documentation_says():
     assert snapshot.vectors.nbytes == 79_510 * 4 * 3
 
 
-def in_a_process(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-
-def test_dask_is_imported_only_where_it_is_asked_for():
-    code = "import fastmlp, sys; assert not {'dask', 'distributed'} & set(sys.modules)"
-    assert in_a_process(code).returncode == 0
-    missing = in_a_process("import sys; sys.modules['distributed'] = None; import fastmlp.dask")
+@pytest.mark.slow
+def test_without_dask_the_error_names_the_extra():
+    code = "import sys; sys.modules['distributed'] = None; import fastmlp.dask"
+    missing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "fastmlp[dask]" in missing.stderr
 
 

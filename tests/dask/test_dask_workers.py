@@ -20,6 +20,7 @@ local_sgd = importlib.import_module("fastmlp.dask.local_sgd")
 DaskMLPClassifier = importlib.import_module("fastmlp.dask").DaskMLPClassifier
 
 pytestmark = [
+    pytest.mark.slow,  # clusters are started, and workers killed
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
@@ -28,18 +29,6 @@ X, Y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
 ROUNDS, DEATH_AFTER = 5, 2
 PARAMETERS = dict(hidden_layer_sizes=(20,), max_iter=ROUNDS, random_state=0)
-
-
-@pytest.fixture(scope="module")
-def client():
-    """Two workers, each a process with one thread."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 def collections():

@@ -58,6 +58,7 @@ def test_estimators_of_scikit_learn_are_drawn_as_well(display):
     drawn.figure_.draw_without_rendering()
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_error_names_the_display(monkeypatch):
     model = fitted()
     monkeypatch.setitem(sys.modules, "matplotlib", None)

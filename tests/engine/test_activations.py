@@ -251,7 +251,7 @@ def test_multiply_by_derivative_carries_delta_back(activation, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", CODES)
-def test_a_kept_slope_carries_delta_back(activation, dtype):
+def test_a_stored_derivative_carries_delta_back(activation, dtype):
     rng = np.random.default_rng(0)
     z, deltas = (3 * rng.standard_normal((2, 1000))).astype(dtype)
     expected = deltas * DERIVATIVES[activation](z.astype(np.float64))

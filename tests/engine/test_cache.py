@@ -104,6 +104,7 @@ def test_an_engine_without_sources_compiles_in_memory(folder, tmp_path, monkeypa
     assert files(folder) == []
 
 
+@pytest.mark.slow
 def test_digest_of_a_zip_is_that_of_its_sources(tmp_path):
     archive = shutil.make_archive(tmp_path / "app", "zip", PACKAGE.parent, PACKAGE.name)
     told = "import fastmlp._engine.jit.cache as c; print(c.__file__, c.engine_digest())"
@@ -230,6 +231,7 @@ def logistic_function(z):
 '''
 
 
+@pytest.mark.slow
 def test_editing_a_callee_of_the_real_kernels_takes_effect(tmp_path):
     copy = tmp_path / "fastmlp"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))

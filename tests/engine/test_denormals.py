@@ -63,7 +63,7 @@ def test_every_thread_takes_denormals_alike(dtype, every_thread_works):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_denormals_are_themselves_again_after_a_fit(dtype):
+def test_denormals_are_kept_again_after_a_fit(dtype):
     tiny = np.full(100, np.finfo(dtype).tiny)
     halved(dtype, FIRST)
     assert is_denormal(tiny / 4).all()

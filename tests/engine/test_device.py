@@ -20,14 +20,14 @@ def scale_twice(values, factor):
     scale(values, factor)
 
 
-def test_a_part_works_when_called_from_python_for_any_types():
+def test_a_device_function_can_be_called_from_python_with_any_types():
     for dtype in (np.float32, np.float64, np.int64):
         values = np.arange(5, dtype=dtype)
         scale_twice(values, dtype(3))
         assert values.dtype == dtype and values.tolist() == [0, 9, 18, 27, 36]
 
 
-def test_parts_have_code_only_inside_the_kernel_that_calls_them():
+def test_device_functions_have_code_only_inside_the_kernel_that_calls_them():
     @numba.njit
     def kernel(values):
         scale_twice(values, 2.0)
@@ -43,7 +43,7 @@ def test_parts_have_code_only_inside_the_kernel_that_calls_them():
         assert not engine.is_symbol_defined(compiled.fndesc.llvm_func_name)
 
 
-def test_a_part_that_does_not_compile_says_so_each_time():
+def test_a_device_function_that_does_not_compile_raises_each_time():
     @device
     def wrong(values):
         return values.no_such_attribute
@@ -53,7 +53,7 @@ def test_a_part_that_does_not_compile_says_so_each_time():
             wrong(np.ones(2))
 
 
-def test_a_part_is_compiled_once_for_all_literals_of_a_type():
+def test_a_device_function_is_compiled_once_for_all_literals_of_a_type():
     @device
     def add(a, b):
         return a + b

@@ -30,7 +30,7 @@ def masks(rows, units, rate=0.5, seed=1, step=2, layer=0, dtype=np.float64):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
-def test_the_share_of_silent_units_is_the_rate_and_the_others_make_up_for_it(rate, dtype):
+def test_dropped_units_are_as_many_as_the_rate_says_and_others_are_scaled_up(rate, dtype):
     factors = masks(200, 500, rate, dtype=dtype)
     assert set(np.unique(factors)) == {0, dtype(1 / (1 - rate))}
     spread = np.sqrt(rate * (1 - rate) / factors.size)
@@ -45,7 +45,7 @@ def test_a_rate_of_zero_changes_nothing():
     assert (masks(50, 100, 0.0) == 1).all()
 
 
-def test_masks_of_other_seeds_steps_layers_and_rows_are_unrelated():
+def test_masks_of_different_seeds_steps_layers_and_rows_are_independent():
     base = masks(100, 400)
     others = [
         masks(100, 400, **{name: value})
@@ -127,7 +127,7 @@ def test_the_gradient_is_right_under_a_frozen_mask(activation):
     assert check_gradient(model, X[:60, 20:30], Y[:60], weight) < 1e-7
 
 
-def test_silenced_units_get_no_gradient():
+def test_dropped_units_get_no_gradient():
     def biases(rate):
         model = MLPClassifier((400,), "softplus", dropout=0.3, solver="sgd", max_iter=1)
         model.set_params(learning_rate_init=rate, alpha=0, random_state=0)

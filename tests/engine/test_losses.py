@@ -138,7 +138,7 @@ def test_logistic_is_safe_at_huge_logits(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rates_out_of_range_show_in_the_deviance(dtype):
+def test_rates_out_of_range_show_in_the_poisson_loss(dtype):
     a = outputs_of("exp", np.array([[-1e4, 1e4]], dtype))
     np.testing.assert_array_equal(a, [[0, np.inf]])
     assert loss_and_delta("exp", a[0, :1], 0)[0] == 0
@@ -179,7 +179,7 @@ def test_loss_and_delta_equal_the_oracle(output, n_out, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("output, n_out", WIDTHS)
-def test_a_weight_of_zero_silences_a_row(output, n_out, dtype):
+def test_a_row_of_weight_zero_does_not_count(output, n_out, dtype):
     rng = np.random.default_rng(n_out)
     a = outputs_of(output, rng.standard_normal((1, n_out)).astype(dtype))
     loss, delta = loss_and_delta(output, a[0], some_targets(output, n_out, rng)[0], weight=0)

@@ -34,7 +34,7 @@ def test_threads_are_explained_by_the_limit_that_sets_them(monkeypatch):
     assert "NUMBA_NUM_THREADS: 1" in explain_threads()
 
 
-def test_info_tells_what_decides_about_speed(capsys):
+def test_info_tells_what_determines_speed(capsys):
     command.main(["info"])
     told = capsys.readouterr().out
     for text in (machine.cpu_name(), target().name, f"{available_threads(None)}, the least of"):

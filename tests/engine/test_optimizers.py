@@ -56,7 +56,7 @@ class Weights:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("penalty", [0.0, 0.5])
 @pytest.mark.parametrize("rule", RULES)
-def test_rule_equals_the_oracle_over_many_steps(rule, penalty, dtype):
+def test_an_update_rule_equals_the_oracle_over_many_steps(rule, penalty, dtype):
     rng = np.random.default_rng(rule)
     for size in (1, 7, 16, 161):
         start = rng.standard_normal(size).astype(dtype)
@@ -86,13 +86,13 @@ def test_the_gradient_rule_leaves_the_gradient_and_moves_nothing(dtype):
         np.testing.assert_array_equal(kernel.values, start)
 
 
-def test_every_rule_states_its_moments():
+def test_every_update_rule_declares_its_moments():
     assert MOMENTS == {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_leaves_moments_it_does_not_own_alone(rule, dtype):
+def test_an_update_rule_leaves_moments_it_does_not_use_alone(rule, dtype):
     kernel = Weights(rule, np.ones(9, dtype), learning_rate=0.05)
     kernel.first[...], kernel.second[...] = 2, 3
     kernel.step(np.ones(9, dtype), penalty=0.1, scale=1.0)

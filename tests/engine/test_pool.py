@@ -308,6 +308,26 @@ def test_a_process_ends_while_threads_spin_or_park():
         assert time.monotonic() - started < HANGS_AFTER
 
 
+@pytest.mark.parametrize("lacks", ["HAS_FUTEX", "CAN_PLACE"])
+def test_a_system_that_lacks_a_function_does_without(lacks, tmp_path):
+    """Without a wait on addresses threads nap; the missing function is never linked."""
+    code = f"""
+from fastmlp._engine.threading import system
+import llvmlite.binding as llvm
+system.{lacks} = False
+for name in {{"HAS_FUTEX": ["syscall"], "CAN_PLACE": ["gettid", "sched_getcpu"]}}["{lacks}"]:
+    function = getattr(system, name)
+    function.symbol = "no_such_" + name
+import time
+{PREDICTIONS}
+for _ in range(5):
+    time.sleep(0.003)
+    assert np.array_equal(model.predict_proba(X), expected)
+"""
+    run = run_code(code, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert run.returncode == 0 and run.stderr == "", run.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own():
     code = """

@@ -191,7 +191,7 @@ def test_a_tail_is_the_last_columns_of_a_product_deep_enough(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
+def test_step_is_right_with_split_k(dtype):
     for features in range(LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS + MOST_ROWS + 1):
         for rows, units in [(1, 3), (9, 40), (MOST_ROWS, most_units(dtype))]:
             problem = Problem([features, units, 2], rows, dtype, alpha=0.1)
@@ -208,7 +208,7 @@ def test_step_is_right_where_the_input_layer_is_two_sums(dtype):
         (LEAST_SPLIT_K_INPUTS, LEAST_SPLIT_K_INPUTS // INPUTS_PER_ROW + 1, False),
     ],
 )
-def test_the_input_layer_is_two_sums_where_many_inputs_meet_few_rows(features, rows, is_split):
+def test_split_k_needs_many_inputs_and_few_rows(features, rows, is_split):
     problem = Problem([features, 3, 2], rows, np.float32)
     descent, _ = problem.descent(batch_size=rows, n_jobs=1)
     assert (descent.workspace.layers["split_k_at"] > 0).tolist() == [is_split, False]
@@ -230,7 +230,7 @@ def test_step_is_right_at_every_depth(hidden, sizes, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_of_conflicting_lengths_are_spread_and_right(dtype):
+def test_rows_that_conflict_in_the_cache_are_padded_and_right(dtype):
     for output in ("softmax", "logistic"):
         conflicting = 2 * 1024 // np.dtype(dtype).itemsize
         ends_in_no_tail = [70, conflicting - target().lanes(dtype) + 1, 70, 3]

@@ -82,7 +82,7 @@ class Operands:
         assert np.isnan(self._c).all()
 
 
-def test_a_tail_is_a_quarter_of_a_vector_or_less_of_vectors_that_are_not_short():
+def test_a_tail_fills_at_most_a_quarter_of_a_long_vector():
     for dtype in DTYPES:
         lanes = target().lanes(dtype)
         assert tail_columns(dtype) == (lanes // TAIL_SHARE if lanes > TAIL_SHARE else 0)
@@ -106,7 +106,7 @@ def test_a_row_of_a_tail_has_the_same_bits_without_the_transpose(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_element_of_a_tail_is_a_chain_for_each_lane_added_up_in_halves(dtype):
+def test_a_tail_element_is_one_chain_per_lane_added_in_halves(dtype):
     if not target().has_fma:
         pytest.skip("rounding the products is left to the compiler")
     depth, lanes = 2 * target().lanes(dtype) + 1, target().lanes(dtype)

@@ -41,6 +41,7 @@ def start(arguments, environment):
     )
 
 
+@pytest.mark.slow
 def test_target_is_what_numba_compiles_for(other_cpu):
     code = "from fastmlp._engine.jit.target import target; print(target().name)"
     started = [start(["-c", code], other_cpu(**changes)) for changes, _ in ENVIRONMENTS]
@@ -49,6 +50,7 @@ def test_target_is_what_numba_compiles_for(other_cpu):
         assert printed.strip() == expected, (changes, errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes, expected", SWEPT)
 def test_kernels_equal_the_oracle_on_other_instruction_sets(changes, expected, other_cpu):
     files = [str(ENGINE_TESTS / f"test_{name}.py") for name in ORACLE_TESTS]
@@ -75,7 +77,7 @@ def test_every_tile_fits_the_registers(key):
 
 
 @pytest.mark.parametrize("entry", TILE_TABLE.values())
-def test_heights_are_powers_of_two_that_nest(entry):
+def test_tile_heights_are_powers_of_two(entry):
     for height in (entry.tallest, entry.tallest_single):
         assert height.bit_count() == 1
     assert entry.tallest_single >= entry.tallest
@@ -83,7 +85,7 @@ def test_heights_are_powers_of_two_that_nest(entry):
 
 
 @pytest.mark.parametrize("entry", TILE_TABLE.values())
-def test_shapes_hold_every_height_down_to_one_row(entry, monkeypatch):
+def test_tile_shapes_include_every_height_down_to_one_row(entry, monkeypatch):
     monkeypatch.setattr("fastmlp._engine.jit.target.target", lambda: entry)
     shapes = tile_shapes()
     assert len(set(shapes)) == len(shapes)

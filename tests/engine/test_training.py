@@ -72,7 +72,7 @@ def test_loss_and_gradient_follow_the_parameters_they_are_given(block, dtype, mo
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_batch_without_weight_changes_nothing(dtype):
+def test_a_batch_of_weight_zero_changes_nothing(dtype):
     problem = Problem([5, 8, 3], 6, dtype, alpha=0.5)
     problem.weights = np.zeros(6, dtype)
     before = problem.network.copy()
@@ -237,9 +237,7 @@ def test_tables_of_rows_do_not_overlap():
 
 @pytest.mark.parametrize("features", [30, 301])
 @pytest.mark.parametrize("block", [6, 1024])
-def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
-    features, block, monkeypatch, every_thread_works
-):
+def test_prefetching_rows_changes_no_bit_of_a_fit(features, block, monkeypatch, every_thread_works):
     monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     results = []
     for exceeds_cache, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
@@ -254,7 +252,7 @@ def test_asking_for_rows_to_come_changes_no_bit_of_a_fit(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("output", naive.OUTPUTS)
-def test_a_row_is_predicted_to_the_same_bits_in_any_company(output, dtype, every_thread_works):
+def test_bits_of_a_prediction_do_not_depend_on_the_other_rows(output, dtype, every_thread_works):
     problem = Problem([70, TAILED, 37, 5], 131, dtype, output=output)
     whole = problem.predict()
     assert_close(whole, problem.oracle().predict(problem.X), units=40)
@@ -276,7 +274,7 @@ def test_prediction_of_more_rows_than_a_block_equals_the_oracle(dtype):
     assert_close(problem.predict(), problem.oracle().predict(problem.X), units=40)
 
 
-def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
+def test_a_thread_is_started_only_for_enough_work(monkeypatch):
     problem = Problem([30, 20, 3], 60, np.float32)
     monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", 1)
     monkeypatch.setattr(sgd, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
@@ -290,7 +288,7 @@ def test_a_thread_is_started_only_for_a_fit_that_is_worth_it(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*Maximum iterations")
-def test_one_epoch_of_partial_fit_is_worth_fewer_threads_than_a_fit(monkeypatch):
+def test_partial_fit_uses_fewer_threads_than_a_fit(monkeypatch):
     started, workspace = [], sgd.TrainingWorkspace
 
     def start(network, block_rows, threads, *others, **options):

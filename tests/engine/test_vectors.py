@@ -9,16 +9,15 @@ from oracles.naive import BORDER, assert_close, poisoned, rounded
 
 from fastmlp._engine.jit.target import JIT, target
 from fastmlp._engine.simd.memory import address_of
-from fastmlp._engine.simd.vectors import (
+from fastmlp._engine.simd.reductions import (
     divide_by_sum,
-    lanes_of,
-    multiply_add,
-    power_of_two,
     subtract_maximum,
     sum_of_squares,
     sum_unaligned,
-    transpose_block,
 )
+from fastmlp._engine.simd.scalars import multiply_add, power_of_two
+from fastmlp._engine.simd.transpose import transpose_block
+from fastmlp._engine.simd.vectors import lanes_of
 
 DTYPES = [np.float32, np.float64]
 
@@ -84,7 +83,7 @@ def test_sum_of_squares_stays_within_its_vectors(dtype, vectors):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_sum_takes_every_element_of_any_number_and_no_other(dtype):
+def test_an_unaligned_sum_includes_every_element_and_no_other(dtype):
     for size in [*range(1, 4 * target().lanes(dtype) + 3), 1000]:
         whole, inner = poisoned((size,), dtype)
         inner[...] = np.random.default_rng(size).random(size)
@@ -98,7 +97,7 @@ def test_any_sum_takes_every_element_of_any_number_and_no_other(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_lane_takes_part_in_reductions_and_shows_a_nan(dtype):
+def test_reductions_include_every_lane_and_propagate_nan(dtype):
     count = 2 * target().lanes(dtype)
     for lane in range(count):
         values = np.zeros(count, dtype)
@@ -125,7 +124,7 @@ def test_subtract_maximum_shifts_a_row_and_clears_its_padding(vectors, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_subtract_maximum_of_what_is_not_finite_shows_it(dtype):
+def test_subtract_maximum_propagates_what_is_not_finite(dtype):
     lanes = target().lanes(dtype)
     for value in (np.nan, np.inf):
         row = np.zeros(lanes, dtype)
@@ -150,7 +149,7 @@ def test_divide_by_sum_divides_a_row_and_clears_its_padding(vectors, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_divide_by_sum_of_what_is_not_finite_shows_it(dtype):
+def test_divide_by_sum_propagates_what_is_not_finite(dtype):
     row = np.ones(target().lanes(dtype), dtype)
     row[0] = np.nan
     divide(row, 0, 1, row.size)

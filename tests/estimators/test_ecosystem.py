@@ -46,7 +46,7 @@ def quick(**parameters):
     return MLPClassifier(**defaults | parameters)
 
 
-def test_pipeline_with_column_transformer_on_a_pandas_frame():
+def test_a_pipeline_learns_from_a_pandas_frame():
     frame = pd.DataFrame(IRIS_X, columns=["a", "b", "c", "d"])
     frame["kind"] = np.where(np.arange(150) % 2, "x", "y")
     frame.loc[::7, "kind"] = "z"
@@ -65,7 +65,8 @@ def test_set_output_pipelines_keep_feature_names():
     assert list(model.fit(frame, IRIS_Y)[-1].feature_names_in_) == ["a", "b", "c", "d"]
 
 
-def test_grid_search_in_two_processes():
+@pytest.mark.slow
+def test_a_grid_search_runs_in_two_processes():
     search = GridSearchCV(
         quick(), {"hidden_layer_sizes": [(1,), (8,)], "solver": ["adam", "lbfgs"]}, n_jobs=2, cv=3
     )
@@ -102,7 +103,7 @@ def test_meta_estimators_learn_iris(wrap):
     [lambda model: FixedThresholdClassifier(model, threshold=0.9), TunedThresholdClassifierCV],
     ids=["fixed", "tuned"],
 )
-def test_threshold_classifiers(wrap):
+def test_threshold_classifiers_take_the_probabilities(wrap):
     model = wrap(quick()).fit(CANCER_X, CANCER_Y)
     assert model.score(CANCER_X, CANCER_Y) > 0.9
     if isinstance(model, FixedThresholdClassifier):
@@ -124,7 +125,7 @@ def test_permutation_importance_finds_the_informative_feature():
     assert importances.argmax() == 1 and importances[1] > 0.3
 
 
-def test_partial_dependence_display():
+def test_a_partial_dependence_display_is_drawn():
     matplotlib.use("Agg")
     model = quick().fit(IRIS_X, IRIS_Y)
     display = PartialDependenceDisplay.from_estimator(model, IRIS_X, [0, 2], target=2)
@@ -175,6 +176,7 @@ sys.stdout.write(str(float(np.abs(model.coefs_[0]).sum())))
 """
 
 
+@pytest.mark.slow
 def test_a_pickle_loads_in_another_process_with_other_threads(tmp_path):
     model = quick(n_jobs=1, batch_size=50).fit(IRIS_X, IRIS_Y).partial_fit(IRIS_X, IRIS_Y)
     path = tmp_path / "model.pickle"
@@ -201,6 +203,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_large_sparse_matrix_is_never_made_dense():
     """Dense, it would take 1600 MB; generating it peaks no higher than what is allowed."""
     run = subprocess.run(

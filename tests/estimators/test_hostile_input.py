@@ -78,7 +78,7 @@ def test_invalid_sparse_matrices_are_refused(name, index, value):
             call(spoil(name, index, value))
 
 
-def test_flags_that_scipy_has_kept_are_not_believed(every_thread_works):
+def test_stale_flags_of_sparse_matrices_are_not_trusted(every_thread_works):
     matrix = scipy.sparse.csr_array(X)
     assert matrix.has_canonical_format  # remembered from here on
     reversed_rows = np.concatenate([np.arange(64)[::-1] + 64 * row for row in range(60)])
@@ -207,7 +207,7 @@ def test_idle_workspaces_are_few():
     model = fitted()
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: model.predict_proba(X), range(200)))
-    idle = predictions._idle[model._fitted_network]
+    idle = model._fitted_network.idle_workspaces
     assert all(len(each) <= predictions.MOST_IDLE for each in idle.values())
 
 

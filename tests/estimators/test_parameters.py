@@ -63,7 +63,7 @@ def test_a_wrong_value_of_the_regressor_is_refused(name, value):
 
 
 @pytest.mark.parametrize("name, value", [("activation", ["relu"]), ("dropout", [0.1, 0.1, 0.1])])
-def test_as_many_values_as_hidden_layers_are_asked_for(name, value):
+def test_a_sequence_needs_one_value_per_hidden_layer(name, value):
     with pytest.raises(ValueError, match=f"{name} names {len(value)} layers, the network has 2"):
         MLPClassifier((4, 3)).set_params(**{name: value}).fit(X, Y)
 
@@ -71,7 +71,7 @@ def test_as_many_values_as_hidden_layers_are_asked_for(name, value):
 @pytest.mark.parametrize(
     "name, value", [("activation", {"tanh", "relu"}), ("dropout", {0: 0.1, 1: 0.2})]
 )
-def test_values_without_an_order_are_refused(name, value):
+def test_unordered_collections_are_refused(name, value):
     with pytest.raises(ValueError, match=f"'?{name}'? "):
         MLPClassifier((4, 3)).set_params(**{name: value}).fit(X, Y)
 
@@ -94,7 +94,7 @@ def test_options_survive_clone_and_pickle(model):
     np.testing.assert_array_equal(again.coefs_[0], fitted.coefs_[0])
 
 
-def test_options_are_searched_over():
+def test_options_work_in_a_search():
     grid = {
         "activation": ["relu", ("silu", "mish")],
         "dropout": [0.0, (0.2, 0.0)],
@@ -143,7 +143,7 @@ def test_robust_losses_shrug_off_outliers():
     assert errors["huber"] < 0.6 * errors["squared_error"]
 
 
-def test_warm_start_goes_through_its_schedule_again():
+def test_warm_start_repeats_its_schedule():
     model = MLPClassifier((5,), learning_rate="cosine", max_iter=3, warm_start=True, random_state=0)
     first = model.fit(X, Y).coefs_[0].copy()
     assert not np.array_equal(model.fit(X, Y).coefs_[0], first)

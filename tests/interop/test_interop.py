@@ -203,11 +203,12 @@ def test_others_and_unfitted_estimators_are_refused(convert):
         convert(DecisionTreeClassifier())
 
 
+@pytest.mark.slow
 def test_importing_fastmlp_brings_in_none_of_the_optional_packages():
     code = """if True:
         import sys
         import fastmlp, fastmlp.displays, fastmlp.interop, fastmlp._estimator.architecture
-        optional = "matplotlib onnx onnxruntime skl2onnx shap skops dask".split()
+        optional = "matplotlib onnx onnxruntime skl2onnx shap skops dask distributed".split()
         print([name for name in optional if name in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -216,6 +217,7 @@ def test_importing_fastmlp_brings_in_none_of_the_optional_packages():
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["KernelExplainer", "PermutationExplainer"])
 def test_shap_explains_predict_proba(name):
     shap = pytest.importorskip("shap")

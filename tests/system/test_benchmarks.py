@@ -145,6 +145,7 @@ def test_versions_take_turns_and_each_goes_first_as_often(monkeypatch):
     assert compare.row("digits", times) == ["digits", "2.00 s", "1.00 s", "0.500", "0.500-0.500"]
 
 
+@pytest.mark.slow
 def test_a_script_runs_on_the_package_that_it_is_given(tmp_path):
     packages.copy_package(packages.THIS_PACKAGE, tmp_path)
     (tmp_path / "fastmlp" / "version.py").write_text('__version__ = "another"\n')

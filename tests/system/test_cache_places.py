@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import fastmlp
+
+pytestmark = pytest.mark.slow  # every test compiles kernels
 
 PACKAGE = Path(fastmlp.__file__).parent
 

@@ -1,7 +1,9 @@
 """The house keeps its order: imports point downward, files stay short, what is public is told."""
 
 import ast
+import importlib
 import inspect
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -118,7 +120,9 @@ def test_imports_point_downward(name):
 def test_no_imports_go_in_a_circle():
     graph = {name: (imported(name) & set(NAMES)) - {name} for name in NAMES}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert order.index("fastmlp._engine.jit.target") < order.index("fastmlp._engine.kernels.training")
+    assert order.index("fastmlp._engine.jit.target") < order.index(
+        "fastmlp._engine.kernels.training"
+    )
 
 
 ENGINE = [name for name in NAMES if name.startswith("fastmlp._engine")]
@@ -165,3 +169,14 @@ def test_what_is_public_has_a_docstring(name):
             module = pytest.importorskip(name, exc_type=ImportError)  # some need an extra
             method = getattr(getattr(module, owner.name), node.name)
             assert inspect.getdoc(method), f"{name}.{owner.name}.{node.name}"  # maybe inherited
+
+
+def test_the_architecture_map_names_every_module_of_the_engine():
+    engine = importlib.import_module("fastmlp._engine")
+    mapped = set(re.findall(r"^\| `(_engine/\S+)` \|", engine.__doc__, flags=re.MULTILINE))
+    modules = {
+        name.removeprefix("fastmlp.").replace(".", "/")
+        for name, path in NAMES.items()
+        if name.startswith("fastmlp._engine.") and path.name != "__init__.py"
+    }
+    assert mapped == modules

@@ -54,13 +54,13 @@ def test_any_size_gives_scikit_learns_model(n_samples, n_features, n_classes, hi
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
-def test_a_hundred_thousand_features():
+def test_a_hundred_thousand_features_are_learned():
     X, y = data(30, 100_000, dtype=np.float32)
     model = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, y)
     assert model.score(X, y) == 1
 
 
-def test_rows_lie_further_apart_than_32_bits_count(tmp_path):
+def test_rows_may_lie_further_apart_than_32_bits_count(tmp_path):
     """Seven rows in a sparse file of 6 GB: their offsets in bytes and in elements exceed 2**31."""
     row_bytes = 1 << 30
     file = np.memmap(
@@ -149,6 +149,7 @@ print(anonymous() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="measures memory by /proc, which only Linux has"
 )
@@ -171,7 +172,7 @@ def test_launches_of_a_tiny_network_are_short():
     settings = settings_of(model, 1)
     state = OptimizerState.begin(network, settings)
     descent = Descent(network, settings, "identity", X, y, None, state)
-    assert descent.workspace.plan["blocks"] <= 20_000
+    assert descent.workspace.job["cursor"]["blocks"] <= 20_000
 
 
 def test_an_order_of_any_integers_and_an_epsilon_of_zero_are_taken():

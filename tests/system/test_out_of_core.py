@@ -74,6 +74,7 @@ print(peak - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="measures memory by /proc, which only Linux has"
 )

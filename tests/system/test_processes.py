@@ -60,7 +60,7 @@ def in_forked_child(function):
     return False
 
 
-def test_eight_threads_fit_at_once():
+def test_eight_concurrent_fits_give_the_bytes_of_single_ones():
     jobs = [(n_jobs, seed) for seed, n_jobs in enumerate([1, 2, None, 3, 1, 2, None, 2])]
     alone = [fingerprint(1, seed) for _, seed in jobs]
     with ThreadPoolExecutor(8) as pool:
@@ -68,7 +68,7 @@ def test_eight_threads_fit_at_once():
     assert together == alone and len(set(alone)) == len(alone)
 
 
-def test_sixteen_threads_predict_with_one_model(every_thread_works):
+def test_sixteen_threads_get_the_same_predictions_of_one_model(every_thread_works):
     model = fitted()
     expected = model.predict_proba(X)
 
@@ -84,7 +84,7 @@ def test_sixteen_threads_predict_with_one_model(every_thread_works):
         assert all(pool.map(serve, range(16)))
 
 
-def test_fit_and_predict_after_fork(every_thread_works):
+def test_a_fork_fits_and_predicts_the_same_bytes(every_thread_works):
     model, expected = fitted(2), fingerprint(2)
     proba = model.predict_proba(X).tobytes()
 
@@ -95,7 +95,7 @@ def test_fit_and_predict_after_fork(every_thread_works):
     assert in_forked_child(child)
 
 
-def test_fork_while_another_thread_is_in_a_fit():
+def test_a_fork_during_another_threads_fit_hangs_nothing():
     expected = fingerprint(2)
     stop, started = threading.Event(), threading.Event()
 
@@ -118,7 +118,8 @@ def test_fork_while_another_thread_is_in_a_fit():
         thread.join()
 
 
-def test_fork_while_another_thread_predicts(every_thread_works):
+@pytest.mark.slow
+def test_a_fork_during_other_threads_predictions_hangs_nothing(every_thread_works):
     model, stop = fitted(2), threading.Event()
     expected = model.predict_proba(X).tobytes()
 
@@ -159,15 +160,18 @@ def test_four_workers_forked_from_a_warm_parent_serve_together(every_thread_work
         worker.join()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing_start_methods(method):
+@pytest.mark.parametrize(
+    "method",
+    ["fork", *(pytest.param(each, marks=pytest.mark.slow) for each in ("spawn", "forkserver"))],
+)
+def test_every_start_method_gives_the_same_bytes(method):
     expected = [fingerprint(1, seed) for seed in (0, 1)]
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.starmap_async(fingerprint, [(2, 0), (2, 1)]).get(CHILD_SECONDS) == expected
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
-def test_joblib_backends(backend):
+def test_every_joblib_backend_gives_the_same_bytes(backend):
     expected = [fingerprint(1, seed) for seed in range(4)]
     results = joblib.Parallel(n_jobs=2, backend=backend)(
         joblib.delayed(fingerprint)(None, seed) for seed in range(4)
@@ -211,6 +215,7 @@ def test_inner_limit_of_loky_is_honoured():
     assert counts == [1, 1]
 
 
+@pytest.mark.slow
 def test_affinity_is_honoured():
     if not hasattr(os, "sched_setaffinity"):
         return
@@ -248,6 +253,7 @@ print(late)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_large_epoch_soon():
     run = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],
@@ -315,7 +321,7 @@ def test_an_exception_ends_a_fit_in_any_thread(exception):
     assert model.set_params(max_iter=2).fit(X, Y).n_iter_ == 2
 
 
-def test_predicting_while_a_clone_is_refitted():
+def test_predictions_do_not_change_while_a_clone_is_refitted():
     model = fitted(2)
     expected = model.predict_proba(X).tobytes()
     with ThreadPoolExecutor(1) as pool:

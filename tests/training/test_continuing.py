@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.interop import from_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -116,7 +116,7 @@ def test_negative_class_weights_are_refused(weights):
         quick(class_weight=weights).fit(X, Y)
 
 
-def test_dates_are_no_features():
+def test_dates_are_refused_as_features():
     model = quick().fit(X, Y)
     with pytest.raises(ValueError, match="dates"):
         model.predict(np.full((2, 6), "2020-01-01", "M8[D]"))
@@ -140,3 +140,28 @@ def test_a_prediction_is_of_one_model_while_another_thread_refits():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_partial_fit_has_no_early_stopping_and_says_so(estimator):
+    model = estimator(hidden_layer_sizes=(5,), max_iter=3, early_stopping=True, random_state=0)
+    model.fit(X, Y3)
+    coef, scores = model.coefs_[0].copy(), list(model.validation_scores_)
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        model.partial_fit(X, Y3)
+    np.testing.assert_array_equal(model.coefs_[0], coef)
+    assert model.validation_scores_ == scores
+    model.set_params(early_stopping=False).partial_fit(X, Y3)
+    assert len(model.loss_curve_) == 4 and not np.array_equal(model.coefs_[0], coef)
+
+
+def test_multilabel_partial_fit_equals_fit():
+    parameters = dict(max_iter=12, shuffle=False, tol=0.0, batch_size=40)
+    whole, model = quick(**parameters).fit(X, MULTILABEL), quick(**parameters)
+    for _ in range(12):
+        model.partial_fit(X, MULTILABEL, classes=[0, 1, 2])
+    for name in ("coefs_", "intercepts_"):
+        for mine, other in zip(getattr(model, name), getattr(whole, name), strict=True):
+            np.testing.assert_array_equal(mine, other)
+    assert model.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(model.predict(X), whole.predict(X))

@@ -172,6 +172,7 @@ def test_check_gradient_accepts_what_is_right(monkeypatch, activation):
     assert gradient_error(monkeypatch, ScalarMlp, CrossEntropy, activation, LABELS, ONE_HOT) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notes", GRADIENT_ERRORS, ids=lambda notes: notes.__name__)
 def test_check_gradient_rejects_every_error_in_a_gradient(monkeypatch, notes):
     activation = "relu" if notes is ReluSlopeOfOneBelowZero else "logistic"

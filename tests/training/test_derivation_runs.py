@@ -14,7 +14,10 @@ from sklearn.preprocessing import scale
 
 from fastmlp import MLPClassifier
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 PLAIN_DESCENT = dict(
     solver="sgd", momentum=0.0, alpha=0.0, tol=0.0, n_iter_no_change=np.inf, random_state=0

@@ -52,7 +52,7 @@ CLASS_WEIGHTS = [
 ]
 
 
-def test_a_list_of_class_weights_takes_any_number_but_zero_for_yes():
+def test_class_weights_take_any_nonzero_indicator_for_yes():
     model = quick(class_weight=DICTS).fit(MULTILABEL_X, 2 * MULTILABEL_Y)
     assert_same_bytes(model, quick(class_weight=DICTS).fit(MULTILABEL_X, MULTILABEL_Y))
 
@@ -228,11 +228,12 @@ def test_a_fit_that_is_done_in_time_is_as_without_a_limit(solver):
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.0, np.nan, np.inf, "1 s", [1]])
-def test_a_max_time_that_is_no_time_is_an_invalid_parameter(value):
+def test_an_invalid_max_time_is_refused(value):
     with pytest.raises(InvalidParameterError, match="max_time"):
         quick(max_time=value).fit(X, Y)
 
 
+@pytest.mark.slow
 def test_options_against_overfitting_find_a_rare_class_better_on_real_data():
     """Is it an eight? One digit in ten is; half of the set trains, the other half judges."""
     X, y = load_digits(return_X_y=True)

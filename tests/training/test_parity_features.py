@@ -55,7 +55,7 @@ def assert_same_model(models, rtol=1e-8):
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_regression(solver, loss, activation):
+def test_regressors_equal_scikit_learns(solver, loss, activation):
     X, y = DIABETES
     many = np.column_stack([y, y[::-1], y**2 / 3])
     for target, weight, hidden in itertools.product((y, many), (None, WEIGHT), ((), (9, 17))):
@@ -80,7 +80,7 @@ def test_regression(solver, loss, activation):
 
 
 @pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
-def test_multilabel(activation):
+def test_multilabel_fits_equal_scikit_learns(activation):
     X, Y = MULTILABEL
     for weight in (None, WEIGHT[: len(X)]):
         models = pair("MLPClassifier", activation=activation, max_iter=20, random_state=0)
@@ -101,7 +101,7 @@ def test_multilabel(activation):
     ],
     ids=["multiclass", "binary strings", "multilabel", "regression"],
 )
-def test_early_stopping(name, data):
+def test_early_stopping_equals_scikit_learns(name, data):
     X, y = data
     for weight, fraction in itertools.product((None, WEIGHT[: len(X)]), (0.1, 0.33)):
         models = pair(
@@ -122,7 +122,7 @@ def test_early_stopping(name, data):
 
 @pytest.mark.parametrize("schedule", ["invscaling", "adaptive", "constant"])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_learning_rate_schedules(schedule, nesterov):
+def test_learning_rate_schedules_equal_scikit_learns(schedule, nesterov):
     X, y = IRIS
     models = pair(
         "MLPClassifier",
@@ -146,7 +146,7 @@ def test_learning_rate_schedules(schedule, nesterov):
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_warm_start(solver, early_stopping):
+def test_warm_start_equals_scikit_learns(solver, early_stopping):
     X, y = IRIS
     models = pair(
         "MLPClassifier",
@@ -165,7 +165,7 @@ def test_warm_start(solver, early_stopping):
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("seed", [0, None])
-def test_partial_fit_sequences(solver, seed):
+def test_every_call_of_partial_fit_equals_scikit_learns(solver, seed):
     X, y = IRIS
     state = [np.random.RandomState(3) if seed is None else seed for _ in LIBRARIES]
     models = pair("MLPClassifier", solver=solver, batch_size=20, learning_rate="invscaling")
@@ -184,7 +184,7 @@ def test_partial_fit_sequences(solver, seed):
         assert_same_model(regressors)
 
 
-def test_fit_then_partial_fit_then_fit():
+def test_partial_fit_between_fits_equals_scikit_learns():
     X, y = IRIS
     models = pair("MLPClassifier", max_iter=5, random_state=0)
     for call in ("fit", "partial_fit", "partial_fit", "fit"):

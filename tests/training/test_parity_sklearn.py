@@ -55,7 +55,9 @@ def assert_same_model(ours, theirs, rtol=1e-8):
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize(
+    "depth", [2, *(pytest.param(depth, marks=pytest.mark.slow) for depth in DEPTHS if depth != 2)]
+)
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_five_epochs_give_the_same_model(solver, activation, depth):
@@ -99,6 +101,7 @@ def test_float32_predicts_the_same_labels(solver, activation):
     assert len(np.unique(ours.predict(X_test))) > 3
 
 
+@pytest.mark.slow
 def test_real_mnist_digits_are_learned_as_well():
     X, y = mnist_data()
     X = (X / 255).astype(np.float32)

@@ -70,7 +70,7 @@ def test_bits_do_not_depend_on_where_a_launch_ends(digits, monkeypatch):
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_a_row_is_predicted_alike_in_any_company(digits, every_thread_works, binary):
+def test_bits_of_a_row_do_not_depend_on_the_other_rows(digits, every_thread_works, binary):
     X, y = digits
     y = y % 2 if binary else y
     model = MLPClassifier((50, 19), "tanh", max_iter=20, random_state=0).fit(X, y)
@@ -121,6 +121,7 @@ print(target().vector_bytes)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cpu, features, vector_bytes",
     [("haswell", None, 32), ("haswell", "", 32), ("generic", None, 16)],

@@ -293,7 +293,7 @@ def test_feature_names_of_validation_data_are_compared():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_sparse_and_a_dense_half_go_together():
+def test_sparse_and_dense_data_may_validate_each_other():
     sparse = scipy.sparse.csc_matrix(X)
     models = [
         quick(early_stopping=True).fit(train[ROWS], Y[ROWS], X_val=held[HELD], y_val=Y[HELD])
@@ -365,29 +365,6 @@ def test_another_criterion_begins_anew_under_warm_start():
     assert np.isnan(model.validation_loss_curve_[-12:]).all()
 
 
-@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
-def test_partial_fit_has_no_early_stopping_and_says_so(estimator):
-    model = quick(estimator, early_stopping=True).fit(X, Y)
-    coef, scores = model.coefs_[0].copy(), list(model.validation_scores_)
-    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
-        model.partial_fit(X, Y)
-    np.testing.assert_array_equal(model.coefs_[0], coef)
-    assert model.validation_scores_ == scores
-    model.set_params(early_stopping=False).partial_fit(X, Y)
-    assert len(model.loss_curve_) == 13 and not np.array_equal(model.coefs_[0], coef)
-
-
-def test_multilabel_partial_fit_equals_fit():
-    features, y = MULTILABEL
-    whole = quick(shuffle=False, tol=0.0, batch_size=40).fit(features, y)
-    model = quick(shuffle=False, batch_size=40)
-    for _ in range(12):
-        model.partial_fit(features, y, classes=[0, 1, 2])
-    assert_same_bytes(model, whole)
-    assert model.loss_curve_ == whole.loss_curve_
-    np.testing.assert_array_equal(model.predict(features), whole.predict(features))
-
-
 @pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_matrix])
 def test_multilabel_y_of_other_numbers_stops_where_scikit_learn_stops(kind):
     rng = np.random.RandomState(0)
@@ -403,7 +380,7 @@ def test_multilabel_y_of_other_numbers_stops_where_scikit_learn_stops(kind):
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-6)
 
 
-def test_labels_of_validation_data_may_be_any_number_but_zero():
+def test_labels_of_validation_data_take_any_nonzero_number_for_yes():
     rng = np.random.RandomState(0)
     X = rng.randn(80, 4)
     Y = (X[:, :2] > 0).astype(int)
@@ -415,7 +392,7 @@ def test_labels_of_validation_data_may_be_any_number_but_zero():
     assert fit(2).validation_scores_ == fit(1).validation_scores_
 
 
-def test_a_score_to_stop_by_needs_two_rows():
+def test_early_stopping_by_a_score_needs_two_rows():
     X = np.random.RandomState(0).randn(30, 2)
     model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
     with pytest.raises(ValueError, match="1 rows are too few to stop by"):

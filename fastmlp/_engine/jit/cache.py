@@ -117,11 +117,15 @@ class KernelFiles:
 
 
 class EngineCache(FunctionCache):
-    """numba's function cache over `KernelFiles`."""
+    """numba's function cache over `KernelFiles`.
 
-    def __init__(self, py_func):
+    `variant` tells forms apart that neither sources nor signature do.
+    """
+
+    def __init__(self, py_func, variant: str = ""):
         super().__init__(py_func)
-        name = f"{py_func.__module__}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
+        function = f"{py_func.__module__}.{py_func.__qualname__}"
+        name = f"{function}{variant}-{sys.implementation.cache_tag}"
         self._cache_file = KernelFiles(Path(self.cache_path), name, engine_digest())
 
     def describe(self) -> str:
@@ -135,9 +139,9 @@ class EngineCache(FunctionCache):
             warnings.warn(f"fastmlp could not cache a compiled kernel: {error}", stacklevel=2)
 
 
-def cache_for(function) -> EngineCache | NullCache:
+def cache_for(function, variant: str = "") -> EngineCache | NullCache:
     """Where a kernel's compiled forms are kept; in memory only where no place is writable."""
     try:
-        return EngineCache(function)
+        return EngineCache(function, variant)
     except (RuntimeError, OSError):  # numba and the system say so in these two ways
         return NullCache()

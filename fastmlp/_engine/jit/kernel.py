@@ -20,10 +20,12 @@ class Kernel:
     signature : Signature or callable
         Its types; or, where they depend on the working type, a function of numpy.float32 or
         numpy.float64 that gives them.
+    variant : str
+        What else its code depends on, such as the operating system.
     """
 
-    def __init__(self, function: Callable, signature: Signature | Callable):
-        self._function, self._signature = function, signature
+    def __init__(self, function: Callable, signature: Signature | Callable, variant: str = ""):
+        self._function, self._signature, self._variant = function, signature, variant
         self._compiled: dict[type | None, CFunc] = {}
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
@@ -33,7 +35,7 @@ class Kernel:
             signature = self._signature if real is None else self._signature(real)
             options = {**JIT, "nopython": True}
             form = CFunc(self._function, (signature.args, signature.return_type), {}, options)
-            form._cache = cache_for(self._function)
+            form._cache = cache_for(self._function, self._variant)
             form.compile()
             self._compiled[real] = form
         return self._compiled[real]
@@ -54,12 +56,12 @@ class Kernel:
 
     def cache_state(self) -> str:
         """Where compiled forms are kept, in words."""
-        cache = cache_for(self._function)
+        cache = cache_for(self._function, self._variant)
         if isinstance(cache, EngineCache):
             return cache.describe()
         return "in memory only: no writable directory was found"
 
 
-def kernel(signature: Signature | Callable) -> Callable[[Callable], Kernel]:
+def kernel(signature: Signature | Callable, variant: str = "") -> Callable[[Callable], Kernel]:
     """Declare a kernel; see `Kernel`."""
-    return lambda function: Kernel(function, signature)
+    return lambda function: Kernel(function, signature, variant)

@@ -12,7 +12,8 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of
-from fastmlp._engine.simd.vectors import divide_by_sum, lanes_of, subtract_maximum
+from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
+from fastmlp._engine.simd.vectors import lanes_of
 
 SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
 CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.simd.vectors import multiply_add
+from fastmlp._engine.simd.scalars import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
 # The number of moment arrays. GRADIENT changes no weight: it stores g in its only moment.

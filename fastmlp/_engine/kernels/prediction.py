@@ -9,7 +9,8 @@ from fastmlp._engine.kernels.forward import forward, layer_at, row_span
 from fastmlp._engine.kernels.update import transpose_tail_rows
 from fastmlp._engine.records import job_pointer
 from fastmlp._engine.simd.memory import Span, dereference, element, load, view
-from fastmlp._engine.simd.vectors import sum_unaligned, tallest
+from fastmlp._engine.simd.reductions import sum_unaligned
+from fastmlp._engine.simd.vectors import tallest
 from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
 
 

@@ -19,13 +19,7 @@ from fastmlp._engine.kernels.prefetch import (
 from fastmlp._engine.simd.memory import element, item_bytes
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
-from fastmlp._engine.simd.vectors import (
-    lanes_of,
-    tallest,
-    tallest_single,
-    vector_bytes,
-    widest,
-)
+from fastmlp._engine.simd.vectors import lanes_of, tallest, tallest_single, vector_bytes, widest
 
 ADDRESS_BYTES = 8  # of an entry in a table of rows
 

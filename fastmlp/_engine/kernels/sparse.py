@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import Span, load, view
-from fastmlp._engine.simd.vectors import multiply_add
+from fastmlp._engine.simd.scalars import multiply_add
 
 COLUMN, POSITION = np.int32(0), np.int64(0)  # types of the index arrays
 

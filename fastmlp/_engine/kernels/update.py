@@ -7,7 +7,9 @@ import numpy as np
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.optimizers import Moments, Step, mean_gradient, update
 from fastmlp._engine.simd.memory import Span, element, item_bytes, view
-from fastmlp._engine.simd.vectors import lanes_of, sum_of_squares, transpose_block, transpose_tail
+from fastmlp._engine.simd.reductions import sum_of_squares
+from fastmlp._engine.simd.transpose import transpose_block, transpose_tail
+from fastmlp._engine.simd.vectors import lanes_of
 
 
 @device

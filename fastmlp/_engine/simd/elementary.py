@@ -11,8 +11,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastmlp._engine.jit.device import device, inline
-from fastmlp._engine.simd.vectors import multiply_add, polynomial, power_of_two
+from fastmlp._engine.jit.device import inline
+from fastmlp._engine.simd.scalars import multiply_add, polynomial, power_of_two
 
 # The number of Taylor terms of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
 # last place; and the arguments beyond which exp is exactly 0 or infinite.
@@ -138,13 +138,6 @@ def _hyperbolic_tangent_overload(x):
         return m / (m + two)
 
     return implementation
-
-
-@device
-def logistic_function(z):
-    """1 / (1 + exp(-z))."""
-    one = type(z)(1)
-    return one / (one + exponential(-z))
 
 
 def expm1_of_negative(x):

@@ -131,26 +131,6 @@ def address_of(typingctx, array, index):
     return types.intp(array, types.intp), codegen
 
 
-@intrinsic
-def window(typingctx, array, start, count):
-    """array[start : start + count] of a flat array, as a view that keeps nothing alive."""
-
-    def codegen(context, builder, signature, arguments):
-        source = context.make_array(array)(context, builder, arguments[0])
-        view = context.make_array(array)(context, builder)
-        populate_array(
-            view,
-            data=builder.gep(source.data, [arguments[1]]),
-            shape=[arguments[2]],
-            strides=[source.itemsize],
-            itemsize=source.itemsize,
-            meminfo=None,
-        )
-        return view._getvalue()
-
-    return array(array, types.intp, types.intp), codegen
-
-
 def emit_prefetch(builder, address) -> None:
     """Ask for the cache line at an address, which need not be valid, into all caches."""
     byte = ir.IntType(8).as_pointer()

@@ -10,10 +10,6 @@ Whoever changes the state from PARKED, by a compare-and-swap, has the thread's a
 until it stores the next state: the waker (PLACING, then PLACED), or the thread that has woken.
 """
 
-import ctypes
-import sys
-
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -21,6 +17,7 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import I64, Span, address_of, view
+from fastmlp._engine.threading import system
 from fastmlp._engine.threading.atomics import (
     SLOT,
     WORD_BYTES,
@@ -40,27 +37,6 @@ STATE, THREAD, MASK = 0, 1, 2
 RECORD = SLOT * -(-(MASK + MASK_WORDS) // SLOT)
 AWAKE, PARKED, PLACING, PLACED = range(4)
 
-_library = ctypes.CDLL(None) if sys.platform == "linux" else None
-CAN_PLACE = all(
-    hasattr(_library, name)
-    for name in ("sched_getcpu", "sched_getaffinity", "sched_setaffinity", "gettid")
-)
-
-
-def _external(name: str, result, *arguments) -> types.ExternalFunction:
-    """A function of the C library, under a name of our own."""
-    if CAN_PLACE:
-        function = ctypes.cast(getattr(_library, name), ctypes.c_void_p)
-        llvm.add_symbol(f"fastmlp_{name}", function.value)
-    return types.ExternalFunction(f"fastmlp_{name}", result(*arguments))
-
-
-_i32, _i64 = types.int32, types.int64
-_get_cpu = _external("sched_getcpu", _i32)
-_get_thread = _external("gettid", _i32)
-_get_affinity = _external("sched_getaffinity", _i32, _i32, _i64, _i64)
-_set_affinity = _external("sched_setaffinity", _i32, _i32, _i64, _i64)
-
 
 @intrinsic
 def _new_mask(typingctx):
@@ -73,63 +49,54 @@ def _new_mask(typingctx):
     return types.int64(), codegen
 
 
-def _before_sleep(words, record):
-    words[record + THREAD] = _get_thread()
-    mask = address_of(words, record + MASK)
-    # With more CPUs than fit the set, or where a sandbox forbids it, the thread is not placed.
-    if _get_affinity(THIS_THREAD, MASK_BYTES, mask) >= 0:
-        atomic_store(words, record + STATE, PARKED)
-
-
-def _after_sleep(words, record):
-    while atomic_load(words, record + STATE) != AWAKE:
-        if atomic_swap(words, record + STATE, PLACED, AWAKE):
-            _set_affinity(THIS_THREAD, MASK_BYTES, address_of(words, record + MASK))
-        elif not atomic_swap(words, record + STATE, PARKED, AWAKE):
-            pause()
-
-
-def _place_elsewhere(words, record, cpu):
-    if not atomic_swap(words, record + STATE, PARKED, PLACING):
-        return
-    others, place = 0, _new_mask()
-    elsewhere = view(0, place, Span(0, MASK_WORDS))
-    for word in range(MASK_WORDS):
-        here = 1 << cpu % WORD_BITS if word == cpu // WORD_BITS else 0
-        elsewhere[word] = words[record + MASK + word] & ~here
-        others |= elsewhere[word]
-    if others != 0:
-        _set_affinity(words[record + THREAD], MASK_BYTES, place)
-    atomic_store(words, record + STATE, PLACED)
-
-
-def _place_all(words, records, end):
-    cpu = _get_cpu()
-    for record in range(records, end, RECORD):
-        if atomic_load(words, record + STATE) == PARKED:
-            _place_elsewhere(words, record, cpu)
-
-
-_place_elsewhere = device(_place_elsewhere)
-_steps = _before_sleep, _after_sleep, _place_all
-if not CAN_PLACE:
-    _steps = lambda words, record: None, lambda words, record: None, lambda words, first, end: None
-_before_sleep, _after_sleep, _place_all = map(device, _steps)
-
-
 @device
 def before_sleep(words, record):
     """Let wakers place this thread, which is about to park."""
-    _before_sleep(words, record)
+    if not system.CAN_PLACE:
+        return
+    # Nobody else reads the record before its state says so.
+    words[record + THREAD] = system.gettid()
+    mask = address_of(words, record + MASK)
+    # With more CPUs than fit the set, or where a sandbox forbids it, the thread is not placed.
+    if system.sched_getaffinity(THIS_THREAD, MASK_BYTES, mask) >= 0:
+        atomic_store(words, record + STATE, PARKED)
 
 
 @device
 def after_sleep(words, record):
     """Take back the CPUs that this thread had when it parked."""
-    _after_sleep(words, record)
+    if not system.CAN_PLACE:
+        return
+    while atomic_load(words, record + STATE) != AWAKE:
+        if atomic_swap(words, record + STATE, PLACED, AWAKE):
+            mask = address_of(words, record + MASK)
+            system.sched_setaffinity(THIS_THREAD, MASK_BYTES, mask)
+        elif not atomic_swap(words, record + STATE, PARKED, AWAKE):
+            pause()
+
+
+@device
+def _place_elsewhere(words, record, cpu):
+    """Forbid a parked thread a CPU, unless it has no other."""
+    if not atomic_swap(words, record + STATE, PARKED, PLACING):
+        return
+    others, mask = 0, _new_mask()
+    elsewhere = view(0, mask, Span(0, MASK_WORDS))
+    for word in range(MASK_WORDS):
+        here = 1 << cpu % WORD_BITS if word == cpu // WORD_BITS else 0
+        elsewhere[word] = words[record + MASK + word] & ~here
+        others |= elsewhere[word]
+    if others != 0:
+        system.sched_setaffinity(words[record + THREAD], MASK_BYTES, mask)
+    atomic_store(words, record + STATE, PLACED)
 
 
 @device
 def place_sleepers(words, first, end):
     """Forbid this thread's CPU to the parked threads among the records `first` to `end`."""
-    _place_all(words, first, end)
+    if not system.CAN_PLACE:
+        return
+    cpu = system.sched_getcpu()
+    for record in range(first, end, RECORD):
+        if atomic_load(words, record + STATE) == PARKED:
+            _place_elsewhere(words, record, cpu)

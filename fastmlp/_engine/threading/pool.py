@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.simd.memory import I64, Span, view
+from fastmlp._engine.threading import system
 from fastmlp._engine.threading.atomics import (
     SLOT,
     atomic_add,
@@ -115,7 +116,7 @@ def _close(words, slot):
     atomic_store(words, slot + GATE, number << NUMBER_SHIFT)
 
 
-@kernel(types.int64(*[types.int64] * 6))
+@kernel(types.int64(*[types.int64] * 6), system.features())
 def _launch(pool, address, job, threads, linger, wakes):
     """Run the kernel at an address on this thread and those that come.
 
@@ -170,7 +171,7 @@ def _sleep(words, number, seen):
     after_sleep(words, record)
 
 
-@kernel(types.void(types.int64))
+@kernel(types.void(types.int64), system.features())
 def _serve(pool):
     """Life of a thread of the pool: take part in launches, linger, park, until the pool stops."""
     words = view(0, pool, Span(0, POOL_WORDS))
@@ -212,6 +213,10 @@ class Pool:
     """
 
     def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin without threads, and without those that there were."""
         self.threads = 0
         self._words = np.zeros(POOL_WORDS, np.int64)
         # Parked threads look at these words until the process is gone: never free them.
@@ -278,7 +283,7 @@ class Pool:
         _ring.function(self._address)
 
 
-@kernel(types.void(types.int64))
+@kernel(types.void(types.int64), system.features())
 def _ring(pool):
     """Ring the bell for everybody."""
     words = view(0, pool, Span(0, POOL_WORDS))
@@ -291,7 +296,7 @@ pool = Pool()
 
 def _forget_threads() -> None:
     """Begin anew after a fork: a child has none of its parent's threads."""
-    pool.__init__()
+    pool.reset()
 
 
 if hasattr(os, "register_at_fork"):
