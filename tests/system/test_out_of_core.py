@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from readme import recipe
+from recipes import recipe
 from sklearn.datasets import load_digits
 
 import fastmlp

@@ -231,6 +231,7 @@ INTERRUPTED = """
 import os, signal, sys, threading, time, warnings
 import numpy as np
 from fastmlp import MLPClassifier
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 X = np.random.RandomState(0).rand(100_000, 784).astype(np.float32)
 y = np.arange(100_000) % 10
 model = MLPClassifier((500,), max_iter=1000, random_state=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from readme import recipe
+from recipes import recipe
 from sklearn.datasets import load_iris
 
 import fastmlp._engine

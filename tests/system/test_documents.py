@@ -8,14 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import onnx
 import pytest
-from readme import recipe
+from recipes import recipe
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
 import fastmlp.displays
 import fastmlp.interop
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
