@@ -76,7 +76,7 @@ def run_info() -> None:
     by = f", set by NUMBA_CPU_NAME={chosen}" if chosen else ""
     shares = (
         sgd.FLOPS_PER_THREAD,
-        sgd.FLOPS_PER_STARTED_THREAD,
+        sgd.FLOPS_PER_THREAD_OF_FIT,
         predictions.FLOPS_PER_THREAD,
     )
     per_step, per_fit, per_call = (f"{flops / 1e6:g}" for flops in shares)

@@ -17,8 +17,9 @@ from fastmlp._training.optimizer import OptimizerState, Settings
 BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
 # A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
 FLOPS_PER_THREAD = 1_000_000
-# And a whole fit's share, 1 ms at that speed: to start and end a thread takes half of that.
-FLOPS_PER_STARTED_THREAD = 200_000_000
+# The same for a whole fit, 0.1 ms at that speed: waking a parked thread takes half of that. A
+# classifier of 64-100-10 with 1,000 rows (32 MFLOP an epoch) breaks even after one epoch.
+FLOPS_PER_THREAD_OF_FIT = 20_000_000
 # The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
 # under 200 ms on a single slow one.
 FLOPS_PER_LAUNCH = 8_000_000_000
@@ -72,7 +73,7 @@ class Descent:
         epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy's may overflow
         most_useful = min(
             network.flops(block_rows) // FLOPS_PER_THREAD,
-            network.flops(n_samples) * epochs // FLOPS_PER_STARTED_THREAD,
+            network.flops(n_samples) * epochs // FLOPS_PER_THREAD_OF_FIT,
         )
         threads = useful_threads(settings.n_jobs, most_useful)
         self.workspace = workspace = TrainingWorkspace(

@@ -277,7 +277,7 @@ def test_prediction_of_more_rows_than_a_block_equals_the_oracle(dtype):
 def test_a_thread_is_started_only_for_enough_work(monkeypatch):
     problem = Problem([30, 20, 3], 60, np.float32)
     monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", 1)
-    monkeypatch.setattr(sgd, "FLOPS_PER_STARTED_THREAD", 5 * problem.network.flops(60))
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD_OF_FIT", 5 * problem.network.flops(60))
 
     def threads(**parameters):
         return problem.descent(n_jobs=3, **parameters)[0].workspace.threads

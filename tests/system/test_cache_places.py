@@ -91,7 +91,7 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._training import sgd
 X = np.where(np.random.RandomState(0).rand(70, 19) < 0.3, 1.5, 0.0)
 y = np.arange(70) % 5
-sgd.FLOPS_PER_THREAD = sgd.FLOPS_PER_STARTED_THREAD = 1
+sgd.FLOPS_PER_THREAD = sgd.FLOPS_PER_THREAD_OF_FIT = 1
 digest = hashlib.sha256()
 for data in (X, scipy.sparse.csr_array(X), X.astype(np.float32)):
     for block_rows in (1024, 16):
