@@ -106,10 +106,11 @@ class OptimizerState:
         )
         decays = 1.0 - rates * settings.weight_decay if settings.solver == "adamw" else 1.0
         if self.update_rule == optimizers.ADAM:
-            power_1, power_2 = (
-                np.cumprod([beta ** (self.step + 1), *[beta] * (count - 1)])
-                for beta in (float(settings.beta_1), float(settings.beta_2))
-            )
+            betas = float(settings.beta_1), float(settings.beta_2)
+            powers = np.empty((2, count))
+            powers.T[:] = betas
+            powers[:, 0] = [beta ** (self.step + 1) for beta in betas]
+            power_1, power_2 = np.cumprod(powers, axis=1, out=powers)
             rates = rates * np.sqrt(1.0 - power_2) / (1.0 - power_1)
         return rates, decays
 

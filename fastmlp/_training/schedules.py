@@ -63,6 +63,8 @@ def factors(name: str, first: int, count: int, epochs: int, warmup: float) -> np
     >>> factors("constant", first=0, count=4, epochs=2, warmup=1)
     array([0.25, 0.5 , 0.75, 1.  ])
     """
+    if name not in SCHEDULES and warmup == 0:
+        return np.ones(count)
     steps = np.arange(first, first + count)
     rates = SCHEDULES[name](steps, epochs * count) if name in SCHEDULES else np.ones(count)
     if warmup > 0:

@@ -78,8 +78,10 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
     depth, next_a = operands[4:]
     a_rows = []
     if not transposed:
-        tables = [load_entry(builder, a.table, i64(r)) for r in range(shape.height)]
-        a_rows = [builder.add(row, a.offset) for row in tables]
+        entries = [load_entry(builder, a.table, i64(r)) for r in range(shape.height)]
+        # As pointers: with integers LLVM would keep sums of its own for every row in the loop.
+        element = vectors.scalar.as_pointer()
+        a_rows = [builder.inttoptr(builder.add(row, a.offset), element) for row in entries]
 
     def body(k, sums):
         b_row = vectors.row(b, k)
@@ -88,14 +90,12 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
             prefetch(Step(builder, k, a, next_a, shape.height, vectors.item))
         if transposed:
             a_row = builder.add(load_entry(builder, a.table, k), a.offset)
-        else:
-            along = builder.mul(k, i64(vectors.item))
         updated, sums = [], iter(sums)
         for r in range(shape.height):
             if transposed:  # A[r, k] = table[k][offset + r]
                 at = vectors.pointer(a_row, i64(r * vectors.item), vectors.scalar)
             else:  # A[r, k] = table[r][offset + k]
-                at = vectors.pointer(a_rows[r], along, vectors.scalar)
+                at = builder.gep(a_rows[r], [k])
             broadcast = vectors.broadcast(builder.load(at))
             updated += [vectors.multiply_add(broadcast, each, next(sums)) for each in b_vectors]
         return updated
