@@ -80,7 +80,7 @@ def _place_elsewhere(words, record, cpu):
     """Remove `cpu` from a parked thread's affinity, unless it has no other."""
     if not atomic_swap(words, record + STATE, PARKED, PLACING):
         return
-    # Plain reads of the record: PLACING gives this thread exclusive access, as an acquire.
+    # Plain reads of the record: the swap to PLACING acquired it, and excludes other threads.
     others, mask = 0, _new_mask()
     elsewhere = view(0, mask, Span(0, MASK_WORDS))
     for word in range(MASK_WORDS):
