@@ -69,7 +69,7 @@ def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
 
 
 def explain_threads() -> str:
-    """The number of threads that ``n_jobs=None`` allows in this process, and the limits behind it."""
+    """The number of threads that ``n_jobs=None`` allows in this process, and the reason for it."""
     limits = {
         "CPUs of the machine": os.cpu_count() or 1,
         "CPUs left to this process": joblib.cpu_count(),

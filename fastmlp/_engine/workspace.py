@@ -324,7 +324,7 @@ class TrainingWorkspace(Workspace):
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
 
     def _panel_rows(self, index: int) -> int:
-        """Rows of W in a panel of layer `index`: whole tiles and, in later layers, rows of W^T."""
+        """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""
         if self.layers[index]["tail_stride"] > 0:
             return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes
