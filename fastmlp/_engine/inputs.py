@@ -29,7 +29,7 @@ def rows_in_place(X, dtype: np.dtype):
         raise ValueError("X contains dates or times instead of numbers")
     rows = np.asarray(X, dtype=dtype)
     if rows.itemsize < X.itemsize and not np.isfinite(rows).all():
-        raise ValueError(f"X contains values out of range for {dtype}, the type of the weights")
+        raise ValueError(f"X contains values beyond the range of {dtype}, the type of the weights")
     if rows.strides[1] == rows.itemsize and rows.flags.aligned:
         return rows
     return np.require(rows, requirements=["C", "ALIGNED"])

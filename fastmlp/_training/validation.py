@@ -72,15 +72,15 @@ class HeldOut:
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:
-            raise ValueError("X_val and y_val need each other, and sample_weight_val needs both")
+            raise ValueError("X_val and y_val need each other; sample_weight_val needs both")
         if estimator.solver == "lbfgs":
-            raise ValueError("solver='lbfgs' has no epochs and takes no validation data")
+            raise ValueError("solver='lbfgs' does not support validation data, having no epochs")
         try:
             X, y = targets.validate_held_out(estimator, X, y)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
             if estimator.early_stopping and len(y) < LEAST_ROWS:
-                raise ValueError(f"{len(y)} rows are too few to stop by; {LEAST_ROWS} are needed")
+                raise ValueError(f"early stopping needs {LEAST_ROWS} rows, got {len(y)}")
         except ValueError as error:
             raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
         return cls(X, y, sample_weight)
