@@ -1,4 +1,4 @@
-"""The engine: kernels that train a network and predict with it. It knows nothing of scikit-learn.
+"""The engine: kernels that train a network and predict with it. It does not know scikit-learn.
 
 Read this page before you change the engine. It has a map of the packages, the path of the data
 through a fit, a diagram of a mini-batch, the training step in NumPy, a glossary, and the memory
@@ -14,55 +14,55 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_estimator/` | `fit` and `predict`: parameters, targets, initial weights, fitted state |
 | `_training/` | solvers, the loop over epochs, schedules, validation, callbacks |
 | `_inference/` | predictions |
-| `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only where necessary |
+| `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only if necessary |
 | `_engine/network` | every weight and bias of a network, in one padded buffer |
-| `_engine/workspace` | all other buffers, and how the weights are divided among threads |
+| `_engine/workspace` | all other buffers, and the division of the weights among threads |
 | `_engine/records` | the tables that describe a fit to the kernels |
-| `_engine/threads` | how many threads a piece of work is worth |
+| `_engine/threads` | how many threads to use |
 | `_engine/machine` | the processor's name |
 | `_engine/kernels/training` | the mini-batch and its phases |
 | `_engine/kernels/prediction` | the forward pass over all rows of `X` |
 | `_engine/kernels/forward` | layers forward: z = a W + b, a = f(z) |
 | `_engine/kernels/products` | the three products of a layer as loops over tiles |
-| `_engine/kernels/update` | a panel's gradient, on its way into the update rule |
-| `_engine/kernels/prefetch` | cache lines requested before they are needed |
+| `_engine/kernels/update` | from a panel's gradient to its new weights |
+| `_engine/kernels/prefetch` | prefetches and ownership requests |
 | `_engine/kernels/losses` | output activations, losses and the output delta |
 | `_engine/kernels/activations` | hidden activations and their derivatives |
 | `_engine/kernels/optimizers` | update rules: Adam, SGD, momentum |
-| `_engine/kernels/dropout` | which units dropout silences |
+| `_engine/kernels/dropout` | which units to drop |
 | `_engine/kernels/sparse` | the first layer for sparse `X` |
 | `_engine/simd/tile` | the micro-kernel: a tile of a product in registers |
-| `_engine/simd/tail` | the same for the last columns, where they would not fill a vector |
+| `_engine/simd/tail` | the same for a tail of columns |
 | `_engine/simd/vectors` | explicit vectors: loads, stores, shuffles, multiply-adds |
 | `_engine/simd/reductions` | sums in a fixed order, and the rows of softmax |
-| `_engine/simd/transpose` | a square of elements, transposed in registers |
-| `_engine/simd/scalars` | multiply-adds and polynomials that loops vectorize |
+| `_engine/simd/transpose` | transposition of a square of elements in registers |
+| `_engine/simd/scalars` | scalar multiply-adds and polynomials; loops over them vectorize |
 | `_engine/simd/elementary` | exp, tanh, log1p and the normal distribution |
 | `_engine/simd/memory` | memory by address: elements, views, records, prefetch instructions |
 | `_engine/simd/denormals` | flush-to-zero while training |
 | `_engine/threading/atomics` | atomic operations, and the pause of a spin loop |
-| `_engine/threading/parking` | how a thread waits a little, and sleeps until it is woken |
+| `_engine/threading/parking` | how threads spin, yield, nap and sleep |
 | `_engine/threading/placement` | on which CPUs woken threads run |
 | `_engine/threading/system` | functions of the operating system that compiled code calls |
 | `_engine/threading/pool` | the threads, and how a launch reaches them |
-| `_engine/threading/work_stealing` | how the threads inside a launch share its work |
+| `_engine/threading/work_stealing` | how the threads of a launch share its items |
 | `_engine/jit/target` | instruction sets, vector sizes, tile shapes |
 | `_engine/jit/device` | device functions: compiled into the kernels that call them |
 | `_engine/jit/kernel` | kernels: compiled C functions, the entry points |
 | `_engine/jit/cache` | compiled kernels on disk |
 
-The kernels are compiled once for each dtype. Depth, layer sizes, activations, loss and update rule
-are data to them.
+The kernels are compiled once per dtype. Depth, layer sizes, activations, loss and update rule are
+data to them.
 
-## The data's walk
+## The path of the data
 
-What happens in one call of `fit`, from top to bottom:
+One call of `fit`, from top to bottom:
 
 1. `_estimator/base`: `fit` makes a draft of the estimator.
 2. `_estimator/targets`: `X` and `y` are validated; labels become kernel targets.
 3. `_estimator/parameters`, `_estimator/initialization`: settings, layer sizes, initial weights.
 4. `_training/solve`: validation data are split off; SGD or L-BFGS takes over.
-5. `inputs`: `X` gets contiguous rows of the right dtype, without a copy where possible.
+5. `inputs`: `X` gets contiguous rows of the right dtype, without a copy if possible.
 6. `_training/sgd`: `workspace` and `records` are set up.
 7. `_training/loop`: shuffle, run an epoch, record the history, validate, call callbacks, maybe
    stop.
@@ -73,15 +73,15 @@ What happens in one call of `fit`, from top to bottom:
 
 ## One mini-batch
 
-Every thread runs the same kernel over a whole launch (SPMD); there is no fork and join for each
-layer. A mini-batch is a sequence of phases. Each phase is a number of items, and each thread owns a
-range of them. A thread that has finished its range steals items from another.
+Every thread runs the same kernel for a whole launch (SPMD), without fork and join per layer. A
+mini-batch is a sequence of phases. Each phase has a number of items, and each thread owns a range
+of them. A thread that has finished its range steals items from another.
 
 ```text
              thread 0              thread 1              thread 2
           +---------------------+---------------------+---------------------+
- SPLIT_K  | only where the first layer is wide: its z as two sums over the  |
-          | halves of its inputs; items are rows of either sum              |
+ SPLIT_K  | only for many inputs: z of the first layer as two sums, each    |
+          | over half of the inputs; items are rows of either sum           |
           +---------------------+---------------------+---------------------+
                                   all items done
           +---------------------+---------------------+---------------------+
@@ -99,27 +99,28 @@ range of them. A thread that has finished its range steals items from another.
           +---------------------+---------------------+---------------------+
                                   all items done
           +---------------------+---------------------+---------------------+
- CLIP     | only with max_grad_norm: the update of every panel, with the    |
-          | gradient scaled down                                            |
+ CLIP     | only with max_grad_norm: update every panel with the gradient,  |
+          | scaled down                                                     |
           +---------------------+---------------------+---------------------+
                                   all items done: the next mini-batch
 ```
 
-ROWS reads all weights and writes only its own rows of activations and deltas. WEIGHTS reads all
-activations and deltas and writes only its own panels. No gradient array exists: a tile of dW is
-summed in registers over all rows of the batch and goes into the update rule from there.
+An item of ROWS reads all weights and writes its own rows of activations and deltas. An item of
+WEIGHTS reads all activations and deltas and writes its own panel. There is no gradient array: each
+tile of dW is summed in registers over all rows of the batch, and the update rule reads the sums of
+one panel from a thread's scratch.
 
-Three cases do need a gradient buffer. A batch of more than 1,024 rows walks in blocks, and the
-buffer sums over them. A sparse first layer scatters its products into it. And with `max_grad_norm`,
+Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, and the
+buffer sums over them. A sparse first layer scatters its products into it. With `max_grad_norm`,
 WEIGHTS only stores the gradient, because its norm is not known before the phase is over.
 
-SPLIT_K makes two threads read only the half of the first layer's weights that they also write.
-Without it, every weight would travel between the two cores in each mini-batch.
+With SPLIT_K, each of two threads reads only the half of the first layer's weights that it writes.
+Without it, every weight would be transferred between two cores in each mini-batch.
 
 ## The step in NumPy
 
-What the kernels compute in one mini-batch of a classifier with tanh, softmax, cross-entropy and
-Adam. A test runs this code and compares it with the kernels.
+The kernels compute this in one mini-batch of a classifier with tanh, softmax, cross-entropy and
+Adam. A test compares this code with the kernels.
 
 ```python
 import numpy as np
@@ -175,37 +176,37 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 
 | word | meaning |
 |---|---|
-| batch | the rows of one update: a mini-batch |
+| batch | a mini-batch: the rows of one update |
 | block | the rows that pass through the layers together; a large batch has several |
-| cache-line transfer | a line moves from the cache of the core that wrote it to that of another |
-| commit | hand a draft's attributes over to the estimator, all at once |
+| cache-line transfer | the move of a line from the cache of one core to that of another |
+| commit | replace the estimator's attributes with the draft's, atomically |
 | delta | dL/dz of a layer |
 | derivative | f'(z) of an activation, from a = f(z) or stored by the forward pass |
-| device function | code that is compiled into the kernels which call it (`@device`) |
+| device function | a function that is compiled into the kernels that call it (`@device`) |
 | done counter | how many items of a launch are done |
 | done target | the done counter at which a phase is over |
-| draft | the copy of an estimator that `fit` works on; if `fit` fails, it is dropped |
-| gate | the word through which threads enter and leave a launch |
-| grain | the smallest number of items a thread takes at once |
+| draft | the copy of an estimator that `fit` works on, discarded if `fit` fails |
+| gate | the word through which threads join and leave a launch |
+| grain | the smallest number of items that a thread claims at once |
 | item | the unit of work of a phase: a row of the block, or a panel |
+| job | the record that describes a launch's work to its kernel, see `records` |
 | kernel | a compiled entry point, run by every thread of a launch |
 | lane | one element of a vector register |
 | launch | one run of a kernel by some threads of the pool |
 | layer | a weight matrix with its bias and activation |
 | panel | some rows of one weight matrix, or a bias: the item of phase WEIGHTS |
-| job | the record that a kernel works on, see `records` |
 | park | sleep until another thread rings the bell |
-| phase | work whose items may run in any order, and which must all be done before the next phase |
-| queue word | how many items of a thread's range are taken, and in which phase |
-| range | the items of a phase that a thread owns, and takes first |
-| request ownership | write to a cache line early, so that it is there when its update comes |
+| phase | items that may run in any order, but must all be done before the next phase begins |
+| queue word | how many items of a thread's range are claimed, and in which phase |
+| range | the items of a phase that a thread owns, and claims first |
+| request ownership | store to a cache line early, so that it is exclusive when its update comes |
 | split-K | a product as two sums, over two halves of the inputs |
 | stride | the distance from one row of a matrix to the next |
 | tail | the last columns of a matrix, if they fill a quarter of a vector or less |
-| tile | the piece of a product that fits the registers: some rows by some vectors |
+| tile | the part of a product that fits the registers: some rows by some vectors |
 | unit | a neuron |
 | update rule | the code of an optimizer |
-| work stealing | taking items from the range of another thread |
+| work stealing | claiming items from the range of another thread |
 
 ## Threads
 
@@ -214,23 +215,22 @@ Python lock. A thread without work spins on the bell for about 200 us, then park
 
 A launch goes like this:
 
-1. Thread 0, which is the caller, takes a free slot out of a fixed number of static ones. It writes
-   the kernel's address and its job's address into the slot and opens the gate.
-2. It increments the bell and wakes the threads that are parked (futex on Linux, WaitOnAddress on
-   Windows, os_sync_wait_on_address on macOS), on other CPUs than its own.
-3. Threads that spin or wake up look for an open gate. One compare-and-swap on the gate word counts
-   a thread in and gives it its number. Once as many have come as the launch asked for, the gate
-   lets nobody in.
-4. All of them run the kernel, phase by phase, and steal each other's work.
-5. Thread 0 comes to the end, closes the gate, and waits for the threads that are still inside.
+1. Thread 0, the caller, takes a free slot (there is a fixed number of them). It writes the
+   addresses of the kernel and its job into the slot and opens the gate.
+2. It increments the bell and wakes parked threads (futex on Linux, WaitOnAddress on Windows,
+   os_sync_wait_on_address on macOS), on CPUs other than its own.
+3. Threads that spin or wake up look for an open gate. A compare-and-swap on the gate word counts a
+   thread in and gives it its number. No thread can join once the launch has as many as it wants.
+4. All of them run the kernel, phase by phase, and steal each other's items.
+5. Thread 0 finishes the kernel, closes the gate, and waits for the threads that are still inside.
 
-So thread 0 waits for nobody who has not joined. A thread that the system does not schedule costs
-the others its help, unless it stops while it holds items. A thread that joins late finds finished
-phases and catches up at once.
+So thread 0 never waits for a thread that has not joined. A descheduled thread never stalls the
+others, unless it has claimed items. A thread that joins late finds finished phases and catches up
+at once.
 
-Thread 0 stays in compiled code from opening the gate to closing it. No Python exception, whether
-from Ctrl-C or a signal handler, can therefore interrupt a launch half-way. Fits return to Python
-often enough, by ending one launch and beginning another, for signals to be handled.
+Thread 0 stays in compiled code while the gate is open. So no Python exception, from Ctrl-C or a
+signal handler, can interrupt a launch. A fit consists of many launches, and Python handles signals
+between them.
 
 ## Memory model
 
@@ -240,66 +240,64 @@ These words are shared and atomic:
 |---|---|---|---|
 | gate, taking a slot | compare-and-swap, acquire-release | | which launch has the slot |
 | gate, opening | store-release | load-acquire | the caller's preparation before the launch |
-| gate, entering | compare-and-swap, acquire-release | | who is inside, and with what number |
+| gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
 | gate, leaving, closing | add, sequentially consistent | load-acquire | a launch before the rest |
 | bell, sleepers | add, sequentially consistent | load-acquire | opening a launch with parking |
 | state of a parked thread | compare-and-swap, store-release | load-acquire | who places it |
-| queue word | compare-and-swap, acquire-release | load-acquire | who takes which items |
+| queue word | compare-and-swap, acquire-release | load-acquire | who claims which items |
 | done counter | add, sequentially consistent | load-acquire | one phase before the next |
 
 Everything else is plain memory, and these rules make it safe:
 
-**Entering a launch.** Thread 0 fills the slot and every buffer before it opens the gate. A joining
-thread's compare-and-swap acquires what the opening released, so it sees them complete. How many
-places there are, it has read before; its compare-and-swap fails if the gate has changed since, so
-that number is the right one. A slot is reused only after the gate has been closed and the last
-thread has left.
+**Joining a launch.** Thread 0 fills the slot and every buffer before it opens the gate. A joining
+thread's compare-and-swap acquires what the opening released, so it sees them complete. The thread
+reads the number of places before that, but its compare-and-swap fails if the gate has changed since
+then. A slot is reused only after its gate has been closed and the last thread has left.
 
-**Taking an item.** A queue word is `phase << 32 | taken`. A compare-and-swap raises `taken`, so
-every item is taken exactly once, by its owner or by a thief. A word that names an earlier phase
-counts as zero items taken: that phase is over. A word that names a later phase tells a late thread
-that nothing is left for it.
+**Claiming an item.** A queue word is `phase << 32 | claimed`. A compare-and-swap raises `claimed`,
+so every item is claimed exactly once, by its owner or by a thief. A word with an earlier phase
+counts as zero items claimed: that phase is over. A word with a later phase tells a late thread that
+nothing is left for it.
 
-**From phase to phase.** A thread adds the items it has done to the done counter with release, after
-it has written their results. A thread goes on only when it has read, with acquire, a value that is
-at least the done target. Atomic additions continue the release sequence of the earlier ones, so
-this one read makes the results of *all* threads visible. It is also what keeps a thread from
-entering the next phase early. The counter and the phases begin at zero in every launch, and the
-counter runs on through its phases.
+**From phase to phase.** A thread first writes the results of its items, then adds their number to
+the done counter with release. A thread goes on only when it has read, with acquire, a value of at
+least the done target. Atomic additions continue the release sequence of earlier ones, so this one
+read makes the results of *all* threads visible. It also keeps a thread from starting the next phase
+early. The counter and the phases begin at zero in every launch, and the counter runs on through its
+phases.
 
-**Inside a phase.** An item's results go to places that no other item of the phase reads or writes:
-rows of activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms
-in WEIGHTS and CLIP. What a phase reads, an earlier phase has written. A panel may be updated only
-because no ROWS item is left that could still read the old weights.
+**Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
+activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in
+WEIGHTS and CLIP. A phase reads what earlier phases wrote. Updating a panel is safe because ROWS is
+over, so no item can still read the old weights.
 
-**Totals.** The squared norm of the weights is computed by the thread that has item 0 of ROWS, and
-the loss by the one that has item 0 of WEIGHTS; both sum in a fixed order. Where in the epoch a
-block is, every thread works out for itself from the cursor, which nobody writes during a launch.
-Where the launch has ended, thread 0 writes to the totals, and the caller copies it to the cursor
-before the next launch. Any number of threads may note that a row of `X` is not finite: they all
-store the same value, and only the caller reads it, after the launch.
+**Totals.** The thread with item 0 of ROWS computes the squared norm of the weights, and the thread
+with item 0 of WEIGHTS the loss; both sum in a fixed order. Every thread computes a block's place in
+the epoch from the cursor, which does not change during a launch. Thread 0 writes the place where
+the launch ended to the totals, and the caller copies it to the cursor before the next launch.
+Several threads may report that a row of `X` is not finite: they all store the same value, and only
+the caller reads it, after the launch.
 
-**Requesting ownership.** A thread stores into a cache line the value that it has just loaded from
-there. This loses no update, because the line belongs to the panel that the thread itself is about
-to update.
+**Requesting ownership.** A thread stores to a cache line the value that it has just loaded from
+there. This loses no update, because the line belongs to a panel that the thread has claimed.
 
 **Leaving.** A thread leaves with a release, and thread 0 reads the gate with acquire until no
 thread is inside. So the caller sees all results.
 
-**Parking.** A thread reads the bell, then looks for an open gate. Before it parks it counts itself
-among the sleepers, and the system lets it sleep only if the bell still has the value that it read.
-A launch opens its gate, rings the bell, and then reads the number of sleepers. These steps have one
-order that all threads agree on. So either the thread sees the open gate, or it sees that the bell
-has changed, or the launch sees the sleeper and wakes it. Wake-ups without a reason do no harm.
+**Parking.** A thread reads the bell, then looks for an open gate. Before it parks it increments the
+number of sleepers, and the system lets it sleep only if the bell still has the value that it read.
+A launch opens its gate, rings the bell, and then reads the number of sleepers. All threads agree on
+one order of these steps. So the thread sees the open gate, or it sees that the bell has changed, or
+the launch sees the sleeper and wakes it. Spurious wake-ups do no harm.
 
-**Placement.** Whoever changes the state of a thread's record from *parked*, by a compare-and-swap,
-has its affinity to itself until the next state is stored: either a launch that is about to wake the
-thread, or the thread itself. The set of CPUs in the record is written by the thread before it
-stores *parked*.
+**Placement.** A compare-and-swap of a thread's state from *parked* gives exclusive access to its
+affinity until the next state is stored: either to a launch that is about to wake the thread, or to
+the thread itself. The thread writes the set of CPUs to its record before it stores *parked*.
 
 ## Same bytes for any number of threads
 
-Each element of a product is one chain of fused multiply-adds, in the order of the inputs or of the
-rows. Neither the tile it lies in nor the thread that computes it changes that chain. There is no
-atomic addition of floats, no parallel reduction, and no fastmath.
+Each element of a product is one chain of fused multiply-adds, in the order of the inputs or rows.
+In a tail it may be one chain per lane, summed in a fixed order. No chain depends on the tile or on
+the thread that computes it. There is no atomic addition of floats, no parallel reduction, and no
+fastmath.
 """

@@ -1,4 +1,4 @@
-"""What machine this is, in words."""
+"""The processor's name."""
 
 import platform
 from pathlib import Path
@@ -9,7 +9,7 @@ CPU_TABLE = Path("/proc/cpuinfo")  # Linux
 
 
 def cpu_name() -> str:
-    """The processor's name as its maker gives it, or else what LLVM calls its kind.
+    """The processor's name as its maker gives it if known, and LLVM's name for it.
 
     Examples
     --------

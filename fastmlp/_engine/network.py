@@ -17,17 +17,17 @@ def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
 
 
 def round_up(count: int, multiple: int) -> int:
-    """The next multiple of `multiple` that is not below `count`."""
+    """The smallest multiple of `multiple` that is at least `count`."""
     return -(-count // multiple) * multiple
 
 
-# Rows that are a multiple of these bytes apart meet in two of the 64 sets of a first-level cache,
-# and push each other out: a step of 784-1024-1024-10 took 4.7 ms, with a line between them 3.7 ms.
+# Bytes. Rows a multiple of this apart share two of the 64 sets of a first-level cache and evict
+# each other: a step of 784-1024-1024-10 took 4.7 ms, and 3.7 ms with an extra line per row.
 CONFLICTING_BYTES = 2048
 
 
 def padded(units: int, dtype: np.dtype) -> int:
-    """Elements from row to row of a matrix (rows, units): whole vectors, spread over the cache."""
+    """The stride in elements of a matrix (rows, units): whole vectors, spread over cache sets."""
     stride = round_up(units, target().lanes(dtype))
     if stride * dtype.itemsize % CONFLICTING_BYTES == 0:
         stride += CACHE_LINE // dtype.itemsize
@@ -37,9 +37,9 @@ def padded(units: int, dtype: np.dtype) -> int:
 class Network:
     """Dense layers of given sizes, their parameters in one buffer.
 
-    Every row of a weight matrix is padded with zeros to whole vectors, see `padded`, and there are
-    as many rows as the matrix before has columns, its padding included: so tiles and transposition
-    meet no ragged edge.
+    Every row of a weight matrix is padded with zeros to whole vectors, see `padded`. The number of
+    rows is padded like the columns of the previous matrix. So tiles and transposition need no code
+    for ragged edges.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ class Network:
     parameters : ndarray of `dtype`
         The buffer.
     coefs, intercepts : lists of ndarray
-        Views of it: weights (n_in, n_out) and biases (n_out,) of each layer.
+        Views of the buffer: weights (n_in, n_out) and biases (n_out,) of each layer.
     idle_workspaces : dict of lists
-        What predictions have used, by number of threads, for later ones.
+        Workspaces of earlier predictions, by number of threads, for reuse.
     """
 
     def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype):
@@ -73,7 +73,7 @@ class Network:
             layer["weights"] = parameters
             layer["bias"] = parameters + padded_rows * stride
             parameters += (padded_rows + 1) * stride
-            if index > 0:  # no delta is carried below the first hidden layer
+            if index > 0:  # the first layer needs no W^T: delta stops there
                 layer["transposed"] = transposed
                 layer["transposed_stride"] = padded_rows
                 transposed += padded_rows * stride
@@ -92,12 +92,12 @@ class Network:
 
     @classmethod
     def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
-        """A network that holds copies of the given weights (n_in, n_out) and biases (n_out,).
+        """A network with copies of the given weights (n_in, n_out) and biases (n_out,).
 
         Raises
         ------
         ValueError
-            If there are none, if their shapes do not follow on each other, or if one is not finite.
+            If there are none, if their shapes do not chain, or if one is not finite.
         """
         coefs = [np.asarray(coef, dtype=dtype) for coef in coefs]
         intercepts = [np.asarray(intercept, dtype=dtype) for intercept in intercepts]
@@ -110,7 +110,7 @@ class Network:
         for own, given in zip(network.arrays(), coefs + intercepts, strict=True):
             if own.shape != given.shape:
                 raise ValueError(
-                    f"weights or biases of shape {given.shape} stand where {own.shape} is needed"
+                    f"weights or biases have shape {given.shape}; the network needs {own.shape}"
                 )
             if not np.isfinite(given).all():
                 raise ValueError("weights or biases hold NaN or infinity")
@@ -122,7 +122,7 @@ class Network:
         return self.coefs + self.intercepts
 
     def owns(self, coefs: Sequence, intercepts: Sequence) -> bool:
-        """Whether the given arrays are this network's own views, none of them replaced."""
+        """Whether the given arrays are this network's own views, with none replaced."""
         own = self.arrays()
         given = [*coefs, *intercepts]
         return len(own) == len(given) and all(a is b for a, b in zip(own, given, strict=True))
@@ -139,14 +139,14 @@ class Network:
             first += array.size
 
     def transpose_into(self, buffer: np.ndarray) -> None:
-        """Write all W^T into a buffer of `transposed_size`, as the delta product reads them."""
+        """Write W^T of all layers but the first into a buffer of `transposed_size` elements."""
         for layer, coef in zip(self.layers[1:], self.coefs[1:], strict=True):
             first, stride = layer["transposed"], layer["transposed_stride"]
             rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
             rows[:, : layer["n_in"]] = coef.T
 
     def copy(self, dtype: np.dtype | None = None) -> "Network":
-        """A network of its own with the same parameters, in another type where one is given."""
+        """An independent network with the same parameters, converted to `dtype` if given."""
         other = Network(self.layer_sizes, self.dtype if dtype is None else dtype)
         for own, given in zip(other.arrays(), self.arrays(), strict=True):
             own[...] = given

@@ -1,7 +1,7 @@
-"""Records that describe a network and its training to the kernels: data, so nothing recompiles.
+"""Records that describe a network and its training to the kernels, as data: nothing recompiles.
 
-A kernel gets the address of one `job`. Each record inside has one writer. Fields that hold an
-address count bytes; all other offsets and strides count elements of the array they refer to.
+A kernel gets the address of one `job`. Each record inside it has one writer. Addresses and their
+strides count bytes; all other offsets and strides count elements of the array that they refer to.
 """
 
 import numpy as np
@@ -10,37 +10,37 @@ from numba.np.numpy_support import from_dtype
 
 from fastmlp._engine.jit.target import CACHE_LINE
 
-# One record per weight layer.
+# One record per layer.
 LAYER = np.dtype(
     [
         ("n_in", np.int64),
         ("n_out", np.int64),
-        ("stride", np.int64),  # n_out, padded to whole vectors: a row of W, of outputs, of deltas
+        ("stride", np.int64),  # n_out, padded to whole vectors: a row of W, outputs or deltas
         ("weights", np.int64),  # in parameters: W (n_in, stride)
         ("bias", np.int64),  # in parameters: b (stride)
         ("transposed", np.int64),  # in transposed: W^T (stride, transposed_stride)
-        ("transposed_stride", np.int64),  # n_in, padded: the stride of the layer before
-        ("outputs", np.int64),  # in activations and in deltas: (block_rows, stride)
+        ("transposed_stride", np.int64),  # n_in, padded: the stride of the previous layer
+        ("outputs", np.int64),  # in activations and deltas: (block_rows, stride)
         ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
         ("activation", np.int64),  # code of a hidden layer's f
         ("stores_derivative", np.int64),  # whether training writes f'(z) into derivatives
-        ("tail", np.int64),  # in tails: W^T (tail, tail_stride) of the last columns
-        ("tail_stride", np.int64),  # n_in, padded; 0 where there is no tail
-        ("back_tail", np.int64),  # input with which the tail of delta W^T begins; -1 for none
-        ("split_k_at", np.int64),  # input with which the second sum of z begins; 0 for one sum
-        ("dropout", np.float64),  # rate at which training silences a hidden layer's units
+        ("tail", np.int64),  # in tails: the tail's transpose (tail, tail_stride)
+        ("tail_stride", np.int64),  # n_in, padded; 0 without a tail
+        ("back_tail", np.int64),  # first input of the tail of delta W^T; -1 without one
+        ("split_k_at", np.int64),  # first input of the second sum of z; 0 without split-K
+        ("dropout", np.float64),  # probability of dropping a unit of a hidden layer
     ],
     align=True,
 )
 
-# A piece of one layer's gradient and update: some rows of W, or the bias as a row of its own.
+# A panel: some rows of one layer's W, or its bias as a single row.
 PANEL = np.dtype(
     [("layer", np.int64), ("first", np.int64), ("rows", np.int64), ("is_bias", np.int64)],
     align=True,
 )
 
-# Written by the loop that trains: what it was asked for.
+# Written by the training loop.
 HYPERPARAMETERS = [
     ("batch_size", np.int64),
     ("output", np.int64),  # code of the last layer's activation
@@ -56,23 +56,23 @@ HYPERPARAMETERS = [
     ("huber_delta", np.float64),
 ]
 
-# Written by the workspace, once: sizes, and where in the table of rows each kind of them begins.
+# Written once by the workspace: sizes, and offsets in the table of rows.
 LAYOUT = [
     ("threads", np.int64),
     ("block_rows", np.int64),  # rows that pass through the layers together
-    ("layers", np.int64),  # how many
-    ("panels", np.int64),  # how many
-    ("scratch", np.int64),  # elements of scratch of one thread
-    ("overlap", np.int64),  # of them, elements before a panel's first row
-    ("tails", np.int64),  # elements of W^T of all tails: a prediction has one for each thread
+    ("layers", np.int64),  # number of layers
+    ("panels", np.int64),  # number of panels
+    ("scratch", np.int64),  # elements of scratch per thread
+    ("overlap", np.int64),  # those of them before a panel's first row
+    ("tails", np.int64),  # elements of all transposed tails; predictions have a copy per thread
     ("split_k_rows", np.int64),  # in rows: addresses of the rows of X, for the second sum of z
     ("next_rows", np.int64),  # in rows: addresses of the next block's rows of X
-    ("ones_rows", np.int64),  # in rows: addresses of the input of a bias, which is always one
+    ("ones_rows", np.int64),  # in rows: addresses of a bias's input, which is always 1
 ]
 
-# Written by the workspace, for each fit or prediction: the samples. Addresses, 0 for what is not
-# given: X, or if it is sparse its values, columns (int32) and row starts (int64); the order of the
-# samples (int64), as they come by default; flat targets; weights, which are one by default.
+# Written by the workspace for each fit or prediction: the samples. Addresses, or 0 if not given:
+# dense X, or the values, columns (int32) and row starts (int64) of sparse X; the order of the
+# samples (int64; default: as in X); targets (samples, target_columns); weights (default: 1).
 INPUTS = [
     ("samples", np.int64),
     ("is_sparse", np.int64),
@@ -88,52 +88,52 @@ INPUTS = [
     ("weights", np.int64),
 ]
 
-# Written by the loop, between launches: where in the epoch the next one begins.
+# Written by the training loop between launches: where in the epoch the next one begins.
 CURSOR = [
     ("first", np.int64),  # sample
     ("step", np.int64),  # updates done so far
-    ("blocks", np.int64),  # how many row blocks a launch may take
+    ("blocks", np.int64),  # most row blocks of a launch
 ]
 
-# Written by the kernels. What a launch has reached is read when it is over.
+# Written by the kernels, and read after the launch: how far it came, and its results.
 TOTALS = [
     ("first", np.int64),
     ("step", np.int64),
-    ("loss", np.float64),  # summed over the epoch's rows so far
-    ("squared_norm", np.float64),  # of the weights at the beginning of the batch
-    ("may_be_nonfinite", np.int64),  # a prediction has met a row of X whose sum is not finite
+    ("loss", np.float64),  # sum over the epoch's rows so far
+    ("squared_norm", np.float64),  # |W|^2 before the batch's update
+    ("may_be_nonfinite", np.int64),  # whether a row of X has a sum that is not finite
 ]
 
-# Addresses of tables: of LAYER, of PANEL, the panels of each thread, row addresses, and what
-# `threading.work_stealing` counts in.
+# Addresses of tables: LAYER records, PANEL records, each thread's range of panels, row addresses,
+# and the words of `threading.work_stealing`.
 TABLES = [(name, np.int64) for name in ("layers", "panels", "ranges", "rows", "work")]
 
-# Addresses of buffers. The way forward:
+# Addresses of buffers. Forward pass:
 FORWARD = [
     ("parameters", np.int64),
-    ("tails", np.int64),  # W^T of the layers' tails
+    ("tails", np.int64),  # transposed tails of W
     ("activations", np.int64),
-    ("split_k_partial", np.int64),  # like the first layer's activations, where z is two sums
-    ("outputs", np.int64),  # of a prediction: (samples, n_out)
+    ("split_k_partial", np.int64),  # like the first layer's activations: the second sum of z
+    ("outputs", np.int64),  # predictions (samples, n_out)
 ]
-# the way back:
+# Backward pass:
 BACKWARD = [
     ("transposed", np.int64),
     ("deltas", np.int64),  # like activations
-    ("derivatives", np.int64),  # like activations: f'(z) of the layers that store it
-    ("zeros", np.int64),  # a row
-    ("row_losses", np.int64),  # float64, of the block's rows
+    ("derivatives", np.int64),  # like activations: f'(z) of layers that store it
+    ("zeros", np.int64),  # one row, as long as the widest
+    ("row_losses", np.int64),  # (block_rows), float64
 ]
-# and the update. Those from norms on are float64.
+# Update; from norms on, float64:
 UPDATE = [
     ("first_moment", np.int64),
     ("second_moment", np.int64),
     ("gradient", np.int64),  # like parameters; for batches of several blocks, sparse X, clipping
     ("scratch", np.int64),
-    ("norms", np.int64),  # squared norm of the weights of each panel
-    ("gradient_norms", np.int64),  # and of its gradient, where that is limited
+    ("norms", np.int64),  # squared norm of each panel's weights
+    ("gradient_norms", np.int64),  # squared norm of each panel's gradient, for max_grad_norm
     ("step_sizes", np.int64),  # eta of each batch of the epoch
-    ("decays", np.int64),  # factor by which weight decay shrinks the weights in each batch
+    ("decays", np.int64),  # weight decay's factor of the weights in each batch
 ]
 
 
@@ -150,13 +150,13 @@ def job_dtype(real: type) -> np.dtype:
         "update": UPDATE,
     }
     fields = [(name, np.dtype(part, align=True)) for name, part in parts.items()]
-    fields.append(("zero", real))  # from which the kernels take their working type
-    # Written while all threads read what stands above, and so on other cache lines.
+    fields.append(("zero", real))  # gives the kernels their working type
+    # The totals change while all threads read the fields above: keep them on other cache lines.
     fields.append(("apart", np.uint8, 2 * CACHE_LINE))
     fields.append(("totals", np.dtype(TOTALS, align=True)))
     return np.dtype(fields, align=True)
 
 
 def job_pointer(real: type) -> types.CPointer:
-    """numba's type of a pointer to the record that a kernel works on."""
+    """Numba's type for a pointer to `job_dtype`."""
     return types.CPointer(from_dtype(job_dtype(real)))

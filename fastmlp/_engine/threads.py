@@ -1,4 +1,4 @@
-"""How many threads: the user's limit, the machine's, and what the work is worth."""
+"""How many threads to use: limited by the user, by the machine, and by the amount of work."""
 
 import functools
 import os
@@ -8,23 +8,23 @@ from time import monotonic
 import joblib
 import numba
 
-# joblib reads files of the system for the limit of a cgroup, for 0.1 ms, which a prediction of
-# 20,000 rows would spend 2 % of its time on. So old what the cgroup allows may be.
+# How long to cache the cgroup's CPU limit. joblib reads it from files, which takes 0.1 ms: 2 % of
+# a prediction of 20,000 rows.
 LIMIT_SECONDS = 10.0
 
 
 @functools.lru_cache(maxsize=8)
 def _cpu_count(period: int, affinity: frozenset | None, limit: str | None) -> int:
-    """CPUs that affinity, cgroup and joblib's limit leave; all it depends on but the cgroup."""
+    """CPUs that affinity, cgroup and joblib's limit allow, cached by its arguments."""
     return joblib.cpu_count()
 
 
 def usable_cpus() -> int:
-    """CPUs that affinity, cgroup, NUMBA_NUM_THREADS and joblib's inner limit leave this process.
+    """CPUs that affinity, cgroup, NUMBA_NUM_THREADS and joblib's inner limit allow this process.
 
-    In a task of a Dask worker it is one: the worker runs as many tasks at once as it has threads,
-    and tells OpenMP and BLAS so, but not Numba (dask/distributed#9075). The cgroup's limit may be
-    LIMIT_SECONDS old.
+    Inside a Dask task it is 1: the worker runs one task per thread, and limits the threads of
+    OpenMP and BLAS but not Numba's (dask/distributed#9075). The cgroup's limit is cached for
+    LIMIT_SECONDS.
     """
     if _is_in_dask_task():
         return 1
@@ -51,9 +51,9 @@ def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
     Parameters
     ----------
     n_jobs : int or None
-        None: every CPU. Negative: all but that many and one, as joblib counts. Positive: as many.
+        None: all CPUs. Negative: cpus + 1 + n_jobs, as in joblib. Positive: that many.
     cpus : int, optional
-        How many there are; `usable_cpus` by default.
+        Number of CPUs; `usable_cpus` by default.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
 
 
 def explain_threads() -> str:
-    """How many threads ``n_jobs=None`` allows in this process, and what sets the number."""
+    """The number of threads that ``n_jobs=None`` allows in this process, and the reason for it."""
     limits = {
         "CPUs of the machine": os.cpu_count() or 1,
         "CPUs left to this process": joblib.cpu_count(),
@@ -80,7 +80,7 @@ def explain_threads() -> str:
 
 
 def useful_threads(n_jobs: int | None, worth: int) -> int:
-    """Of the available threads, as many as the work is worth, at least one."""
-    if worth <= 1 and n_jobs != 0:  # asking the system takes longer than a small prediction
+    """The number of threads to use: the available ones, at most `worth`, at least 1."""
+    if worth <= 1 and n_jobs != 0:  # counting CPUs takes longer than a small prediction
         return 1
     return min(available_threads(n_jobs), worth)

@@ -1,4 +1,4 @@
-"""Workspace: the tables and buffers a fit or a prediction needs beside the parameters."""
+"""Workspace: the tables and buffers that a fit or a prediction needs besides the parameters."""
 
 from collections.abc import Sequence
 
@@ -15,24 +15,22 @@ from fastmlp._engine.records import PANEL, job_dtype
 from fastmlp._engine.threading.pool import pool
 from fastmlp._engine.threading.work_stealing import work_words
 
-# Split-K: z of the first layer becomes two sums, each over half of the inputs, where there are at
-# least so many in all and for each row of a block. Of two cores each then keeps its half of W and
-# hands on sums (rows, n_out) instead of weights (n_in, n_out). Without it a step of 784-30-10 with
-# batches of 32 takes 1.03 to 1.31 times as long, one of 784-512-512-10 with 128 1.04 to 1.06 times.
-# A single core loses 1 to 6 %.
+# Split-K starts at this many inputs, in all and per row of a block: two cores then exchange sums
+# (rows, n_out) instead of weights (n_in, n_out). Without it, a step of 784-30-10, batch 32, takes
+# 1.03 to 1.31 times as long, one of 784-512-512-10, batch 128, 1.05 times. One core loses 1 to 6 %.
 LEAST_SPLIT_K_INPUTS = 256
 INPUTS_PER_ROW = 2
 
 
 def splits_k(n_in: int, block_rows: int) -> bool:
-    """Whether z of a first layer of `n_in` inputs is two sums for blocks of so many rows."""
+    """Whether a first layer of `n_in` inputs uses split-K for blocks of `block_rows` rows."""
     return n_in >= max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
 
 
 def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
-    """Whether a product of so many columns, sums over `depth`, takes the last ones by themselves.
+    """Whether a product with this many columns and this inner dimension has a tail.
 
-    See `engine.tail`. Rows spread by a line end in that, and so in no tail.
+    See `simd.tail`. Rows that `padded` spreads over cache sets end in padding, not in a tail.
     """
     lanes = target().lanes(dtype)
     ends_with_them = padded(columns, dtype) == round_up(columns, lanes)
@@ -41,7 +39,7 @@ def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
 
 
 class Workspace:
-    """What a prediction needs: a job, a table of rows, and room for activations.
+    """What a prediction needs: a job, a table of rows, and a buffer for activations.
 
     Parameters
     ----------
@@ -49,14 +47,14 @@ class Workspace:
     block_rows : int
         Rows that pass through the layers together.
     threads : int
-        Threads that share the work.
+        Most threads of a launch.
 
     Attributes
     ----------
     job : record
         What the kernels work on; see `records.job_dtype`.
     address : int
-        Of the job.
+        Address of the job.
     layers : record array
         See `records.LAYER`.
     """
@@ -79,7 +77,7 @@ class Workspace:
         self._held: dict[str, dict[str, np.ndarray]] = {}
         self.work = work_words(threads)
         self.activations = aligned_zeros(int(ends[-1]), self.dtype)
-        # The addresses of the rows of X are left to the kernel.
+        # A layer's input rows are the previous layer's outputs. The kernel fills in rows of X.
         self.rows = self._addresses(self.activations)
         self.rows[block_rows:] = self.rows[:-block_rows].copy()
         layout = self.job["layout"]
@@ -94,25 +92,25 @@ class Workspace:
         )
 
     def _hold(self, part: str, **arrays: np.ndarray | None) -> None:
-        """Give the kernels the addresses of arrays, 0 for None, and keep the arrays alive."""
+        """Store addresses of arrays in the job, 0 for None, and keep the arrays alive."""
         record = self.job[part]
         for name, array in arrays.items():
             record[name] = 0 if array is None else array.ctypes.data
         self._held.setdefault(part, {}).update(arrays)
 
     def held(self, part: str, name: str) -> np.ndarray:
-        """An array whose address the kernels were given."""
+        """An array whose address is in the job."""
         return self._held[part][name]
 
     def _addresses(self, buffer: np.ndarray) -> np.ndarray:
-        """Address of every row of each layer in a buffer laid out like activations."""
+        """Addresses of every row of each layer in a buffer laid out like activations."""
         item = self.dtype.itemsize
         first = buffer.ctypes.data + self.layers["outputs"] * item
         stride = self.layers["stride"] * item
         return (first[:, None] + stride[:, None] * np.arange(self.block_rows)).ravel()
 
     def _find_tails(self) -> int:
-        """Note which products take their last columns by themselves; the elements of all W^T."""
+        """Record which products have a tail; return the elements of all transposed tails."""
         lanes, size = target().lanes(self.dtype), 0
         self.layers["back_tail"] = -1
         for index, layer in enumerate(self.layers):
@@ -125,17 +123,17 @@ class Workspace:
         return size
 
     def take_inputs(self, X, order: np.ndarray | None = None) -> None:
-        """Let the kernels read X, which is kept alive here.
+        """Point the kernels at X, and keep it alive.
 
         Parameters
         ----------
         X : ndarray or CSR of shape (n_samples, n_in)
-            As `inputs.rows_in_place` gives it.
+            From `inputs.rows_in_place`.
         order : int64 ndarray, optional
-            Which samples, and in which order; None takes all as they come.
+            Indices of the samples to use, in order; None for all rows of X.
         """
-        if X.shape[1] != self._n_in:  # the kernels go by addresses: nothing else would stop them
-            raise ValueError(f"X has {X.shape[1]} features, the network takes {self._n_in}")
+        if X.shape[1] != self._n_in:  # the kernels would read beyond the rows
+            raise ValueError(f"X has {X.shape[1]} features; the network takes {self._n_in}")
         inputs = self.inputs
         if issparse(X):
             inputs["is_sparse"], inputs["exceeds_cache"] = 1, 0
@@ -156,36 +154,33 @@ class Workspace:
             self._hold("inputs", order=order)
 
     def take_outputs(self, outputs: np.ndarray, name: str) -> None:
-        """Let a prediction write to `outputs` (n_samples, n_out), which are kept alive here.
+        """Make predictions write to `outputs` (n_samples, n_out), and keep it alive.
 
-        `name` is that of the last layer's activation.
+        `name` is the last layer's activation.
         """
         self._outputs = outputs
         self._forward["outputs"] = outputs.ctypes.data
         self._hyperparameters["output"] = losses.CODES[name]
 
     def set_activations(self, names: Sequence[str]) -> None:
-        """Take the activation of each hidden layer by its name."""
+        """Set the activation of each hidden layer by name."""
         if names != self._names:
             self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
             self._names = names
 
     def run(self, kernel: Kernel, **options) -> int:
-        """Run a kernel on this job, once, by as many threads as this was made for.
-
-        `options` are those of `Pool.launch`, whose result is returned.
-        """
+        """Launch a kernel on this job; take options and return as `Pool.launch` does."""
         self.work.fill(0)
         return pool.launch(kernel.address(self._real), self.address, self.threads, **options)
 
     def let_go(self) -> None:
-        """Forget X and the outputs, before somebody else uses this."""
+        """Release X and the outputs, so that the workspace can be reused."""
         self._X = self._outputs = None
         self._held.pop("inputs", None)
 
 
 class TrainingWorkspace(Workspace):
-    """What a fit needs besides: deltas, W^T, moments, and the division of the weights.
+    """What a fit needs in addition: deltas, W^T, moments, panels and their ranges.
 
     Parameters
     ----------
@@ -196,17 +191,17 @@ class TrainingWorkspace(Workspace):
     moments : list of Network
         Optimizer state, as many as `update_rule` needs.
     has_gradient : bool
-        Whether a gradient buffer is needed: for batches of several blocks, for sparse X, and to
-        limit the gradient's norm.
+        Whether to allocate a gradient buffer: for batches of several blocks, sparse X, and
+        max_grad_norm.
     batches : int
-        Of an epoch.
+        Batches of an epoch.
 
     Attributes
     ----------
     panels, ranges
-        Pieces of the weights, and which thread has which; see `records.PANEL`.
+        Panels (see `records.PANEL`), and each thread's range of them.
     step_sizes, decays : float64 ndarrays of shape (batches,)
-        Of the epoch's batches: eta, and the factor by which weight decay shrinks the weights.
+        Each batch's step size eta and weight-decay factor.
     """
 
     def __init__(
@@ -233,7 +228,7 @@ class TrainingWorkspace(Workspace):
         self.refresh_derived()
 
     def _make_backward(self) -> None:
-        """Buffers of the way back."""
+        """Allocate the buffers of the backward pass."""
         widest = int(self.layers["stride"].max())
         self.transposed = aligned_zeros(self.network.transposed_size, self.dtype)
         self._hold(
@@ -245,12 +240,12 @@ class TrainingWorkspace(Workspace):
         )
 
     def _make_update(self, moments: list[Network], has_gradient: bool) -> None:
-        """Buffers of the update."""
+        """Allocate the buffers of the update."""
         widest, layout = int(self.layers["stride"].max()), self.job["layout"]
         overlap = target().tallest_single * widest
         scratch = overlap + int(self.panels["rows"].max()) * widest
         layout["overlap"], layout["scratch"] = overlap, scratch
-        # Rules that have no such moment never touch what stands in for it.
+        # The parameters stand in for missing moments, which the rule never touches.
         first, second = [*(m.parameters for m in moments), *[self.network.parameters] * 2][:2]
         gradient = self.network.parameters.size if has_gradient else 0
         self.norms = np.zeros(len(self.panels))
@@ -267,7 +262,7 @@ class TrainingWorkspace(Workspace):
         )
 
     def _make_rows(self) -> None:
-        """The whole table of row addresses."""
+        """Make the complete table of row addresses."""
         layout, block_rows = self.job["layout"], self.block_rows
         self._one = np.ones(1, dtype=self.dtype)
         ones = np.full(block_rows, self._one.ctypes.data)
@@ -280,7 +275,7 @@ class TrainingWorkspace(Workspace):
         self._hold("tables", rows=self.rows)
 
     def take_samples(self, X, targets, weights=None, order=None) -> None:
-        """Let the kernels read samples, which are kept alive here.
+        """Point the kernels at the training samples, and keep them alive.
 
         Parameters
         ----------
@@ -288,7 +283,7 @@ class TrainingWorkspace(Workspace):
             As for `take_inputs`.
         targets : ndarray of shape (n_samples, n_columns)
         weights : ndarray of shape (n_samples,), optional
-            None weighs each sample 1.
+            Default: 1 for each sample.
         """
         self.take_inputs(X, order)
         self.inputs["target_columns"] = targets.shape[1]
@@ -298,7 +293,7 @@ class TrainingWorkspace(Workspace):
         self._hold("inputs", targets=targets, weights=weights)
 
     def set_hidden(self, names: Sequence[str], rates: Sequence[float]) -> None:
-        """Take the activation and the rate of dropout of each hidden layer."""
+        """Set the activation and the dropout rate of each hidden layer."""
         self.set_activations(names)
         hidden = self.layers[:-1]
         hidden["dropout"] = rates
@@ -309,16 +304,18 @@ class TrainingWorkspace(Workspace):
 
     def _check_moments(self, update_rule: int, moments: list[Network]) -> None:
         if len(moments) != MOMENTS[update_rule]:
-            raise ValueError(f"optimizer needs {MOMENTS[update_rule]} moments, got {len(moments)}")
+            raise ValueError(
+                f"the optimizer needs {MOMENTS[update_rule]} moments, got {len(moments)}"
+            )
         for moment in moments:
             if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, self.dtype):
                 raise ValueError(
                     f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
-                    f"the network has {self.network.layer_sizes} of {self.dtype}"
+                    f"but the network has {self.network.layer_sizes} of {self.dtype}"
                 )
 
     def _split_k(self) -> None:
-        """Let z of the first layer be two sums, where many inputs meet few rows."""
+        """Use split-K if the first layer has many inputs and blocks have few rows."""
         layer = self.layers[0]
         n_in = int(layer["n_in"])
         if splits_k(n_in, self.block_rows):
@@ -327,7 +324,7 @@ class TrainingWorkspace(Workspace):
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
 
     def _panel_rows(self, index: int) -> int:
-        """Rows of W in a panel of layer `index`: whole tiles, or whole vectors of what is W^T."""
+        """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""
         if self.layers[index]["tail_stride"] > 0:
             return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes
@@ -341,13 +338,13 @@ class TrainingWorkspace(Workspace):
             panels += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
             panels.append((index, 0, 1, 1))
         panels = np.array(panels, dtype=PANEL)
-        if split_k_at:  # the other layers go between the halves, which different threads have
+        if split_k_at:  # other layers go between the halves, so that two threads own one half each
             second = (panels["layer"] == 0) & (panels["first"] >= split_k_at)
             panels = np.concatenate([panels[~second], panels[second]])
         return panels
 
     def _make_ranges(self, threads: int) -> np.ndarray:
-        """Cut the panels into one contiguous range per thread, of about equal cost."""
+        """Divide the panels into one contiguous range per thread, of about equal cost."""
         tall = target().tallest
         cost = round_up(self.panels["rows"], tall) * self.layers["stride"][self.panels["layer"]]
         done = np.concatenate([[0], np.cumsum(cost)])
@@ -355,7 +352,7 @@ class TrainingWorkspace(Workspace):
         return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)
 
     def refresh_derived(self) -> None:
-        """Renew W^T and the squared norm of each panel's weights, after a change from outside."""
+        """Recompute W^T, tails and panel norms after the weights were changed from outside."""
         self.network.transpose_into(self.transposed)
         for layer, coef in zip(self.layers, self.network.coefs, strict=True):
             first, stride, (n_in, n_out) = layer["tail"], layer["tail_stride"], coef.shape

@@ -1,4 +1,4 @@
-"""Architecture: the layers of a fitted estimator, for pictures and exports."""
+"""Architecture: the layers of a fitted estimator, for plots and exports."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +17,7 @@ class Architecture:
     layer_sizes : tuple of int
         Units of each layer, input and output included.
     activations : tuple of str
-        Of each layer but the input.
+        Activation of each layer except the input.
 
     Examples
     --------
@@ -37,20 +37,20 @@ class Architecture:
 
     @classmethod
     def of(cls, estimator) -> "Architecture":
-        """Read the layers of a fitted multilayer perceptron, fastmlp's or scikit-learn's.
+        """Read the layers of a fitted multilayer perceptron of fastmlp or scikit-learn.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If it is something else than a multilayer perceptron.
+            If it is not a multilayer perceptron.
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "coefs_"):
             raise TypeError(
-                f"a multilayer perceptron is needed, got {type(estimator).__name__}; "
-                "of a pipeline or a search, pass the fitted step"
+                f"expected a multilayer perceptron, got {type(estimator).__name__}; "
+                "for a pipeline or a search, pass the fitted step"
             )
         coefs = estimator.coefs_
         sizes = (coefs[0].shape[0], *(coef.shape[1] for coef in coefs))
@@ -59,12 +59,12 @@ class Architecture:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each layer is called: input, hidden (numbered if there are several), output."""
+        """Names of the layers: input, hidden (numbered if there are several), output."""
         n_hidden = len(self.layer_sizes) - 2
         numbers = [""] if n_hidden == 1 else [f" {number}" for number in range(1, n_hidden + 1)]
         return ("input", *(f"hidden{number}" for number in numbers), "output")
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """Weights and biases that lead into each layer; 0 for the input."""
+        """The number of weights and biases of each layer; 0 for the input."""
         return (0, *((n_in + 1) * n_out for n_in, n_out in pairwise(self.layer_sizes)))

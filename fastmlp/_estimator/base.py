@@ -24,15 +24,15 @@ from fastmlp._training.validation import HeldOut
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
     """What classifier and regressor share.
 
-    A subclass has the parameters, which it names in ``__init__``, and says what they may be.
+    A subclass declares the parameters in ``__init__``, and their constraints.
     """
 
-    # Parameters that are read here.
+    # Parameters that this class reads.
     activation: str | Sequence[str]
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
     warm_start: bool
-    # Fitted attributes, for readers and static tools; `fit` sets them.
+    # Fitted attributes, declared for static tools; `fit` sets them.
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     loss_: float
@@ -53,38 +53,38 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Train from scratch or, with warm_start, from the last solution.
+        """Train from scratch, or with warm_start from the last solution.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples. Float32 data are trained on as float32, all other data as float64. An array
-            of either type with contiguous rows is read in place, without a copy.
+            The samples. Training is in float32 for float32 data, else in float64. An array of
+            either type with contiguous rows is not copied.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their labels or values.
         sample_weight : array-like of shape (n_samples,), default=None
             Their weights; None means 1.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation data, on which `validation_loss_curve_` is computed. With early_stopping they
-            take the place of the split and need at least two rows. In a pipeline, call
+            Validation data, for `validation_loss_curve_`. With early_stopping, they replace the
+            split and need at least two rows. In a pipeline, call
             ``set_fit_request(X_val=True, y_val=True)`` on the estimator and pass
             ``transform_input=["X_val"]`` to the pipeline.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Their labels, all of which y has too, or their values.
+            Their labels, which must all occur in y, or their values.
         sample_weight_val : array-like of shape (n_val,), default=None
             Their weights; None means 1.
 
         Returns
         -------
         MLPClassifier or MLPRegressor
-            This one.
+            The estimator itself.
 
         Raises
         ------
         ValueError
-            If X or y is not finite or has the wrong shape, if the validation data do not fit or the
-            solver is 'lbfgs', or if training diverges. The estimator is then as it was before the
-            call.
+            If X or y is not finite or has the wrong shape, if the validation data do not fit or are
+            used with solver 'lbfgs', or if training diverges. The estimator then keeps its state
+            from before the call.
 
         Warns
         -----
@@ -95,10 +95,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         Notes
         -----
-        Callbacks (see :mod:`sklearn.callback`) see every epoch, or every iteration of 'lbfgs', with
-        X and y as given, in searches and pipelines too. Their `fitted_estimator` has the current
-        weights, which under early_stopping need not be the best. A callback can end the fit; an
-        exception in one leaves the estimator as it was.
+        Callbacks (see :mod:`sklearn.callback`) run at every epoch, or every iteration of 'lbfgs',
+        with X and y as given, in searches and pipelines too. Their `fitted_estimator` has the
+        current weights, which need not be the best under early_stopping. A callback can end the
+        fit. If it raises an exception, the estimator keeps its state from before the call.
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
@@ -117,7 +117,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         validation: tuple = (None, None, None),
         tasks: FitTasks | None = None,
     ) -> Self:
-        """Fit this draft; with `incremental` for one epoch, from where the last call ended."""
+        """Fit this draft; with `incremental`, continue the last call for one epoch."""
         hidden = parameters.hidden_layer_sizes(self)
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         targets, (X, y) = kind_of_targets(self).prepare(
@@ -154,17 +154,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
             )
-        vars(self).pop("_optimizer", None)  # of another fit
+        vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
         fitted.take_network(self, solution.network)
         return self
 
     def _solve(self, problem: Problem) -> Solution:
-        """Train; estimators of a cluster have a way of their own."""
+        """Train; estimators for clusters override this."""
         return solve(problem)
 
     def _predict_outputs(self, X) -> np.ndarray:
-        """Output activations (n_samples, n_outputs) for X, validated."""
+        """Validate X and compute its output activations (n_samples, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         network = fitted.network_of(self)
@@ -176,15 +176,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return self._apply(network, rows_in_place(X, network.dtype))[0]
 
     def _apply(self, network: Network, X) -> tuple[np.ndarray, bool]:
-        """The network's outputs for valid rows, and whether X may hold NaN or infinity."""
+        """The network's outputs for valid rows, and whether X may contain NaN or infinity."""
         names = parameters.hidden_activations(self, len(network.layer_sizes) - 2)
         return apply_network(network, X, names, self.out_activation_, self.n_jobs)
 
     def _needs_no_validation(self, X, dtype: np.dtype) -> bool:
-        """Whether X passes scikit-learn's checks as it is, but for NaN and infinity.
+        """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.
 
-        Those the kernel sees in passing. For one row validation takes longer than all the rest, and
-        for many it reads X once more than the network does.
+        The kernel makes that check itself. Validation of one row takes longer than predicting it,
+        and validation of many rows reads X a second time.
         """
         return (
             type(X) is np.ndarray
@@ -209,7 +209,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        model = fitted.draft_of(self)  # one model throughout, whoever refits meanwhile
+        model = fitted.draft_of(self)  # one model throughout, even if another thread refits self
         outputs = model._predict_outputs(X)
         return kind_of_targets(model).of(model).decode(outputs)
 
@@ -219,10 +219,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Arrays and builtins only; views become arrays of their own."""
+        """The state as arrays and builtins only; views are copied."""
         return fitted.plain_state(cast(dict[str, Any], super().__getstate__()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take such a state, of this version or another."""
+        """Restore a state from `__getstate__`, of this version or another."""
         super().__setstate__(fitted.without_version(state, type(self).__name__))
         fitted.rebuild(self)

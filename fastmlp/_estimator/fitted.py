@@ -1,4 +1,4 @@
-"""The fitted state of an estimator: coefs_ and the network they are views of, drafts, pickles."""
+"""The fitted state of an estimator: its network, drafts, pickles."""
 
 import contextlib
 import warnings
@@ -16,9 +16,9 @@ Estimator = TypeVar("Estimator")
 
 
 def draft_of(estimator: Estimator) -> Estimator:
-    """An estimator of the same attributes, to be fitted in place of this one.
+    """A copy of an estimator with the same attributes, to be fitted in its place.
 
-    The given one stays whole until the fit is done, for an exception and for other threads.
+    The estimator stays intact until the fit is done, for other threads and in case of an exception.
     """
     draft = object.__new__(type(estimator))
     draft.__dict__ = estimator.__dict__.copy()
@@ -26,31 +26,31 @@ def draft_of(estimator: Estimator) -> Estimator:
 
 
 def commit(estimator: Estimator, draft: Estimator) -> Estimator:
-    """Give an estimator all attributes of `draft`, in one step."""
+    """Give an estimator all attributes of `draft` atomically."""
     estimator.__dict__ = draft.__dict__
     return estimator
 
 
 def take_network(estimator, network: Network) -> None:
-    """Make `network` the fitted one; coefs_ and intercepts_ are views of it."""
+    """Make `network` the fitted one; coefs_ and intercepts_ become views of it."""
     estimator._fitted_network = network
     estimator.coefs_, estimator.intercepts_ = list(network.coefs), list(network.intercepts)
 
 
 def with_network(estimator: Estimator, network: Network) -> Estimator:
-    """A copy of an estimator that predicts with `network` as it stands at each call."""
+    """A copy of an estimator that predicts with the current state of `network`."""
     draft = draft_of(estimator)
     take_network(draft, network)
     return draft
 
 
 def network_of(estimator) -> Network:
-    """The fitted network, rebuilt from coefs_ and intercepts_ where those were replaced.
+    """The fitted network, rebuilt from coefs_ and intercepts_ if these were replaced.
 
     Raises
     ------
     ValueError
-        If coefs_ and intercepts_ are not the layers of a network of the fitted ends.
+        If coefs_ and intercepts_ are not valid layers for the fitted features and outputs.
     """
     network = estimator.__dict__.get("_fitted_network")
     if network is not None and network.owns(estimator.coefs_, estimator.intercepts_):
@@ -65,31 +65,31 @@ def network_of(estimator) -> Network:
     expected = estimator.n_features_in_, estimator.n_outputs_
     if (network.layer_sizes[0], network.layer_sizes[-1]) != expected:
         raise ValueError(
-            f"coefs_ lead from {network.layer_sizes[0]} features to {network.layer_sizes[-1]} "
-            f"outputs; {expected[0]} and {expected[1]} were fitted"
+            f"coefs_ have {network.layer_sizes[0]} features and {network.layer_sizes[-1]} "
+            f"outputs; the estimator was fitted with {expected[0]} and {expected[1]}"
         )
     return network
 
 
 def network_to_continue(estimator, layer_sizes: Sequence[int]) -> Network:
-    """A copy of the fitted network, so that a failed fit leaves the old one whole.
+    """A copy of the fitted network, so that a failed fit leaves the original intact.
 
     Raises
     ------
     ValueError
-        If its layers are not of these sizes.
+        If its layers have other sizes.
     """
     network = network_of(estimator).copy()
     if list(network.layer_sizes) != list(layer_sizes):
         raise ValueError(
             "warm_start and partial_fit continue with the fitted layers: their sizes were "
-            f"{list(network.layer_sizes)}, now {list(layer_sizes)} are asked for."
+            f"{list(network.layer_sizes)}, now they are {list(layer_sizes)}."
         )
     return network
 
 
 def plain_state(state: dict[str, Any]) -> dict[str, Any]:
-    """An estimator's state as arrays and builtins; views become arrays of their own."""
+    """An estimator's state as arrays and builtins, with views copied."""
     state = state.copy()
     state.pop("_fitted_network", None)
     state["_fastmlp_version"] = __version__
@@ -102,7 +102,7 @@ def plain_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_version(state: dict[str, Any], name: str) -> dict[str, Any]:
-    """The state without fastmlp's version; warns if another version has written it."""
+    """The state without fastmlp's version; warns if another version wrote it."""
     state = dict(state)
     version = state.pop("_fastmlp_version", "unknown")
     if version != __version__:
@@ -116,9 +116,9 @@ def without_version(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def rebuild(estimator) -> None:
-    """Rebuild the network and the optimizer's state after an estimator has taken a plain state."""
+    """Rebuild the network and the optimizer's state from an estimator's plain state."""
     if isinstance(estimator.__dict__.get("_optimizer"), dict):
         estimator._optimizer = OptimizerState.from_arrays(estimator._optimizer)
     if "coefs_" in estimator.__dict__:
-        with contextlib.suppress(ValueError, TypeError):  # predict will say what is wrong
+        with contextlib.suppress(ValueError, TypeError):  # predict will raise it
             take_network(estimator, network_of(estimator))

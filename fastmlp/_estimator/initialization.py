@@ -1,4 +1,4 @@
-"""Initial weights: Glorot's uniform range, in scikit-learn's order of draws."""
+"""Initial weights: Glorot's uniform initialization, drawn in scikit-learn's order."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 from fastmlp._engine.network import Network
 from fastmlp._estimator.parameters import per_layer
 
-# Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)), for the logistic function
-# from +-sqrt(2 / (n_in + n_out)); scikit-learn draws biases from the same range.
+# Glorot and Bengio (2010) draw weights from +-sqrt(6 / (n_in + n_out)); for logistic units
+# scikit-learn uses 2 instead of 6. It draws biases from the same range.
 GLOROT_FACTOR, LOGISTIC_FACTOR = 6.0, 2.0
 
 
@@ -18,21 +18,21 @@ def initial_network(
     dtype: np.dtype,
     random_state: np.random.RandomState,
 ) -> Network:
-    """A network before its first step.
+    """A network with initial weights and biases.
 
     Parameters
     ----------
     layer_sizes : sequence of int
-        Input and output included.
+        Units of each layer, input and output included.
     activation : str or sequence of str
-        Of the hidden layers, or of each.
+        Activation of all hidden layers, or of each.
     dtype : numpy.float32 or numpy.float64
     random_state : RandomState
-        Gives the weights, then the biases, of one layer after another.
+        Draws weights, then biases, layer by layer.
     """
     network = Network(layer_sizes, dtype)
     names = per_layer(activation, len(layer_sizes) - 2, "activation") or [activation]
-    names.append(names[-1])  # the output layer is drawn like the one before it
+    names.append(names[-1])  # the output layer uses the factor of the one before it
     for name, coef, intercept in zip(names, network.coefs, network.intercepts, strict=False):
         factor = LOGISTIC_FACTOR if name == "logistic" else GLOROT_FACTOR
         bound = np.sqrt(factor / sum(coef.shape))

@@ -1,4 +1,4 @@
-"""The estimators' parameters: what each may be; one value, or one for each hidden layer."""
+"""The estimators' parameters: constraints, and values per hidden layer."""
 
 import operator
 from dataclasses import fields
@@ -47,7 +47,7 @@ REGRESSOR_CONSTRAINTS: dict[str, Any] = {
 
 
 def _is_stochastic(estimator) -> bool:
-    """Whether the solver goes by batches; raises AttributeError where it does not."""
+    """Return True if the solver uses mini-batches, else raise AttributeError."""
     if estimator.solver not in STOCHASTIC_SOLVERS:
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. "
@@ -57,20 +57,20 @@ def _is_stochastic(estimator) -> bool:
 
 
 def if_stochastic(method: Method) -> Method:
-    """Let a method exist only where the solver goes by batches; its signature stays."""
+    """Make a method available only if the solver uses mini-batches; keep its signature."""
     return cast(Method, available_if(_is_stochastic)(method))
 
 
 def per_layer(values, n_hidden: int, name: str) -> list:
-    """The value of each of `n_hidden` layers, from one value or a sequence of them.
+    """The value for each of `n_hidden` layers, from one value or a sequence.
 
     Parameters
     ----------
     values : str, float, or sequence of either
     n_hidden : int
-        Hidden layers of the network.
+        Number of hidden layers.
     name : str
-        What the values are, for the message.
+        Name of the parameter, for the error message.
 
     Raises
     ------
@@ -89,24 +89,26 @@ def per_layer(values, n_hidden: int, name: str) -> list:
         raise ValueError(f"{name} must be a sequence, in the order of the layers; got {values!r}")
     values = list(values)
     if len(values) != n_hidden:
-        raise ValueError(f"{name} names {len(values)} layers, the network has {n_hidden} hidden")
+        raise ValueError(
+            f"{name} has length {len(values)}, but the network has {n_hidden} hidden layers"
+        )
     return values
 
 
 def hidden_activations(estimator, n_hidden: int) -> list[str]:
-    """The name of each hidden layer's activation; scikit-learn's estimators have them too."""
+    """The name of each hidden layer's activation, for scikit-learn's estimators as well."""
     return per_layer(estimator.activation, n_hidden, "activation")
 
 
 def hidden_layer_sizes(estimator) -> list[int]:
-    """The units of each hidden layer, after a check of all that goes by hidden layers.
+    """The units of each hidden layer, after checking all parameters with values per layer.
 
     Raises
     ------
     ValueError
-        If a size is not positive, or dropout meets solver 'lbfgs'.
+        If a size is not positive, or dropout is used with solver 'lbfgs'.
     InvalidParameterError
-        If a hidden layer has no valid activation or rate of dropout.
+        If a hidden layer's activation or dropout rate is invalid.
     """
     sizes = estimator.hidden_layer_sizes
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
@@ -117,7 +119,7 @@ def hidden_layer_sizes(estimator) -> list[int]:
 
 
 def _check_hidden_layers(estimator, n_hidden: int) -> None:
-    """Whether every hidden layer has an activation and a rate of dropout that exist."""
+    """Raise an error if a hidden layer's activation or dropout rate is invalid."""
     for name in hidden_activations(estimator, n_hidden):
         if not isinstance(name, str) or name not in activations.CODES:
             raise InvalidParameterError(
@@ -132,17 +134,17 @@ def _check_hidden_layers(estimator, n_hidden: int) -> None:
                 f"[0, 1); got {rate!r}."
             )
     if any(rates) and estimator.solver == "lbfgs":
-        raise ValueError("dropout needs batches: solver='lbfgs' has none")
+        raise ValueError("solver='lbfgs' does not support dropout, which needs batches")
 
 
 def settings_of(estimator, n_hidden: int) -> Settings:
-    """An estimator's parameters as training takes them.
+    """The training settings from an estimator's parameters.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
     n_hidden : int
-        Hidden layers of the network.
+        Number of hidden layers.
 
     Returns
     -------

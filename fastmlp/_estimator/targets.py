@@ -1,4 +1,4 @@
-"""y and the kernels' targets: validation, encoding, decoding, scores; labels and real values."""
+"""Targets: validation, encoding, decoding and scores, for class labels and real values."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Self, cast
@@ -16,7 +16,7 @@ from fastmlp._training.losses import LOSSES
 
 
 def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
-    """scikit-learn's validation of X and y, with `reset` also of the feature names."""
+    """scikit-learn's validation of X and y; `reset` records the features instead of comparing."""
     validated = validate_data(
         estimator,
         X,
@@ -34,12 +34,12 @@ def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
 
 
 class Targets(ABC):
-    """What an estimator knows of y: `ClassTargets` of labels, `RealTargets` of real values."""
+    """What an estimator knows about y: `ClassTargets` for labels, `RealTargets` for real values."""
 
     @classmethod
     @abstractmethod
     def of(cls, estimator) -> Self:
-        """What a fitted estimator knows."""
+        """The targets of a fitted estimator."""
 
     @classmethod
     @abstractmethod
@@ -49,11 +49,11 @@ class Targets(ABC):
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Takes note of feature names and class labels.
+            Feature names and class labels are stored in it.
         X, y
-            As the user gave them.
+            As the user passed them.
         reset : bool
-            Whether the features of X are new, too.
+            Whether to record the features of X, instead of comparing them.
         incremental : bool
             Whether this is a call of partial_fit.
 
@@ -66,15 +66,15 @@ class Targets(ABC):
 
     @abstractmethod
     def validate_held_out(self, estimator, X, y) -> tuple:
-        """Validated X and y for a score, of no other features, outputs and labels than trained."""
+        """Validate X and y for a score: same features and outputs as in training, known labels."""
 
     @abstractmethod
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
-        """Number of output units and the name of their activation."""
+        """The number of output units and the name of their activation."""
 
     @abstractmethod
     def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """What the kernels train on: (n_samples, n_columns) of `dtype`."""
+        """The kernels' targets (n_samples, n_columns) in `dtype`."""
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -82,19 +82,19 @@ class Targets(ABC):
 
     @abstractmethod
     def score(self, y, predictions, sample_weight) -> float:
-        """The estimator's default score; greater is better."""
+        """The estimator's default score; higher is better."""
 
     def stratification(self, y: np.ndarray) -> np.ndarray | None:
-        """What the validation split keeps in proportion, if anything."""
+        """The labels by which to stratify the validation split; None if it is not stratified."""
         return None
 
     def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
-        """The samples' weights in training, validated; None weighs each 1."""
+        """The validated sample weights for training; None means 1 for each sample."""
         return None if sample_weight is None else _check_sample_weight(sample_weight, X)
 
 
 class ClassTargets(Targets):
-    """Class labels, or the columns of a multilabel y.
+    """Class labels, or columns of a multilabel y.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ class ClassTargets(Targets):
 
     @classmethod
     def of(cls, estimator) -> Self:
-        """What a fitted classifier knows."""
+        """The targets of a fitted classifier."""
         return cls(estimator._label_binarizer, estimator.classes_, estimator.class_weight)
 
     @classmethod
     def begin_partial_fit(cls, estimator, y, classes) -> None:
-        """Let the first call of partial_fit tell a classifier its labels, and others compare."""
+        """Learn the labels in the first call of partial_fit; compare them in later ones."""
         if _check_partial_fit_first_call(estimator, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
             estimator._label_binarizer = LabelBinarizer().fit(labels)
@@ -135,7 +135,7 @@ class ClassTargets(Targets):
         return targets, (X, targets._as_indicators(y))
 
     def _compare(self, y, warm_start: bool) -> None:
-        """Refuse labels that the last call did not have; with warm_start, missing ones too."""
+        """Reject labels that the last call did not have; with warm_start, missing ones too."""
         classes = unique_labels(y)
         if warm_start:
             if set(classes) != set(self.classes):
@@ -151,16 +151,16 @@ class ClassTargets(Targets):
             )
 
     def validate_held_out(self, estimator, X, y) -> tuple:
-        """Validated X and y, of no labels that were not trained on."""
+        """Validate X and y, whose labels must have occurred in training."""
         X, y = _validate(estimator, X, y, reset=False)
         labels = unique_labels(y)
         fits = y.ndim == 1 + self.binarizer.y_type_.startswith("multilabel")
         if not fits or len(np.setdiff1d(labels, self.classes)):
-            raise ValueError(f"y has labels {labels}, in training they are {self.classes}")
+            raise ValueError(f"y has labels {labels}, but the training data have {self.classes}")
         return X, self._as_indicators(y)
 
     def _as_indicators(self, y: np.ndarray) -> np.ndarray:
-        """Multilabel y as zeros and ones, which predictions are too: any number but 0 means yes."""
+        """Multilabel y as zeros and ones, like predictions: any number except 0 becomes 1."""
         if y.ndim == 1:
             return y
         return self._binarize(y).astype(int)
@@ -169,7 +169,7 @@ class ClassTargets(Targets):
         return cast(np.ndarray, self.binarizer.transform(y)).astype(bool)
 
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
-        """One output for each class or column; of two classes, a single one."""
+        """One output for each class or column; a single one for two classes."""
         if self.binarizer.y_type_ == "multiclass":
             return len(self.classes), "softmax"
         return y.shape[1] if y.ndim == 2 else 1, "logistic"
@@ -180,11 +180,11 @@ class ClassTargets(Targets):
             return np.ascontiguousarray(y, dtype=dtype)
         numbers = np.searchsorted(self.classes, y)
         if not np.array_equal(self.classes.take(numbers, mode="clip"), y):
-            raise ValueError("y holds labels that are not in classes_, or classes_ are not sorted")
+            raise ValueError("y has labels that are not in classes_, or classes_ is not sorted")
         return numbers.astype(dtype).reshape(-1, 1)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """The likeliest label of each row, or the labels that are likelier than not."""
+        """The most probable label of each row, or all labels of probability above 0.5."""
         columns = outputs.ravel() if outputs.shape[1] == 1 else outputs
         return cast(np.ndarray, self.binarizer.inverse_transform(columns))
 
@@ -193,13 +193,13 @@ class ClassTargets(Targets):
         return accuracy_score(y, predictions, sample_weight=sample_weight)
 
     def stratification(self, y: np.ndarray) -> np.ndarray | None:
-        """The labels, where there are two."""
+        """The labels if there are two, else None."""
         if self.output_layer(y)[0] > 1:
             return None
         return self._binarize(y)
 
     def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
-        """The samples' weights, multiplied by those of their classes."""
+        """The validated sample weights, multiplied by the class weights."""
         sample_weight = super().check_sample_weight(sample_weight, X, y)
         if self.class_weight is None:
             return sample_weight
@@ -210,23 +210,23 @@ class ClassTargets(Targets):
         return super().check_sample_weight(product, X, y)
 
     def _weights_by_class(self, y: np.ndarray) -> np.ndarray:
-        """What class_weight says of each sample."""
+        """The class weight of each sample."""
         class_weight = self.class_weight
         if isinstance(class_weight, list):
             return self._weights_by_column(y, class_weight)
         if isinstance(class_weight, dict) and y.ndim == 1:
-            # Among all classes: a batch of partial_fit may lack some.
+            # Use all classes: a batch of partial_fit may lack some.
             weights = compute_class_weight(class_weight, classes=self.classes, y=y)
             return weights[np.searchsorted(self.classes, y)]
         return compute_sample_weight(class_weight, y)
 
     def _weights_by_column(self, y: np.ndarray, class_weight: list) -> np.ndarray:
-        """The product of each column's weights."""
+        """The product of the columns' weights, for each sample."""
         if not (y.ndim == 2 and all(isinstance(each, dict) for each in class_weight)):
-            raise ValueError("a list class_weight holds a dict for each column of multilabel y")
+            raise ValueError("a class_weight list needs one dict per column of a multilabel y")
         if len(class_weight) != y.shape[1]:
             raise ValueError(
-                f"the number of elements of class_weight must be y's columns, {y.shape[1]}"
+                f"the number of elements of class_weight must equal y's columns, {y.shape[1]}"
             )
         product = np.ones(y.shape[0])
         for column, weights in zip(y.T, class_weight, strict=True):
@@ -241,7 +241,7 @@ class RealTargets(Targets):
     Parameters
     ----------
     loss : str
-        Of the regressor; it decides on the output activation.
+        The regressor's loss, which determines the output activation.
     """
 
     def __init__(self, loss: str):
@@ -249,24 +249,24 @@ class RealTargets(Targets):
 
     @classmethod
     def of(cls, estimator) -> Self:
-        """What a regressor knows."""
+        """The targets of a regressor."""
         return cls(estimator.loss)
 
     @classmethod
     def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
-        """Validate X and y; every call may have other values."""
+        """Validate X and y; y may have any values in every call."""
         X, y = _validate(estimator, X, y, reset=reset, y_numeric=True)
         if issparse(y):
-            raise ValueError("sparse y is not supported; y.toarray() is")
+            raise ValueError("sparse y is not supported; pass y.toarray()")
         if y.dtype.kind not in "biuf":
             raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
         targets = cls.of(estimator)
         if targets.loss == "poisson" and y.min() < 0:
-            raise ValueError("loss='poisson' needs y >= 0; y holds negative values.")
+            raise ValueError("loss='poisson' needs y >= 0, but y has negative values")
         return targets, (X, y)
 
     def validate_held_out(self, estimator, X, y) -> tuple:
-        """Validated X and y, of as many outputs as were trained on."""
+        """Validate X and y, which must have as many outputs as in training."""
         _, (X, y) = self.prepare(estimator, X, y, reset=False, incremental=True)
         n_outputs = self.output_layer(y)[0]
         if n_outputs != estimator.n_outputs_:
@@ -279,11 +279,11 @@ class RealTargets(Targets):
         return y.shape[1] if y.ndim == 2 else 1, output
 
     def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The values, in columns."""
+        """The values (n_samples, n_outputs)."""
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """The outputs themselves; a single column as a vector."""
+        """The outputs; a single column becomes one-dimensional."""
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def score(self, y, predictions, sample_weight) -> float:
@@ -294,5 +294,5 @@ class RealTargets(Targets):
 
 
 def kind_of_targets(estimator) -> type[ClassTargets] | type[RealTargets]:
-    """Which kind of y an estimator is for."""
+    """The class of an estimator's targets."""
     return ClassTargets if isinstance(estimator, ClassifierMixin) else RealTargets

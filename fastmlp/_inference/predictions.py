@@ -1,4 +1,4 @@
-"""Prediction: the network's outputs for rows of X."""
+"""Predictions: the network's outputs for rows of X."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -12,40 +12,40 @@ from fastmlp._engine.threading.pool import LINGER_PAUSES
 from fastmlp._engine.threads import useful_threads
 from fastmlp._engine.workspace import Workspace
 
-# Rows a thread takes through the layers at once: enough to reuse each weight from cache, few
-# enough that activations stay there as well.
+# Rows that a thread takes through the layers together: enough to reuse each weight from cache, few
+# enough for the activations to stay in cache.
 ROWS_PER_THREAD = 128
-# A parked thread comes some 60 us after it is woken, when one core has done more than half of this.
-# With less to do for each, one is sooner through (two break even at 40 to 50 MFLOP in all).
+# Work per thread that is worth waking parked threads, which takes about 60 us: two threads break
+# even with one at 40 to 50 MFLOP in all.
 FLOPS_PER_THREAD = 25_000_000
-# Threads that still spin are there at once: each must only have more to do than sharing costs,
-# 3 us, and tiles of full height.
+# Work per thread that is worth sharing with spinning threads: more than the 3 us that sharing
+# costs, and rows for tiles of full height.
 FLOPS_PER_SPINNING_THREAD = 750_000
 ROWS_PER_SPINNING_THREAD = 8
-# Predictions no further apart are a quick succession: as long as threads spin at most, which find
-# the next one without being woken then.
+# Predictions at most this far apart follow quickly. Threads spin for that long, and so join the
+# next prediction without being woken.
 QUICK_SECONDS = 200e-6
-# So long after two threads have predicted at once, threads do not spin: there is no core for them.
+# After two concurrent predictions, threads do not spin for this long: they have no core to spare.
 CROWDED_SECONDS = 1.0
-MOST_IDLE = 4  # workspaces kept of a network for later predictions, by number of threads
+MOST_IDLE = 4  # idle workspaces kept per network and number of threads
 
 
 class Succession:
-    """Whether predictions follow quickly on each other, and alone.
+    """Tells whether predictions come in quick succession, without concurrent ones.
 
-    Plain attributes, each written in one step: what threads overlook of each other costs time only.
+    Threads read and write plain attributes without a lock: a lost update costs only time.
     """
 
     def __init__(self):
         self.last = self.crowded_until = -float("inf")
 
     def is_quick(self) -> bool:
-        """Whether the last prediction was a moment ago, and none has met another lately."""
+        """Whether the last prediction has just ended, and none has been concurrent lately."""
         now = perf_counter()
         return now - self.last < QUICK_SECONDS and now >= self.crowded_until
 
     def note(self, launches: int) -> None:
-        """A prediction is over that met so many launches, itself included."""
+        """Record the end of a prediction, given its number of concurrent launches."""
         self.last = perf_counter()
         if launches > 1:
             self.crowded_until = self.last + CROWDED_SECONDS
@@ -63,20 +63,20 @@ def apply_network(
     ----------
     network : Network
     X : ndarray or CSR of shape (n_samples, n_features)
-        As `inputs.rows_in_place` gives it.
+        From `inputs.rows_in_place`.
     activations : sequence of str
-        Of each hidden layer.
+        Activation of each hidden layer.
     output : str
-        Of the last layer.
+        Activation of the last layer.
     n_jobs : int or None
-        Threads at most; None for all.
+        Most threads; None for all.
 
     Returns
     -------
     outputs : ndarray of shape (n_samples, n_outputs)
-        The same bytes for a row, whatever rows stand beside it.
+        A row's bytes do not depend on the other rows.
     may_be_nonfinite : bool
-        Whether a dense X may hold NaN or infinity: the sum of some row is not finite.
+        Whether the sum of a row is not finite, so that a dense X may contain NaN or infinity.
     """
     outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
     flops = 2 * X.shape[0] * network.parameters.size
@@ -87,7 +87,7 @@ def apply_network(
             threads, linger = useful_threads(n_jobs, most), LINGER_PAUSES
     idle = network.idle_workspaces.setdefault(threads, [])
     try:
-        workspace = idle.pop()  # which no other thread uses meanwhile
+        workspace = idle.pop()  # no other thread uses it now
     except IndexError:
         workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
     try:

@@ -1,4 +1,4 @@
-"""A fit as scikit-learn's callbacks see it: one task, with a task inside for every epoch."""
+"""A fit as scikit-learn's callbacks see it: one task, with a subtask for every epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ class FitTasks:
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Whose callbacks are called; they are set up here.
+        Its callbacks are set up here.
     X, y, sample_weight
-        As the user gave them to `fit`.
+        As the user passed them to `fit`.
 
     Notes
     -----
-    The protocol is that of :mod:`sklearn.callback`. Callbacks are torn down by the decorator of
-    `fit`, whatever happens.
+    The protocol is that of :mod:`sklearn.callback`. The decorator of `fit` always tears callbacks
+    down.
     """
 
     def __init__(self, estimator, X, y, sample_weight):
@@ -35,12 +35,12 @@ class FitTasks:
         return cls(estimator, X, y, sample_weight)
 
     def begin(self, snapshot: Callable[[], dict]) -> None:
-        """The fit begins; `snapshot` will give the attributes as if it ended at that moment."""
+        """Begin the fit; `snapshot` returns the attributes as if the fit ended at that moment."""
         self._snapshot = snapshot
         self._fit.call_on_fit_task_begin(**self._arguments, reconstruction_attributes=snapshot)
 
     def begin_epoch(self) -> None:
-        """An epoch begins, unless one is going on."""
+        """Begin an epoch, unless one is running."""
         if self._epoch is None:
             self._epoch = self._fit.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(
@@ -48,14 +48,14 @@ class FitTasks:
             )
 
     def end_epoch(self) -> bool:
-        """The epoch is done. True if a callback wants the fit to stop."""
+        """End the epoch; return whether a callback wants the fit to stop."""
         epoch, self._epoch = self._epoch, None
         return epoch.call_on_fit_task_end(
             **self._arguments, reconstruction_attributes=self._snapshot
         )
 
     def end(self, attributes: dict) -> None:
-        """The fit is done and the estimator has these attributes."""
-        if self._epoch is not None:  # it was cut short: nothing to show
+        """End the fit, after which the estimator has these attributes."""
+        if self._epoch is not None:  # interrupted: there is nothing to report
             self._epoch.call_on_fit_task_end(estimator=self._arguments["estimator"])
         self._fit.call_on_fit_task_end(**self._arguments, reconstruction_attributes=attributes)

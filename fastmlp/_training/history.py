@@ -1,4 +1,4 @@
-"""History: how far a fit has come, and whether it still improves."""
+"""History: the progress of a fit, and whether it still improves."""
 
 from collections.abc import Callable
 from copy import copy
@@ -9,26 +9,26 @@ import numpy as np
 
 from fastmlp._engine.network import Network
 
-TRAINING_LOSS = "training loss"  # what measures improvement without early stopping
+TRAINING_LOSS = "training loss"  # the criterion without early stopping
 
 
 @dataclass
 class History:
-    """How far a fit has come: what a later call continues from.
+    """The progress of a fit, from which a later call continues.
 
     Attributes
     ----------
     criterion : str, callable or None
-        What improvement is measured by: `TRAINING_LOSS`, or the estimator's `scoring`.
+        The measure of improvement: `TRAINING_LOSS`, or the estimator's `scoring`.
     n_iter : int
         Epochs of this call.
     samples_seen : int
-        Over all calls.
+        Samples of all calls.
     loss_curve : list of float
     validation_loss_curve : list of float or None
         As long as `loss_curve`, NaN for epochs without validation data; None without any.
     best_loss : float or None
-        None where a validation score decides.
+        None if a validation score decides.
     no_improvement_count : int
     validation_scores : list of float or None
     best_validation_score : float or None
@@ -47,7 +47,8 @@ class History:
     best_validation_score: float | None = None
     best: Network | None = None
 
-    # The estimator's attributes: what always goes on, and what goes on under the same criterion.
+    # Fields and the estimator's attributes: those that always continue, and those that continue
+    # only under the same criterion.
     _KEPT: ClassVar[dict[str, str]] = {
         "samples_seen": "t_",
         "loss_curve": "loss_curve_",
@@ -62,7 +63,7 @@ class History:
 
     @classmethod
     def begin(cls, estimator) -> "History":
-        """Before the first epoch."""
+        """The history before the first epoch."""
         if estimator.early_stopping:
             return cls(
                 criterion=estimator.scoring,
@@ -74,10 +75,10 @@ class History:
 
     @classmethod
     def of(cls, estimator) -> "History":
-        """The history that a fitted estimator's attributes record."""
+        """The history recorded in a fitted estimator's attributes."""
         history = cls.begin(estimator)
         fitted = vars(estimator)
-        # A model of scikit-learn or of an older version records no criterion; its scores tell.
+        # Models of scikit-learn or older versions record no criterion: infer it from the scores.
         assumed = TRAINING_LOSS if fitted.get("validation_scores_") is None else None
         same = fitted.get("_criterion", assumed) == history.criterion
         for name, attribute in (cls._KEPT | cls._JUDGED if same else cls._KEPT).items():
@@ -86,7 +87,7 @@ class History:
         return history
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of an estimator that has come so far."""
+        """The estimator's attributes after this progress."""
         names = self._KEPT | self._JUDGED
         return {
             **{attribute: copy(getattr(self, name)) for name, attribute in names.items()},
@@ -96,7 +97,7 @@ class History:
         }
 
     def record(self, loss: float, n_samples: int) -> None:
-        """Take note of an epoch and its mean loss."""
+        """Record an epoch and its mean loss."""
         self.n_iter += 1
         self.samples_seen += n_samples
         self.loss_curve.append(loss)
@@ -106,7 +107,7 @@ class History:
             self.validation_scores.append(np.nan)
 
     def record_validation(self, loss: float, score: float | None) -> None:
-        """Take note of the validation loss after that epoch and, with early stopping, the score."""
+        """Record the validation loss after the last epoch and, with early stopping, the score."""
         if self.validation_loss_curve is None:
             self.validation_loss_curve = [np.nan] * len(self.loss_curve)
         self.validation_loss_curve[-1] = loss
@@ -114,7 +115,7 @@ class History:
             self.validation_scores[-1] = score
 
     def judge(self, tol: float, network: Network) -> None:
-        """Count epochs without improvement by tol, and remember the best so far."""
+        """Count epochs that did not improve by tol, and keep the best result so far."""
         if self.validation_scores is not None:
             latest = self.validation_scores[-1]
             assert self.best_validation_score is not None
@@ -131,7 +132,7 @@ class History:
         self.no_improvement_count = 0 if improves else self.no_improvement_count + 1
 
     def report(self) -> None:
-        """Print the last epoch's lines, as scikit-learn prints them."""
+        """Print the last epoch in scikit-learn's format."""
         print(f"Iteration {self.n_iter}, loss = {self.loss_curve[-1]:.8f}")
         if self.validation_scores is not None:
             print(f"Validation score: {self.validation_scores[-1]:f}")

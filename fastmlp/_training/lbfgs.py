@@ -1,4 +1,4 @@
-"""The quasi-Newton solver: SciPy's L-BFGS-B on the kernels' loss and gradient over all samples."""
+"""The quasi-Newton solver: SciPy's L-BFGS-B, with loss and gradient from the kernels."""
 
 import warnings
 from dataclasses import replace
@@ -18,22 +18,20 @@ STOPPED = 99  # SciPy's status after a callback raised StopIteration
 
 
 class LossAndGradient:
-    """The mean loss and its gradient as functions of the packed parameters.
+    """The mean loss over all samples and its gradient, as functions of the packed parameters.
+
+    A context manager, like `sgd.Descent`.
 
     Parameters
     ----------
     network : Network
-        Takes on every point that is asked for.
+        Overwritten by every evaluation.
     settings : Settings
-        Activation, loss, alpha and n_jobs count.
+        Read for activation, loss, alpha and n_jobs.
     output : str
         Output activation.
     X, targets, sample_weight
-        As `sgd.Descent` takes them.
-
-    Notes
-    -----
-    A context manager: threads live inside.
+        As for `sgd.Descent`.
     """
 
     def __init__(self, network, settings: Settings, output: str, X, targets, sample_weight):
@@ -51,14 +49,14 @@ class LossAndGradient:
         self.descent.__exit__(*exception)
 
     def __call__(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
-        """Loss and gradient (n_parameters,) at `packed` (n_parameters,)."""
+        """The loss and its gradient (n_parameters,) at `packed` (n_parameters,)."""
         self.network.unpack(packed)
         self.descent.workspace.refresh_derived()
         return self.descent.epoch(), self.gradient.pack()
 
 
 class Iterations:
-    """The iterations of one run: the last point reached, callbacks and the time limit.
+    """Tracks the iterations of one run: the last point, callbacks and the time limit.
 
     Parameters
     ----------
@@ -82,14 +80,14 @@ class Iterations:
         self._latest_loss = np.inf
 
     def evaluate(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
-        """Loss and gradient, as SciPy asks for them."""
+        """The loss and its gradient, for SciPy."""
         if self.tasks is not None:
             self.tasks.begin_epoch()
         self._latest_loss, gradient = self.function(packed)
         return self._latest_loss, gradient
 
     def end(self, packed: np.ndarray) -> None:
-        """Take note of an iteration; StopIteration ends the run."""
+        """Record an iteration; raise StopIteration to end the run."""
         self.packed, self.loss, self.count = packed.copy(), self._latest_loss, self.count + 1
         self.function.network.unpack(packed)
         if self.tasks is not None and self.tasks.end_epoch():
@@ -114,11 +112,11 @@ def minimize(
     Parameters
     ----------
     network, settings, output, X, targets, sample_weight
-        As `LossAndGradient` takes them.
+        As for `LossAndGradient`.
     max_fun : int
         Most evaluations of the loss.
     tasks : FitTasks, optional
-        Callbacks, which see every iteration as an epoch and may end the fit.
+        Callbacks. They see every iteration as an epoch and may end the fit.
 
     Returns
     -------
@@ -128,9 +126,9 @@ def minimize(
     Warns
     -----
     ConvergenceWarning
-        If max_iter iterations, max_fun evaluations or max_time were not enough.
+        If max_iter, max_fun or max_time ended the run.
     UserWarning
-        If Ctrl-C ended the fit; the network is left as the last iteration left it.
+        If Ctrl-C ended the fit; the network keeps the result of the last iteration.
     """
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
     iterations = Iterations(function, settings, tasks)

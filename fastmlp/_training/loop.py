@@ -13,38 +13,38 @@ from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, Settings
 
-LEAST_LEARNING_RATE = 1e-6  # below it, the adaptive schedule stops instead of dividing further
+LEAST_LEARNING_RATE = 1e-6  # at or below it, the adaptive schedule stops instead of dividing
 ADAPTIVE_DIVISOR = 5.0
 
 
 class OutOfTime(Exception):
-    """max_time has passed before the fit was done."""
+    """max_time passed before the fit was done."""
 
 
 class TimeLimit:
-    """The moment when max_time will have passed.
+    """The time at which max_time will have passed.
 
     Parameters
     ----------
     seconds : float or None
-        From now; None sets no limit.
+        Counted from now; None for no limit.
     """
 
     def __init__(self, seconds: float | None):
         self.end = None if seconds is None else monotonic() + seconds
 
     def is_over(self) -> bool:
-        """Whether the time has passed."""
+        """Whether the limit has passed."""
         return self.end is not None and monotonic() >= self.end
 
     def check(self) -> None:
-        """Raise OutOfTime if the time has passed."""
+        """Raise OutOfTime if the limit has passed."""
         if self.is_over():
             raise OutOfTime
 
 
 def warn_of_time(settings: Settings) -> None:
-    """Warn that max_time was not enough."""
+    """Warn that max_time ended the fit."""
     warnings.warn(
         f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
         "converged yet.",
@@ -54,7 +54,7 @@ def warn_of_time(settings: Settings) -> None:
 
 
 class EpochRunner(Protocol):
-    """What the loop drives: one machine's `sgd.Descent`, or a cluster's `ClusterDescent`.
+    """What the loop drives: `sgd.Descent` on one machine, `ClusterDescent` on a cluster.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class EpochRunner(Protocol):
         Trained in place.
     settings : Settings
     state : OptimizerState
-        Carried on in place.
+        Updated in place.
     n_samples : int
         Samples of an epoch.
     """
@@ -73,7 +73,7 @@ class EpochRunner(Protocol):
     n_samples: int
 
     def __enter__(self) -> Self:
-        """Take what the epochs need, such as threads, and start the clock of max_time."""
+        """Acquire what the epochs need, and start the clock of max_time."""
         ...
 
     def __exit__(self, *exception: object) -> None:
@@ -81,11 +81,11 @@ class EpochRunner(Protocol):
         ...
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
-        """Seed dropout; draw nothing where there is none."""
+        """Draw a seed for dropout, if there is any."""
         ...
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
-        """Draw the order of the samples in the next epoch."""
+        """Draw the order of samples in the next epoch."""
         ...
 
     def epoch(self) -> float:
@@ -107,23 +107,23 @@ def descend(
     ----------
     runner : EpochRunner
     history : History
-        Carried on in place.
+        Updated in place.
     random_state : RandomState
         For the shuffles.
     one_epoch : bool
         Stop after the first epoch, as partial_fit does.
     validate : callable, optional
-        Loss and score on validation data of the network as it stands. The score, where it is not
-        None, decides instead of the training loss.
+        Returns the network's current loss and score on validation data. The score, unless None,
+        decides instead of the training loss.
     tasks : FitTasks, optional
-        Callbacks, which see every epoch and may end the fit.
+        Callbacks. They see every epoch and may end the fit.
 
     Warns
     -----
     ConvergenceWarning
-        If max_iter epochs were not enough, or max_time.
+        If max_iter or max_time ended the fit.
     UserWarning
-        If Ctrl-C ended the fit; the network is left as it was at that moment.
+        If Ctrl-C ended the fit; the network stays as it was at that moment.
     """
     settings = runner.settings
     history.n_iter = 0
@@ -158,7 +158,7 @@ def _run_epoch(
     random_state: np.random.RandomState,
     validate: Callable[[], tuple[float, float | None]] | None,
 ) -> None:
-    """Train for an epoch, record it and judge it."""
+    """Train for an epoch, record it and check for improvement."""
     settings = runner.settings
     if settings.shuffle:
         runner.shuffle(random_state)
@@ -172,7 +172,7 @@ def _run_epoch(
 
 
 def _gives_up(history: History, runner: EpochRunner) -> bool:
-    """Whether to stop. Where improvement has ceased, a schedule may go on at a lower rate."""
+    """Whether to stop for lack of improvement; the adaptive schedule first lowers the rate."""
     settings, state = runner.settings, runner.state
     if history.no_improvement_count <= settings.n_iter_no_change:
         return False

@@ -1,7 +1,7 @@
-"""The losses, one row each: what Python above the kernels knows of them.
+"""The table of losses for validation, the estimators' constraints and plots.
 
-The kernels' own table is `fastmlp._engine.kernels.losses`; a test holds that both have the same
-names. Validation, the estimators' constraints and the pictures read theirs here.
+The kernels have their own table, `fastmlp._engine.kernels.losses`. A test makes sure that both
+contain the same names.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ LossFunction = Callable[[Settings, np.ndarray, np.ndarray, np.ndarray | None], A
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss above the kernels.
+    """A loss in NumPy.
 
     Attributes
     ----------
     label : str
-        Its name and units, as axes show them.
+        Name and units, for axes of plots.
     functions : dict of str to callable
-        For each output activation it can follow: the mean loss as a function of the settings, of
-        targets and outputs (n_samples, n_outputs) and of weights (n_samples,) or None.
+        For each output activation that the loss supports: the mean loss as a function of settings,
+        targets and outputs (n_samples, n_outputs), and weights (n_samples,) or None.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Loss:
 
 
 def _summed_squared_loss(_, targets, outputs, weights):
-    """The squared error of a classifier, which is summed over the outputs."""
+    """The squared error of a classifier, summed over the outputs."""
     return outputs.shape[1] * squared_loss(targets, outputs, weights)
 
 
@@ -73,7 +73,7 @@ LOSSES = {
 
 
 def losses_of(*outputs: str) -> list[str]:
-    """The names of the losses that can follow one of the output activations.
+    """The names of the losses that support one of the output activations.
 
     Examples
     --------

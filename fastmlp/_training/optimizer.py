@@ -1,4 +1,4 @@
-"""The optimizer: its settings, and what it carries from step to step."""
+"""The optimizer: its settings, and its state between steps."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +14,9 @@ STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
 
 @dataclass(frozen=True)
 class Settings:
-    """Parameters of training, with the names and meanings of the estimators' own.
+    """Training parameters, with the estimators' names and meanings.
 
-    `activation` and `dropout` have one entry for each hidden layer.
+    `activation` and `dropout` have one entry per hidden layer.
     """
 
     activation: Sequence[str]
@@ -58,21 +58,21 @@ class Settings:
 
 @dataclass
 class OptimizerState:
-    """What an optimizer carries from step to step.
+    """The state of an optimizer between steps.
 
     Attributes
     ----------
     settings : Settings
-        Of the first call: as in scikit-learn, later changes of rates wait for a new fit.
+        From the first call: as in scikit-learn, changed rates take effect in a new fit only.
     update_rule : int
-        A code of `engine.optimizers`.
+        A code of `kernels.optimizers`.
     learning_rate : float
     step : int
         Updates done.
     moments : list of Network
         Arrays shaped like the parameters, as many as the update rule needs.
     epochs : int
-        Done; where the schedules stand. A call of partial_fit is one, however few its steps.
+        Epochs done, for the schedules. Every call of partial_fit counts as one.
     """
 
     settings: Settings
@@ -84,17 +84,17 @@ class OptimizerState:
 
     @classmethod
     def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
-        """Before the first step: all moments zero."""
+        """The state before the first step, with all moments zero."""
         update_rule = settings.update_rule
         count = optimizers.MOMENTS[update_rule]
         moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
         return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
 
     def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
-        """Of each of the next `count` steps, an epoch: step size eta and factor of the weights.
+        """The step sizes eta and weight-decay factors of the next epoch, of `count` steps.
 
-        eta is the learning rate; Adam's is rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) at its step
-        t. The factor is AdamW's weight decay, 1 - rate * weight_decay, and 1 for other solvers.
+        eta is the learning rate; Adam's is rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) at step t.
+        The factor is 1 - rate * weight_decay for AdamW, and 1 for other solvers.
         """
         settings = self.settings
         rates = self.learning_rate * schedules.factors(
@@ -115,7 +115,7 @@ class OptimizerState:
         return rates, decays
 
     def end_epoch(self, samples_seen: int) -> None:
-        """Lower the learning rate where the schedule says so: eta = eta_0 / (t + 1)^power."""
+        """Count an epoch; with 'invscaling', set eta = eta_0 / (samples_seen + 1)^power_t."""
         self.epochs += 1
         settings = self.settings
         if settings.solver == "sgd" and settings.learning_rate == "invscaling":
@@ -123,11 +123,11 @@ class OptimizerState:
             self.learning_rate = settings.learning_rate_init / decay
 
     def copy(self, dtype: np.dtype) -> "OptimizerState":
-        """A state of its own, its moments of the given type."""
+        """An independent state, with moments converted to `dtype`."""
         return replace(self, moments=[moment.copy(dtype) for moment in self.moments])
 
     def as_arrays(self) -> dict:
-        """Builtins and arrays of the parameters' shapes, for pickles."""
+        """The state as builtins and arrays shaped like the parameters, for pickles."""
         moments = [
             [[np.array(each, order="C") for each in arrays] for arrays in pair]
             for pair in ((moment.coefs, moment.intercepts) for moment in self.moments)

@@ -1,11 +1,11 @@
-"""Learning-rate schedules that are known beforehand, as factors of the learning rate by step."""
+"""Learning-rate schedules that are known in advance, as factors of the learning rate by step."""
 
 import numpy as np
 
-# one_cycle's constants, the defaults of PyTorch's OneCycleLR.
-RISING_SHARE = 0.3  # of all steps
-FIRST_DIVISOR = 25.0  # of the highest rate: the first
-LAST_DIVISOR = 1e4  # of the first rate: the last
+# Constants of one_cycle: the defaults of PyTorch's OneCycleLR.
+RISING_SHARE = 0.3  # share of steps in which the rate rises
+FIRST_DIVISOR = 25.0  # highest rate / first rate
+LAST_DIVISOR = 1e4  # first rate / last rate
 
 
 def cosine(steps: np.ndarray, total: int) -> np.ndarray:
@@ -14,10 +14,10 @@ def cosine(steps: np.ndarray, total: int) -> np.ndarray:
 
 
 def one_cycle(steps: np.ndarray, total: int) -> np.ndarray:
-    """Up to 1 in the first part of the steps, and far down (Smith and Topin, 2018).
+    """Up to 1 in the first part of the steps, then down to almost 0 (Smith and Topin, 2018).
 
-    Along half a cosine each: from 1 / 25 to 1 until step 0.3 T - 1, then to 1 / 250000 at step
-    T - 1, as PyTorch's OneCycleLR goes by default.
+    Half a cosine each: from 1 / 25 to 1 at step 0.3 T - 1, then to 1 / 250000 at step T - 1, like
+    PyTorch's OneCycleLR by default.
     """
     peak, last = RISING_SHARE * total - 1.0, total - 1.0
     steps = np.minimum(steps, last)
@@ -40,16 +40,16 @@ def factors(name: str, first: int, count: int, epochs: int, warmup: float) -> np
     Parameters
     ----------
     name : str
-        A value of the estimators' parameter `learning_rate`; those that look at how the fit goes
-        are constant here.
+        A value of the estimators' parameter `learning_rate`. Schedules that depend on the progress
+        of the fit are constant here.
     first : int
         Steps done before this epoch.
     count : int
         Steps of an epoch.
     epochs : int
-        After which the schedule is at its end, and stays there.
+        Length of the schedule, which then stays at its last factor.
     warmup : float
-        Epochs of linear warm-up: step t of the first T is taken at a rate (t + 1) / T as large.
+        Epochs of linear warm-up: steps t = 0 .. T - 1 have an extra factor of (t + 1) / T.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent: one epoch through the engine."""
+"""Stochastic gradient descent: epochs on the engine."""
 
 import warnings
 from typing import Self
@@ -14,16 +14,16 @@ from fastmlp._engine.workspace import TrainingWorkspace
 from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 
-BLOCK_ROWS = 1024  # a batch up to this size is one block, and needs no gradient buffer
-# A step's share per thread below which a second thread gains nothing: 5 us at 200 GFLOP/s.
+BLOCK_ROWS = 1024  # a batch of up to this many rows is one block, and needs no gradient buffer
+# Least work per step and thread; below it (5 us at 200 GFLOP/s) a second thread gains nothing.
 FLOPS_PER_THREAD = 1_000_000
-# The same for a whole fit, 0.1 ms at that speed: waking a parked thread takes half of that. A
-# classifier of 64-100-10 with 1,000 rows (32 MFLOP an epoch) breaks even after one epoch.
+# Least work per fit and thread: 0.1 ms, of which waking a parked thread takes half. For 64-100-10
+# and 1,000 rows (32 MFLOP an epoch) two threads break even after one epoch.
 FLOPS_PER_THREAD_OF_FIT = 20_000_000
-# The kernel returns to Python after so much work, which lets signals in: 20 ms on two fast cores,
-# under 200 ms on a single slow one.
+# Most work of a launch, so that Python can handle signals in between: 20 ms on two fast cores,
+# less than 200 ms on a single slow one.
 FLOPS_PER_LAUNCH = 8_000_000_000
-BLOCKS_PER_LAUNCH = 20_000  # and after so many: a tiny block takes a microsecond, whatever its work
+BLOCKS_PER_LAUNCH = 20_000  # most blocks of a launch: even the smallest block takes a microsecond
 
 
 class Descent:
@@ -37,17 +37,16 @@ class Descent:
     output : str
         Output activation.
     X : ndarray or CSR of shape (n_samples, n_features)
-        As `inputs.rows_in_place` gives it; not copied.
+        From `inputs.rows_in_place`; not copied.
     targets : ndarray of shape (n_samples, n_columns)
-        Of the network's dtype: class numbers for softmax, else one column per output.
+        In the network's dtype: class numbers for softmax, else one column per output.
     sample_weight : ndarray of shape (n_samples,) or None
     state : OptimizerState
-        Carried on in place.
+        Updated in place.
     chosen : ndarray of int, optional
         Indices of the samples to train on; all by default.
     epochs : int, optional
-        How many there will be at most: few small ones are not worth threads. settings.max_iter
-        by default.
+        Most epochs, settings.max_iter by default: a few small ones are not worth threads.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Descent:
         n_samples = self.n_samples = self.order.size
         batch_size = resolve_batch_size(settings.batch_size, n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
-        epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy's may overflow
+        epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy integers may overflow
         most_useful = min(
             network.flops(block_rows) // FLOPS_PER_THREAD,
             network.flops(n_samples) * epochs // FLOPS_PER_THREAD_OF_FIT,
@@ -93,7 +92,7 @@ class Descent:
         self._set_hyperparameters(batch_size, output)
 
     def _set_hyperparameters(self, batch_size: int, output: str) -> None:
-        """Tell the kernels what the settings ask for."""
+        """Write the settings to the job's hyperparameters."""
         settings, state = self.settings, self.state
         hyperparameters = self.workspace.job["hyperparameters"]
         hyperparameters["batch_size"] = batch_size
@@ -103,9 +102,9 @@ class Descent:
         hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
         for name in ("alpha", "label_smoothing", "huber_delta"):
             hyperparameters[name] = getattr(settings, name)
-        for name in ("momentum", "beta_1", "beta_2"):  # of the first call, as in scikit-learn
+        for name in ("momentum", "beta_1", "beta_2"):  # from the first call, as in scikit-learn
             hyperparameters[name] = getattr(state.settings, name)
-        # Padding has moments of zero, which no epsilon of zero may divide.
+        # An epsilon of 0 would give 0 / 0 in the padding, whose moments are 0.
         tiny = np.finfo(self.network.dtype).tiny
         hyperparameters["epsilon"] = max(state.settings.epsilon, tiny)
 
@@ -114,30 +113,29 @@ class Descent:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is to be undone: threads belong to the process."""
+        """Do nothing: the threads belong to the process."""
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
-        """Draw a new order from the last one, with scikit-learn's own random numbers.
+        """Shuffle the last order in place, which gives the same orders as scikit-learn.
 
-        scikit-learn shuffles an index and takes the old order by that: the same swaps in another
-        place.
+        scikit-learn shuffles an index array and applies it to the last order: the same swaps.
         """
         random_state.shuffle(self.order)
 
     def draw_seed(self, random_state: np.random.RandomState) -> None:
-        """Seed dropout; where there is none, nothing is drawn."""
+        """Draw a seed for dropout, if there is any."""
         if self.workspace.layers["dropout"].any():
             self.workspace.job["hyperparameters"]["seed"] = random_state.randint(
                 np.iinfo(np.int32).max
             )
 
     def epoch(self) -> float:
-        """Train on every sample once; returns the mean loss, each batch's before its update.
+        """Train on every sample once; return the mean loss, of each batch before its update.
 
         Raises
         ------
         OutOfTime
-            At the first launch after max_time; the batches before it are done.
+            Before the first launch after max_time; earlier batches are done.
         """
         workspace, state = self.workspace, self.state
         cursor, totals = workspace.job["cursor"], workspace.totals
@@ -153,7 +151,7 @@ class Descent:
 
 
 def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:
-    """Refuse class numbers or columns that the output layer does not have."""
+    """Reject class numbers or columns that the output layer does not have."""
     columns, largest = targets.shape[1], targets.max(initial=0)
     if output == "softmax":
         fits = columns == 1 and targets.min(initial=0) >= 0 and largest < n_outputs
@@ -166,7 +164,7 @@ def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:
 
 
 def resolve_batch_size(batch_size: int | str, n_samples: int) -> int:
-    """The batch size in rows; warns where more is asked for than there are samples."""
+    """The batch size in rows; warns if it exceeds the number of samples."""
     if batch_size == "auto":
         return min(200, n_samples)
     if batch_size > n_samples:

@@ -1,4 +1,4 @@
-"""From a network and its samples to the trained network: prepare once, choose the solver."""
+"""From a network and samples to a trained network: choose the solver, prepare it, run it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,26 +20,26 @@ from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
 
 @dataclass
 class Problem:
-    """What a fit has prepared for its solver.
+    """Everything that a solver needs.
 
     Attributes
     ----------
     model : MLPClassifier or MLPRegressor
-        The draft that is fitted. Solvers read its public parameters; they change nothing.
+        The draft. Solvers only read its public parameters.
     with_network : callable
-        A copy of the model that predicts with a given network, as it stands at each call.
+        Takes a network; returns a copy of the model that predicts with it, in its current state.
     targets : Targets
     settings : Settings
     network : Network
-        Where training begins.
+        The network before training.
     samples : (X, y, sample_weight)
-        Validated; y as labels or values, the weights an ndarray or None.
+        Validated. y contains labels or values; the weights are an ndarray or None.
     held_out : HeldOut or None
         The user's validation data.
     history : History
-        Of the fits that this one continues, or a new one.
+        The history of the fits that this one continues, or a new one.
     optimizer : OptimizerState or None
-        To go on with; None begins anew.
+        The state to continue from; None for a new one.
     random_state : RandomState
     one_epoch : bool
         Whether this is a call of partial_fit.
@@ -61,7 +61,7 @@ class Problem:
     tasks: FitTasks | None
 
     def kernel_data(self) -> tuple:
-        """X, targets and weights in the network's type."""
+        """X, targets and weights in the network's dtype."""
         X, y, sample_weight = self.samples
         dtype = self.network.dtype
         if sample_weight is not None:
@@ -69,21 +69,21 @@ class Problem:
         return rows_in_place(X, dtype), self.targets.encode(y, dtype), sample_weight
 
     def snapshot(self, history: History | None) -> dict:
-        """The attributes of a model whose fit ends with the network as it stands."""
+        """The attributes of the model if the fit ended with the network's current state."""
         attributes = vars(self.with_network(self.network.copy()))
         return attributes if history is None else attributes | history.attributes()
 
 
 @dataclass
 class Solution:
-    """What a solver found.
+    """The result of a solver.
 
     Attributes
     ----------
     network : Network
-        The one to keep.
+        The trained network.
     attributes : dict
-        What else the fitted estimator will have.
+        Other attributes of the fitted estimator.
     """
 
     network: Network
@@ -91,12 +91,12 @@ class Solution:
 
 
 def solve(problem: Problem) -> Solution:
-    """Train by the solver that the settings name.
+    """Train with the solver that the settings name.
 
     Raises
     ------
     ValueError
-        If partial_fit is asked for early stopping, or the optimizer's state does not fit.
+        If partial_fit is used with early stopping, or the optimizer's state does not fit.
     """
     if problem.settings.solver in STOCHASTIC_SOLVERS:
         return _solve_by_descent(problem)
@@ -104,7 +104,7 @@ def solve(problem: Problem) -> Solution:
 
 
 def _solve_by_descent(problem: Problem) -> Solution:
-    """Train by stochastic gradient descent."""
+    """Train with stochastic gradient descent."""
     model, network, history = problem.model, problem.network, problem.history
     if model.early_stopping and problem.one_epoch:
         raise ValueError("partial_fit does not support early_stopping=True")
@@ -118,7 +118,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
         training, held_out = HeldOut.split(
             problem.samples, model.validation_fraction, stratification, problem.random_state
         )
-    elif history.validation_scores:  # same data: keep what earlier calls found, or better
+    elif history.validation_scores:  # the best network of earlier calls competes with later ones
         history.best = network.copy()
     validate = None
     if held_out is not None:
@@ -146,7 +146,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:
-    """Train by L-BFGS, in float64 as SciPy computes."""
+    """Train with L-BFGS, in float64 like SciPy."""
     given = problem.network
     network = Network.from_arrays(given.coefs, given.intercepts, np.dtype(np.float64))
     problem = replace(problem, network=network)

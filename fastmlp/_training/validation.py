@@ -1,4 +1,4 @@
-"""Held-out data, and the loss and score of a network in training on them."""
+"""Held-out data, and a network's loss and score on them during training."""
 
 from dataclasses import dataclass
 from inspect import signature
@@ -16,14 +16,14 @@ from fastmlp._inference.predictions import apply_network
 from fastmlp._training.losses import LOSSES
 from fastmlp._training.optimizer import Settings
 
-LEAST_ROWS = 2  # of data split off; R2 has no meaning for fewer
+LEAST_ROWS = 2  # least rows of held-out data for early stopping: R2 is undefined for fewer
 
 
 class Targets(Protocol):
-    """What training needs to know of y: see `fastmlp._estimator.targets`."""
+    """What training needs to know about y; see `fastmlp._estimator.targets`."""
 
     def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """What the kernels train on: (n_samples, n_columns) of `dtype`."""
+        """The kernels' targets (n_samples, n_columns) in `dtype`."""
         ...
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -31,27 +31,27 @@ class Targets(Protocol):
         ...
 
     def score(self, y, predictions, sample_weight) -> float:
-        """The default score; greater is better."""
+        """The default score; higher is better."""
         ...
 
     def stratification(self, y: np.ndarray) -> np.ndarray | None:
-        """What the validation split keeps in proportion, if anything."""
+        """The labels by which to stratify the validation split; None if it is not stratified."""
         ...
 
     def validate_held_out(self, estimator, X, y) -> tuple:
-        """Validated X and y, which must fit the training data."""
+        """Validate X and y, which must fit the training data."""
         ...
 
 
 @dataclass
 class HeldOut:
-    """Samples that are not trained on.
+    """Samples held out from training.
 
     Attributes
     ----------
     X : ndarray or sparse matrix of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Labels or values, validated.
+        Validated labels or values.
     sample_weight : ndarray of shape (n_samples,) or None
     """
 
@@ -61,26 +61,26 @@ class HeldOut:
 
     @classmethod
     def given(cls, estimator, targets: Targets, X, y, sample_weight) -> "HeldOut | None":
-        """The user's validation data, if any, for an estimator whose outputs are known.
+        """Validate the user's validation data, if any. The estimator must know its outputs.
 
         Raises
         ------
         ValueError
-            If one of X and y is missing, if they do not fit the training data, or if the solver
-            has no use for them.
+            If X or y is missing, if they do not fit the training data, or if the solver is
+            'lbfgs'.
         """
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:
-            raise ValueError("X_val and y_val need each other, and sample_weight_val needs both")
+            raise ValueError("X_val and y_val need each other; sample_weight_val needs both")
         if estimator.solver == "lbfgs":
-            raise ValueError("solver='lbfgs' has no epochs and takes no validation data")
+            raise ValueError("solver='lbfgs' does not support validation data, having no epochs")
         try:
             X, y = targets.validate_held_out(estimator, X, y)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
             if estimator.early_stopping and len(y) < LEAST_ROWS:
-                raise ValueError(f"{len(y)} rows are too few to stop by; {LEAST_ROWS} are needed")
+                raise ValueError(f"early stopping needs {LEAST_ROWS} rows, got {len(y)}")
         except ValueError as error:
             raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
         return cls(X, y, sample_weight)
@@ -89,7 +89,7 @@ class HeldOut:
     def split(
         cls, samples: tuple, fraction: float, stratification, random_state
     ) -> tuple[np.ndarray, "HeldOut"]:
-        """Split a fraction off X, y and weights; returns the indices of the others too."""
+        """Split off a fraction of the samples; return the indices of the rest, and the split."""
         X, y, sample_weight = samples
         training, held_out = train_test_split(
             np.arange(y.shape[0]),
@@ -107,12 +107,12 @@ class HeldOut:
 
 
 class ValidationScorer:
-    """Loss and score of a network in training on held-out data.
+    """Computes a network's loss and score on held-out data during training.
 
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-        Predicts with `network` as it stands at each call; a scorer judges it.
+        Predicts with the current state of `network`, for scorers.
     targets : Targets
     settings : Settings
     network : Network
@@ -127,7 +127,7 @@ class ValidationScorer:
         self.output: str = model.out_activation_
         self.X = rows_in_place(held_out.X, network.dtype)
         self.encoded = self._smooth(targets.encode(held_out.y, network.dtype))
-        # The scorer is given plain arrays, whatever the user's X was.
+        # Scorers get plain arrays, even if the user's X was a data frame.
         vars(model).pop("feature_names_in_", None)
         self.scorer: Any = None
         self.weights: dict[str, np.ndarray] = {}
@@ -137,18 +137,18 @@ class ValidationScorer:
                 self.weights = {"sample_weight": held_out.sample_weight}
 
     def _smooth(self, targets: np.ndarray) -> np.ndarray:
-        """Targets in one column for each output, with label smoothing."""
+        """Targets (n_samples, n_outputs), with label smoothing."""
         if self.output == "softmax":
             identity = np.eye(self.network.layer_sizes[-1], dtype=self.network.dtype)
             targets = identity[targets.ravel().astype(int)]
         smoothing = self.settings.label_smoothing
-        if smoothing:  # (1 - s) y + s / K, and K = 2 for an output of its own
+        if smoothing:  # (1 - s) y + s / K, with K = n_outputs for softmax and K = 2 for logistic
             shares = targets.shape[1] if self.output == "softmax" else 2
             targets = (1 - smoothing) * targets + smoothing / shares
         return targets
 
     def __call__(self) -> tuple[float, float | None]:
-        """The loss, without penalty; the score, or None without early stopping."""
+        """The loss without penalty, and the score (None without early stopping)."""
         outputs, _ = apply_network(
             self.network, self.X, self.settings.activation, self.output, self.settings.n_jobs
         )
@@ -170,13 +170,13 @@ class ValidationScorer:
         if self.scorer is None:
             predictions = self.targets.decode(outputs)
             return self.targets.score(held_out.y, predictions, held_out.sample_weight)
-        if not np.isfinite(outputs).all():  # diverged: for the fit to say so, not for a metric
+        if not np.isfinite(outputs).all():  # diverged: leave the error to the fit, not to a metric
             return np.nan
         return float(self.scorer(self.model, self.X, held_out.y, **self.weights))
 
 
 def _takes_weights(scorer) -> bool:
-    """Whether a scorer, scikit-learn's or any callable, may be given sample weights."""
+    """Whether a scorer (scikit-learn's or any callable) accepts sample weights."""
     if isinstance(scorer, _BaseScorer):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters

@@ -275,7 +275,7 @@ def test_a_name_per_layer_is_told_per_layer():
     texts = [text.get_text() for text in NetworkDisplay.from_estimator(model).texts_]
     assert "tanh" in texts[1] and "relu" in texts[2]
     model.activation = ["tanh"]
-    with pytest.raises(ValueError, match="activation names 1 layers"):
+    with pytest.raises(ValueError, match="activation has length 1"):
         NetworkDisplay.from_estimator(model)
 
 

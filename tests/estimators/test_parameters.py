@@ -64,7 +64,7 @@ def test_a_wrong_value_of_the_regressor_is_refused(name, value):
 
 @pytest.mark.parametrize("name, value", [("activation", ["relu"]), ("dropout", [0.1, 0.1, 0.1])])
 def test_a_sequence_needs_one_value_per_hidden_layer(name, value):
-    with pytest.raises(ValueError, match=f"{name} names {len(value)} layers, the network has 2"):
+    with pytest.raises(ValueError, match=f"{name} has length {len(value)}, but the network has 2"):
         MLPClassifier((4, 3)).set_params(**{name: value}).fit(X, Y)
 
 

@@ -395,5 +395,5 @@ def test_labels_of_validation_data_take_any_nonzero_number_for_yes():
 def test_early_stopping_by_a_score_needs_two_rows():
     X = np.random.RandomState(0).randn(30, 2)
     model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
-    with pytest.raises(ValueError, match="1 rows are too few to stop by"):
+    with pytest.raises(ValueError, match="early stopping needs 2 rows, got 1"):
         model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])

@@ -19,11 +19,11 @@ from numba.core.serialize import dumps
 
 ENGINE = "fastmlp._engine"  # the package whose sources the kernels are compiled from
 DIGEST_BYTES = hashlib.sha256().digest_size
-NAME_CHARACTERS = 16  # of a digest, in a file's name
+NAME_CHARACTERS = 16  # characters of a digest in a file's name
 
 
 def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-    """Path and content of every Python source below a folder, which may be one of a zip file."""
+    """Path and content of every Python source below a folder, which may be inside a zip file."""
     for entry in folder.iterdir():
         path = f"{prefix}/{entry.name}"
         if entry.is_dir():
@@ -34,16 +34,16 @@ def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes
 
 @functools.cache
 def engine_digest() -> str:
-    """SHA-256 of all engine sources: numba alone would miss a change in a callee's file.
+    """SHA-256 of all engine sources: Numba alone would miss a change in a callee's file.
 
     Raises
     ------
     RuntimeError
-        Where the engine was installed without its sources: kernels on disk could be stale then.
+        If the engine was installed without its sources: cached kernels could be stale.
     """
     sources = sorted(_sources(resources.files(ENGINE)))
     if not sources:
-        raise RuntimeError(f"{ENGINE} has no sources to tell its compiled kernels by")
+        raise RuntimeError(f"{ENGINE} has no sources to identify its compiled kernels")
     digest = hashlib.sha256(numba.__version__.encode())
     for path, content in sources:
         digest.update(path.encode())
@@ -52,16 +52,16 @@ def engine_digest() -> str:
 
 
 class KernelFiles:
-    """One file per compiled form of one kernel, believed only if its checksum holds.
+    """One file per compiled form of a kernel, used only if its checksum is right.
 
-    Sources and signature are part of a file's name and of its checksum. There is no index that
-    two processes could write over each other, and half a save is never taken for a whole one.
+    Sources and signature enter a file's name and checksum. There is no index that two processes
+    could overwrite, and a partly written file is never mistaken for a complete one.
 
     Parameters
     ----------
     folder : Path
     base : str
-        Beginning of the files' names.
+        Prefix of the file names.
     stamp : str
         Digest of the sources.
     """
@@ -73,16 +73,16 @@ class KernelFiles:
         return hashlib.sha256(f"{self.stamp} {key!r}".encode()).digest()
 
     def path(self, key) -> Path:
-        """Where the form for `key` is kept."""
+        """The file of the form for `key`."""
         stamp, form = self.stamp[:NAME_CHARACTERS], self._identity(key).hex()[:NAME_CHARACTERS]
         return self.folder / f"{self.base}.{stamp}.{form}.nbc"
 
     def saved(self) -> list[Path]:
-        """Files of the present sources."""
+        """The files that belong to the current sources."""
         return list(self.folder.glob(f"{self.base}.{self.stamp[:NAME_CHARACTERS]}.*.nbc"))
 
     def save(self, key, data) -> None:
-        """Write in one step, and remove what older sources left."""
+        """Write a file atomically, and remove files of older sources."""
         body = self._identity(key) + dumps(data)
         path = self.path(key)
         unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -92,11 +92,11 @@ class KernelFiles:
         finally:
             unfinished.unlink(missing_ok=True)
         for stale in set(self.folder.glob(f"{self.base}.*.nbc")) - set(self.saved()):
-            with contextlib.suppress(OSError):  # somebody else may have removed it
+            with contextlib.suppress(OSError):  # another process may have removed it
                 stale.unlink()
 
     def load(self, key):
-        """The saved form, or None where there is none that can be believed."""
+        """The saved form, or None if there is no valid one."""
         try:
             data = self.path(key).read_bytes()
         except OSError:
@@ -107,19 +107,19 @@ class KernelFiles:
             return None
         try:
             return pickle.loads(body[len(identity) :])
-        except Exception:  # a library that the pickle names has changed: compile anew
+        except Exception:  # a library that the pickle refers to has changed: recompile
             return None
 
     def flush(self) -> None:
-        """Remove all files of the present sources."""
+        """Remove all files that belong to the current sources."""
         for path in self.saved():
             path.unlink(missing_ok=True)
 
 
 class EngineCache(FunctionCache):
-    """numba's function cache over `KernelFiles`.
+    """Numba's function cache on top of `KernelFiles`.
 
-    `variant` tells forms apart that neither sources nor signature do.
+    `variant` distinguishes forms of the same sources and signature.
     """
 
     def __init__(self, py_func, variant: str = ""):
@@ -129,7 +129,7 @@ class EngineCache(FunctionCache):
         self._cache_file = KernelFiles(Path(self.cache_path), name, engine_digest())
 
     def describe(self) -> str:
-        """Where compiled forms are kept, in words."""
+        """Where compiled forms are kept, for people to read."""
         return f"{self.cache_path} ({len(self._cache_file.saved())} compiled)"
 
     def save_overload(self, sig, data) -> None:
@@ -140,8 +140,8 @@ class EngineCache(FunctionCache):
 
 
 def cache_for(function, variant: str = "") -> EngineCache | NullCache:
-    """Where a kernel's compiled forms are kept; in memory only where no place is writable."""
+    """The cache of a kernel's compiled forms; without a writable directory, one in memory."""
     try:
         return EngineCache(function, variant)
-    except (RuntimeError, OSError):  # numba and the system say so in these two ways
+    except (RuntimeError, OSError):  # from Numba and from the system
         return NullCache()

@@ -1,4 +1,4 @@
-"""Device functions: compiled functions that get machine code only inside the kernel they serve."""
+"""Device functions: they become machine code only as part of the kernels that call them."""
 
 import numba
 from numba import types
@@ -12,34 +12,34 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import JIT
 
-# numba passes for closures, array expressions and overloads: device functions have none of these.
-# Without this the first fit compiles 10 % longer.
+# Numba's passes for closures, array expressions and overloads, which device functions do not have.
+# With these passes, the first fit compiles 10 % longer.
 UNUSED = InlineClosureLikes, NopythonRewrites, InlineOverloads
 
 
 class DeviceLibrary(JITCodeLibrary):
-    """LLVM code to link into a kernel, which is optimised once, as a whole.
+    """LLVM code to link into a kernel, which is optimized once, as a whole.
 
-    It does not hold the code of what it calls: the kernel links each device function in once.
+    It does not contain the device functions that it calls: the kernel links each of them once.
     """
 
     def finalize(self):
-        """Keep what there is; numba would link, optimise and translate it."""
+        """Keep the LLVM code; Numba would link, optimize and translate it."""
         self._raise_if_finalized()
         self._finalized = True
 
     def with_what_it_calls(self):
-        """This library and, its calls' calls included, those of all that it calls."""
+        """This library and those of all functions that it calls, directly or indirectly."""
         return list(dict.fromkeys([self, *self._linking_libraries]))
 
 
 class LoweredDevice:
-    """Stands where numba keeps a function's entry from Python; a device function has none."""
+    """Takes the place of a function's Python entry point, which device functions do not have."""
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
 class OfferDevice(LoweringPass):
-    """Make a lowered device function known to the code that calls it."""
+    """Make a lowered device function available to its callers."""
 
     _name = "fastmlp_offer_device"
 
@@ -55,7 +55,7 @@ class OfferDevice(LoweringPass):
 
 
 class DeviceCompiler(Compiler):
-    """numba's compiler, up to LLVM code and no further."""
+    """Numba's compiler, as far as LLVM code."""
 
     def define_pipelines(self):
         state = self.state
@@ -70,7 +70,7 @@ class DeviceCompiler(Compiler):
 
 
 class DeviceFunction(CPUDispatcher):
-    """A function for kernels. Called from Python, it compiles a kernel of itself."""
+    """A function for kernels. A call from Python compiles it as an ordinary function."""
 
     def __init__(self, function):
         super().__init__(function, targetoptions={**JIT, "nopython": True})
@@ -78,13 +78,13 @@ class DeviceFunction(CPUDispatcher):
         self._alone = None
 
     def get_call_template(self, args, kws):
-        """One form for all values of a type: numba would add one for each literal it meets."""
+        """Compile once per type: Numba would also compile for each literal."""
         args = tuple(map(types.unliteral, args))
         kws = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
         return super().get_call_template(args, kws)
 
     def add_overload(self, cres):
-        """Keep the types it was compiled for."""
+        """Register a compiled form by its argument types."""
         self.overloads[tuple(cres.signature.args)] = cres
 
     def __call__(self, *arguments):
@@ -97,17 +97,17 @@ class DeviceFunction(CPUDispatcher):
 def device(function) -> DeviceFunction:
     """Declare a device function.
 
-    numba would optimise, wrap and translate each function by itself as well, of which the kernels
-    use nothing: that doubled the time of the first fit.
+    Numba would also optimize, wrap and translate each function by itself. Kernels use none of
+    that, and it doubled the time of the first fit.
     """
     return DeviceFunction(function)
 
 
 @intrinsic
 def inline(typingctx):
-    """Let the function that says this be inlined: a call keeps the loop around from vectorising.
+    """Mark the calling function as always inlined: a loop around a call would not vectorize.
 
-    numba's own option would pass on to all that the function calls, and compile that once more.
+    Numba's own option would extend to all callees, and compile them again.
     """
 
     def codegen(context, builder, signature, arguments):

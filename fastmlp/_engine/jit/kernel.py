@@ -1,4 +1,4 @@
-"""Kernels: compiled C functions, the entry points from Python and from threads without it."""
+"""Kernels: compiled C functions, the entry points for Python and for the pool's threads."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -11,15 +11,15 @@ from fastmlp._engine.jit.target import JIT
 
 
 class Kernel:
-    """A C function, compiled when first asked for and cached on disk where that is possible.
+    """A C function, compiled on first use and cached on disk if possible.
 
     Parameters
     ----------
     function : callable
-        Compiled code calls it by its address; it raises no exceptions.
+        Must not raise exceptions: compiled code calls it by address.
     signature : Signature or callable
-        Its types; or, where they depend on the working type, a function of numpy.float32 or
-        numpy.float64 that gives them.
+        Its types or, if they depend on the working type, a function that returns them for
+        numpy.float32 or numpy.float64.
     variant : str
         What else its code depends on, such as the operating system.
     """
@@ -30,7 +30,7 @@ class Kernel:
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
     def compiled(self, real: type | None = None) -> CFunc:
-        """numba's compiled form for a working type."""
+        """Numba's compiled form for a working type."""
         if real not in self._compiled:
             signature = self._signature if real is None else self._signature(real)
             options = {**JIT, "nopython": True}
@@ -41,21 +41,21 @@ class Kernel:
         return self._compiled[real]
 
     def address(self, real: type | None = None) -> int:
-        """Where the compiled form for a working type begins."""
+        """Address of the compiled form for a working type."""
         return self.compiled(real).address
 
     @cached_property
     def function(self) -> Callable:
-        """The compiled form as Python calls it, without the GIL; only of one signature."""
+        """The compiled form for calls from Python, without the GIL; for fixed signatures only."""
         return self.compiled().ctypes
 
     @property
     def cache_hits(self) -> int:
-        """How many forms were loaded instead of compiled in this process."""
+        """The number of forms loaded from disk in this process."""
         return sum(form.cache_hits for form in self._compiled.values())
 
     def cache_state(self) -> str:
-        """Where compiled forms are kept, in words."""
+        """Where compiled forms are kept, for people to read."""
         cache = cache_for(self._function, self._variant)
         if isinstance(cache, EngineCache):
             return cache.describe()

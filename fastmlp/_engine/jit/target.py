@@ -1,4 +1,4 @@
-"""Which instruction set numba compiles for, and the tile shapes that fit its registers."""
+"""The instruction set that Numba compiles for, and the tile shapes that fit its registers."""
 
 import functools
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-# NumPy's error model: with Python's, one division keeps a loop from vectorising. No runtime (nrt):
-# kernels allocate nothing, and counting references to shared arrays is atomic traffic. No fastmath:
-# a diverging fit must stay visible, sums keep their order, and `tile.multiply_add` says what fuses.
+# NumPy's error model: with Python's, a single division stops a loop from vectorizing. No runtime
+# (nrt): kernels allocate nothing, and reference counts of shared arrays would be contended. No
+# fastmath: divergence must stay visible, sums keep their order, multiply-adds are explicit.
 JIT = {"error_model": "numpy", "_nrt": False}
 
-CACHE_LINE = 64  # bytes; the unit that cores exchange, and the alignment of every buffer
+CACHE_LINE = 64  # bytes; the unit of transfer between cores, and the alignment of every buffer
 
 
 @dataclass(frozen=True)
 class Target:
-    """An instruction set as the tile sees it.
+    """The properties of an instruction set that tiles depend on.
 
     Attributes
     ----------
     name : str
         The name that ``python -m fastmlp info`` prints.
     vector_bytes : int
-        Width of a register.
+        Size of a vector register.
     has_fma : bool
         Whether a fused multiply-add is one instruction.
     widest : int
-        Most vectors that a tile is wide.
+        Most vectors in a row of a tile.
     tallest : int
         Most rows of a tile of two or more vectors; a power of two.
     tallest_single : int
@@ -48,8 +48,8 @@ class Target:
         return self.vector_bytes // np.dtype(dtype).itemsize
 
 
-# tallest * widest accumulators, widest vectors of B and one broadcast of A must fit the registers:
-# 32 of them with AVX-512 and NEON, 16 with AVX2 and SSE (which needs one more for the product).
+# The registers must hold tallest * widest accumulators, widest vectors of B and one broadcast of A.
+# AVX-512 and NEON have 32 registers; AVX2 and SSE have 16 (without FMA, one holds the product).
 TILE_TABLE = {
     ("zmm", True): Target("AVX-512", 64, True, 3, 8, 16),
     ("ymm", True): Target("AVX2", 32, True, 3, 4, 8),
@@ -69,21 +69,21 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 
 
 def is_x86(triple: str) -> bool:
-    """Whether the platform that LLVM calls `triple` has an x86 processor."""
+    """Whether an LLVM target triple names an x86 processor."""
     return triple.startswith(("x86", "i686"))
 
 
 def is_arm64(triple: str) -> bool:
-    """Whether the platform that LLVM calls `triple` has a 64-bit Arm processor."""
+    """Whether an LLVM target triple names a 64-bit Arm processor."""
     return triple.startswith(("aarch64", "arm64"))
 
 
 def _probe(triple: str, cpu: str, features: str) -> Target:
-    """Ask LLVM itself: which registers does it use for 16 fused multiply-adds?"""
+    """Find out which registers LLVM uses for 16 fused multiply-adds."""
     module = llvm.parse_assembly(_PROBE)
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = machine.emit_assembly(module)
-    has_fma = "fmaf" not in assembly  # the C library's function stands in for a missing instruction
+    has_fma = "fmaf" not in assembly  # without the instruction, LLVM calls the C library
     if is_arm64(triple):
         register = "neon"
     else:
@@ -93,10 +93,10 @@ def _probe(triple: str, cpu: str, features: str) -> Target:
 
 @functools.cache
 def target() -> Target:
-    """The instruction set numba compiles for in this process.
+    """The instruction set that Numba compiles for in this process.
 
-    ``NUMBA_CPU_NAME`` alone leaves numba the features of the host, so a named CPU is asked for
-    without them too, and the narrower answer counts.
+    ``NUMBA_CPU_NAME`` alone keeps the host's features. So a named CPU is also probed without
+    them, and the narrower result wins.
     """
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     found = _probe(triple, cpu, features)
@@ -105,22 +105,22 @@ def target() -> Target:
     return found
 
 
-# The last columns of a matrix are a tail where they fill at most one part in so many of a vector.
+# A matrix has a tail if its last columns fill at most 1 / TAIL_SHARE of a vector.
 TAIL_SHARE = 4
-TAIL_HEIGHT = 4  # rows of the tile for it: with a quarter of 16 lanes, 16 sums in registers
-# Inner dimension from which on a product takes the tail by itself: a step gains 2 % here, and the
-# tile needs more than one vector of any target.
+TAIL_HEIGHT = 4  # rows of a tail's tile: with 4 of 16 lanes, 16 accumulators
+# Least inner dimension of a product with a tail. A step gains 2 % here, and the tile needs more
+# than one vector of any target.
 LEAST_TAIL_DEPTH = 48
 
 
 def tail_columns(dtype: np.dtype) -> int:
-    """Columns of a tail at most; 0 where vectors are short."""
+    """The most columns of a tail; 0 if vectors are too short for one."""
     lanes = target().lanes(dtype)
     return lanes // TAIL_SHARE if lanes >= 2 * TAIL_SHARE else 0
 
 
 def tile_shapes() -> list[tuple[int, int]]:
-    """Every (height in rows, width in vectors) that the tile is generated for."""
+    """Every tile shape (height in rows, width in vectors) for which code is generated."""
     shapes = []
     for width in range(1, target().widest + 1):
         height = target().tallest_single if width == 1 else target().tallest

@@ -1,7 +1,7 @@
-"""Hidden activations f(z) and their derivatives.
+"""Hidden activations a = f(z) and their derivatives. Oracle: tests/oracles/naive.py.
 
-Most derivatives are written in terms of a = f(z). Gelu, silu and mish take some values twice, so a
-does not determine f'(z); their derivatives are computed together with a.
+Most derivatives are computed from a. Gelu, silu and mish take some values twice, so a does not
+determine f'(z); their derivatives are computed together with a.
 """
 
 import math
@@ -33,8 +33,8 @@ CODES = {
 STORES_DERIVATIVE = {GELU, SILU, MISH}  # a = f(z) does not determine their f'(z)
 
 LEAK = 0.01  # derivative of leaky_relu below zero (Maas et al., 2013)
-DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
-MISH_HIGHEST = 20.0  # mish(z) rounds to z from here on, and exp(4 z) still fits float32
+DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # the standard normal density phi(0)
+MISH_HIGHEST = 20.0  # from here on mish(z) rounds to z; exp(4 z) still fits float32
 
 
 @device
@@ -64,7 +64,7 @@ def _softplus(z):
 
 @device
 def _gelu(z):
-    """z Phi(z) and its derivative Phi(z) + z phi(z), of the standard normal distribution."""
+    """a = z Phi(z), with the standard normal distribution, and its derivative Phi(z) + z phi(z)."""
     inline()
     real = type(z)
     zero, one = real(0), real(1)
@@ -101,41 +101,41 @@ def _mish(z):
 
 @device
 def activate(activation, values):
-    """Replace each z in the contiguous `values` by a = f(z)."""
+    """Replace each z in the contiguous `values` by a = f(z); IDENTITY leaves it as it is."""
     zero = values.dtype.type(0)
-    if activation == RELU:
+    if activation == RELU:  # a = max(z, 0)
         for i in range(values.size):
             values[i] = zero if values[i] < zero else values[i]
-    elif activation == TANH:
+    elif activation == TANH:  # a = tanh(z)
         for i in range(values.size):
             values[i] = hyperbolic_tangent(values[i])
-    elif activation == LOGISTIC:
+    elif activation == LOGISTIC:  # a = 1 / (1 + exp(-z))
         for i in range(values.size):
             values[i] = logistic_function(values[i])
-    elif activation == LEAKY_RELU:
+    elif activation == LEAKY_RELU:  # a = z where z >= 0, else LEAK z
         leak = values.dtype.type(LEAK)
         for i in range(values.size):
             values[i] = leak * values[i] if values[i] < zero else values[i]
-    elif activation == ELU:
+    elif activation == ELU:  # a = z where z > 0, else exp(z) - 1
         for i in range(values.size):
             values[i] = _elu(values[i])
-    elif activation == SOFTPLUS:
+    elif activation == SOFTPLUS:  # a = log(1 + exp(z))
         for i in range(values.size):
             values[i] = _softplus(values[i])
-    elif activation == GELU:
+    elif activation == GELU:  # a = z Phi(z)
         for i in range(values.size):
             values[i] = _gelu(values[i])[0]
-    elif activation == SILU:
+    elif activation == SILU:  # a = z / (1 + exp(-z))
         for i in range(values.size):
             values[i] = _silu(values[i])[0]
-    elif activation == MISH:
+    elif activation == MISH:  # a = z tanh(softplus(z))
         for i in range(values.size):
             values[i] = _mish(values[i])[0]
 
 
 @device
 def activate_with_derivative(activation, values, derivatives):
-    """Replace each z in `values` by a = f(z); write f'(z) to `derivatives`, of the same size."""
+    """Replace each z in `values` by a = f(z); write f'(z) to `derivatives` (of the same size)."""
     if activation == GELU:
         for i in range(values.size):
             values[i], derivatives[i] = _gelu(values[i])
@@ -155,14 +155,14 @@ def activate_with_derivative(activation, values, derivatives):
 
 @device
 def multiply_by(deltas, derivatives):
-    """delta <- delta * f'(z), with the f'(z) that `activate_with_derivative` wrote."""
+    """delta <- delta * f'(z), with f'(z) as stored by `activate_with_derivative`."""
     for i in range(deltas.size):
         deltas[i] *= derivatives[i]
 
 
 @device
 def multiply_by_derivative(activation, deltas, outputs):
-    """delta <- delta * f'(z), with f'(z) computed from the outputs a = f(z) of the same layer.
+    """delta <- delta * f'(z), with f'(z) computed from a = f(z), the layer's outputs.
 
     Not for the activations in `STORES_DERIVATIVE`.
     """
@@ -176,7 +176,7 @@ def multiply_by_derivative(activation, deltas, outputs):
     elif activation == LOGISTIC:  # f'(z) = a (1 - a)
         for i in range(deltas.size):
             deltas[i] = deltas[i] * outputs[i] * (one - outputs[i])
-    elif activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else the leak
+    elif activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else LEAK
         leak = deltas.dtype.type(LEAK)
         for i in range(deltas.size):
             deltas[i] = deltas[i] if outputs[i] > zero else leak * deltas[i]

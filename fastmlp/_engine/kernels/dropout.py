@@ -1,15 +1,15 @@
 """Dropout (Srivastava et al., JMLR 2014) with counter-based random numbers.
 
-A hash of (seed, step, layer, row of the batch, unit) decides whether a unit is dropped. Nothing
-else enters, so the masks are the same for any number of threads (Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", SC 2011).
+A hash of (seed, step, layer, row of the batch, unit) alone decides whether a unit is dropped. So
+the masks are the same for any number of threads (Salmon et al., "Parallel random numbers: as easy
+as 1, 2, 3", SC 2011).
 """
 
 import numpy as np
 
 from fastmlp._engine.jit.device import device, inline
 
-RANGE = 2.0**32  # of a unit's random number
+RANGE = 2.0**32  # a unit's random number is below it
 
 
 @device
@@ -22,7 +22,7 @@ def _mix_64(x):
 
 @device
 def row_key(seed, step, layer, row):
-    """The 64-bit key from which the random numbers of one row of a layer are made."""
+    """The 64-bit key of the random numbers for one row of a layer."""
     key = _mix_64(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
     key = _mix_64(key ^ np.uint64(step))
     return _mix_64(key ^ (np.uint64(layer) << np.uint64(32)) ^ np.uint64(row))
@@ -30,7 +30,7 @@ def row_key(seed, step, layer, row):
 
 @device
 def _random_number(unit, low, high):
-    """32 random bits for a unit, from the two halves of its row's key."""
+    """32 random bits for a unit, from the two halves of the row's key."""
     inline()
     x = np.uint32(low + np.uint32(unit) * np.uint32(0x9E3779B9))
     x = np.uint32((x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ high
@@ -40,7 +40,7 @@ def _random_number(unit, low, high):
 
 @device
 def drop_units(key, rate, outputs, derivatives):
-    """Drop each unit of a row with probability `rate`; scale the others by 1 / (1 - rate).
+    """Drop each unit of a row with probability `rate`; multiply the others by 1 / (1 - rate).
 
     Parameters
     ----------

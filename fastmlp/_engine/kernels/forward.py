@@ -1,4 +1,8 @@
-"""Forward: rows of a block through all layers, z = a W + b and a = f(z)."""
+"""Forward pass: z (rows, n_out) = a (rows, n_in) W (n_in, n_out) + b, a = f(z), layer by layer.
+
+Oracles: `naive.Mlp.forward` in tests/oracles/naive.py, `forward` in `fastmlp._engine`. A thread
+writes only rows that it has claimed, so plain accesses are safe; see `kernels.training`.
+"""
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import activate, activate_with_derivative
@@ -14,19 +18,19 @@ layer_at = record_reader(LAYER)
 
 @device
 def sample_at(job, position):
-    """Index of the sample at a position of this epoch's order."""
+    """Index of the sample at `position` in this epoch's order."""
     return load(0, job.inputs.order, position) if job.inputs.order != 0 else position
 
 
 @device
 def row_span(layer, first, last):
-    """Rows `first` to `last` of a layer in a buffer laid out like activations, with padding."""
+    """Rows `first` to `last` of a layer, with padding, in a buffer laid out like activations."""
     return Span(layer.outputs + first * layer.stride, (last - first) * layer.stride)
 
 
 @device
 def point_at_rows(job, start, first, last, table):
-    """Write the addresses of X's rows `first` to `last` of the block at `start` to a table."""
+    """Write to a table the addresses of X's rows `first` to `last` in the block at `start`."""
     rows = view(0, job.tables.rows, Span(table, last))
     for m in range(first, last):
         rows[m] = job.inputs.x + job.inputs.x_stride * sample_at(job, start + m)
@@ -34,7 +38,7 @@ def point_at_rows(job, start, first, last, table):
 
 @device
 def split_k(job, start, block_rows, first, last):
-    """Phase SPLIT_K: items are the rows of the first sum of z, then those of the second."""
+    """Phase SPLIT_K: the items are the rows of z's first sum, then those of its second."""
     layer = layer_at(job.tables.layers, 0)
     end = min(last, block_rows)
     if first < end:
@@ -48,13 +52,13 @@ def split_k(job, start, block_rows, first, last):
 
 @device
 def _partial_span(layer, first, last):
-    """Rows `first` to `last` of the second sum of z."""
+    """Rows `first` to `last` of split_k_partial, the second sum of z."""
     return Span(first * layer.stride, (last - first) * layer.stride)
 
 
 @device
 def _input_layer(job, layer, tails, start, first, last):
-    """z = x W + b of the first layer, for rows `first` to `last` of the block at `start`."""
+    """z (rows, n_out) = x (rows, n_in) W + b of the first layer, in the block at `start`."""
     if job.inputs.is_sparse:
         for m in range(first, last):
             z = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
@@ -66,7 +70,7 @@ def _input_layer(job, layer, tails, start, first, last):
     elif not layer.split_k_at:
         point_at_rows(job, start, first, last, layer.input_rows)
         forward_rows(job, layer, tails, first, last, job.inputs.exceeds_cache != 0)
-    if layer.split_k_at:  # of a dense X, the phase before has computed both sums
+    if layer.split_k_at:  # z += second sum (rows, n_out); SPLIT_K computed both for dense X
         z = view(job.zero, job.forward.activations, row_span(layer, first, last))
         partial = view(job.zero, job.forward.split_k_partial, _partial_span(layer, first, last))
         for i in range(z.size):
@@ -75,7 +79,7 @@ def _input_layer(job, layer, tails, start, first, last):
 
 @device
 def _activate_and_drop(job, layer, index, z, start, first, last, step):
-    """a = f(z) and f'(z) of a hidden layer in training, and dropout of both."""
+    """a = f(z) and f'(z) of a hidden layer (rows, n_out) in training, and dropout on both."""
     derivatives = view(job.zero, job.backward.derivatives, row_span(layer, first, last))
     activate_with_derivative(layer.activation, z, derivatives)
     if layer.dropout > 0:
@@ -89,9 +93,9 @@ def _activate_and_drop(job, layer, index, z, start, first, last, step):
 
 @device
 def forward(job, tails, start, first, last, step):
-    """Take rows `first` to `last` of the block that begins at `start` through all layers.
+    """Compute all layers for rows `first` to `last` of the block that begins at `start`.
 
-    `step` numbers the updates in training; None stands for prediction, whose code is shorter then.
+    `step` is the number of updates so far; None compiles the shorter code of prediction.
     """
     count = job.layout.layers
     for index in range(count):
@@ -105,5 +109,5 @@ def forward(job, tails, start, first, last, step):
             apply_output(job.hyperparameters.output, z, last - first, layer.n_out, layer.stride)
         elif step is not None and layer.stores_derivative:
             _activate_and_drop(job, layer, index, z, start, first, last, step)
-        else:  # a = f(z)
+        else:  # a = f(z), (rows, n_out)
             activate(layer.activation, z)

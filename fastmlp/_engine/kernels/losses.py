@@ -1,4 +1,4 @@
-"""The output layer: activation, loss and delta.
+"""The output layer: activation, loss and delta. Oracles: `row_losses`, `deltas` in naive.py.
 
 For the canonical pairs of output activation and loss, delta = dL/dz = a - y: softmax and logistic
 with the log loss, identity with the squared error, exp with the Poisson deviance.
@@ -35,8 +35,8 @@ def _softmax(values, rows, n_out, stride):
     vectors = stride // lanes_of(like)
     for m in range(rows):
         subtract_maximum(like, address_of(values, m * stride), vectors, n_out)
-    # One loop over all rows, because a single row is too short to vectorize well. The padding is 0:
-    # exp(0) is fast, whereas exp of minus infinity would underflow, which is slow.
+    # One loop over all rows, because a single row is too short to vectorize well. The padding is 0,
+    # not minus infinity, because an exp that underflows is slow.
     for i in range(values.size):
         values[i] = exponential(values[i])
     for m in range(rows):
@@ -78,10 +78,10 @@ def _probability_bounds(a):
 
 @device
 def _target(hyperparameters, n_out, y, j):
-    """The target of output j: y[j] or, for softmax, whether j is the class.
+    """The target of output j: y[j] or, for softmax, 1 if j is the class, else 0.
 
-    Label smoothing s moves targets towards equal probabilities: to (1 - s) y + s / n_out for
-    softmax, and to (1 - s) y + s / 2 for logistic outputs.
+    Label smoothing s changes it to (1 - s) y + s / n_out for softmax, and to (1 - s) y + s / 2 for
+    logistic outputs.
     """
     smoothing = hyperparameters.label_smoothing
     if hyperparameters.output == SOFTMAX:
@@ -93,7 +93,7 @@ def _target(hyperparameters, n_out, y, j):
 
 @device
 def _cross_entropy(hyperparameters, n_out, a, y):
-    """-sum_j y_j log a_j, which is a single term without label smoothing; delta = a - y."""
+    """-sum_j y_j log a_j (one term without label smoothing); delta = a - y."""
     low, high = _probability_bounds(a)
     label = int(y[0])
     loss = 0.0
@@ -127,9 +127,8 @@ def _binary_cross_entropy(hyperparameters, n_out, a, y):
 def _squared_error(hyperparameters, n_out, a, y):
     """(a - y)^2 / 2, averaged over the outputs of a regressor, summed over those of a classifier.
 
-    With e = a - y, delta is e for a regressor. For a classifier, e is multiplied by the Jacobian of
-    softmax, which gives a (e - sum_j e_j a_j), or by the derivative of the logistic function, which
-    gives e a (1 - a).
+    With e = a - y, delta = e for a regressor, delta = a (e - sum_j e_j a_j) for softmax outputs,
+    and delta = e a (1 - a) for logistic outputs.
     """
     one, shared = a.dtype.type(1), a.dtype.type(0)
     loss = 0.0
@@ -177,7 +176,7 @@ def _absolute_error(a, y):
 def _huber_loss(hyperparameters, a, y):
     """e^2 / 2 for |e| <= h = huber_delta, else h (|e| - h / 2), averaged over the outputs.
 
-    delta is e, clipped to -h and h.
+    delta = min(max(e, -h), h), with e = a - y.
     """
     bound = a.dtype.type(hyperparameters.huber_delta)
     loss = 0.0
@@ -194,14 +193,14 @@ def _huber_loss(hyperparameters, a, y):
 
 @device
 def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
-    """Compute the loss of a row, and replace its outputs `a` by delta = weight * dL/dz.
+    """Compute the loss of a row; replace its outputs `a` (n_out) by delta = weight * dL/dz.
 
     Parameters
     ----------
     hyperparameters : record
-        Read for output, loss_function, label_smoothing and huber_delta. The log loss goes with
-        softmax or logistic outputs, the Poisson deviance with exp, the squared error with all
-        outputs but exp, and the other losses with identity.
+        Read for output, loss_function, label_smoothing and huber_delta. The log loss needs softmax
+        or logistic outputs, the Poisson deviance exp, the squared error any but exp, and the other
+        losses identity.
     n_out : int
     a : array of stride elements
         The outputs, from `apply_output`.

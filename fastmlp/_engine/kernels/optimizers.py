@@ -1,7 +1,8 @@
-"""Update rules. Each takes the gradient of the mean loss and changes the weights in place.
+"""Update rules: each changes the weights in place, given the gradient of the mean loss.
 
 A rule is a few lines for one element, in a loop that vectorizes. Fused multiply-adds are explicit,
-because a compiler's own choice of them would vary from build to build.
+because a compiler's own choice of them would vary from build to build. Oracles: the subclasses of
+`naive.Rule` in tests/oracles/naive.py, `adam` in `fastmlp._engine`.
 """
 
 import math
@@ -13,14 +14,14 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.scalars import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
-# The number of moment arrays. GRADIENT changes no weight: it stores g in its only moment.
+# The number of moment arrays. GRADIENT changes no weights; it stores g in its only moment.
 MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, GRADIENT: 1}
 
 
 class Moments(NamedTuple):
-    """First and second moment of a piece of the parameters. The velocity of SGD is the first.
+    """First and second moment of some contiguous parameters. SGD's velocity is the first.
 
-    A moment that the rule does not have may be any array.
+    A moment that the rule does not use may be any array.
     """
 
     first: np.ndarray
@@ -28,14 +29,14 @@ class Moments(NamedTuple):
 
 
 class Step(NamedTuple):
-    """How far an update goes, in the working type.
+    """The numbers of one update, in the working type.
 
     Attributes
     ----------
     penalty : float
         The L2 penalty alpha; 0 for biases.
     scale : float
-        One over the batch's sum of weights: g = (sums + penalty * weights) * scale.
+        1 / (sum of the batch's sample weights): g = (sums + penalty * weights) * scale.
     eta : float
         The step size. Adam's includes the bias correction of its moments.
     decay : float
@@ -57,7 +58,7 @@ def mean_gradient(gradient, weights, sums, penalty, scale):
 
 @device
 def update(hyperparameters, weights, moments, sums, step):
-    """Update a contiguous piece of the parameters by one step.
+    """Update contiguous parameters by one step.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def update(hyperparameters, weights, moments, sums, step):
     real, rule = weights.dtype.type, hyperparameters.update_rule
     first, second = moments
     penalty, scale, eta, decay = step
-    if rule == ADAM:
+    if rule == ADAM:  # m, v: moving means of g, g^2; w <- decay w - eta m / (sqrt(v) + epsilon)
         b1, b2 = real(hyperparameters.beta_1), real(hyperparameters.beta_2)
         c1, c2 = real(1.0 - hyperparameters.beta_1), real(1.0 - hyperparameters.beta_2)
         eps = real(hyperparameters.epsilon)
@@ -85,13 +86,13 @@ def update(hyperparameters, weights, moments, sums, step):
             first[i] = m
             second[i] = v
             weights[i] = multiply_add(decay, weights[i], -(eta * m / (math.sqrt(v) + eps)))
-    elif rule == SGD:
+    elif rule == SGD:  # w <- w - eta g
         for i in range(weights.size):
             g = multiply_add(penalty, weights[i], sums[i]) * scale
             weights[i] = multiply_add(-eta, g, weights[i])
     elif rule == GRADIENT:
         mean_gradient(first, weights, sums, penalty, scale)
-    else:
+    else:  # u <- mu u - eta g; w <- w + u, or with Nesterov w <- w + mu u - eta g
         mu, looks_ahead = real(hyperparameters.momentum), rule == NESTEROV
         for i in range(weights.size):
             g = multiply_add(penalty, weights[i], sums[i]) * scale

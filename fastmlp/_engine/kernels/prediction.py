@@ -1,4 +1,8 @@
-"""The prediction kernel: rows of X through the layers, to the outputs."""
+"""The prediction kernel: the forward pass over all rows of X. Oracle: `naive.Mlp.predict`.
+
+Each thread has its own rows of the workspace and its own tails. It writes only outputs of items
+that it has claimed. So plain accesses are safe.
+"""
 
 from numba import types
 
@@ -16,9 +20,9 @@ from fastmlp._engine.threading.work_stealing import Phase, complete, next_items,
 
 @device
 def _transpose_tails(job, thread):
-    """Transpose the weights' tails, which may have changed since the last prediction.
+    """Transpose the tails anew, because the weights may have changed since the last prediction.
 
-    Returns the thread's own copy; 0 for few rows, for which that is not worth it.
+    Returns the address of this thread's copy, or 0 if there are too few rows for it to pay off.
     """
     if job.layout.tails == 0 or job.inputs.samples < TAIL_HEIGHT:
         return 0
@@ -32,20 +36,19 @@ def _transpose_tails(job, thread):
 
 @device
 def _note_nonfinite_rows(job, first, last):
-    """Take note if a row of X may hold NaN or infinity: its sum is not finite then."""
+    """Set may_be_nonfinite if the sum of a row of X is not finite."""
     layer = layer_at(job.tables.layers, 0)
     for m in range(first, last):
         row = load(0, job.tables.rows, layer.input_rows + m)
         total = sum_unaligned(job.zero, row, layer.n_in)
         if total - total != 0:
-            # Several threads may store this at once, but only this value, and nobody reads it
-            # before the launch is over.
+            # Plain store: all threads store the same value, and only the caller reads it, later.
             job.totals.may_be_nonfinite = 1
 
 
 @device
 def _copy_outputs(job, sample, first, last):
-    """outputs[sample:] = the activations of rows `first` to `last`, without their padding."""
+    """outputs[sample:] (rows, n_out) = activations of rows `first` to `last`, without padding."""
     layer = layer_at(job.tables.layers, job.layout.layers - 1)
     for m in range(first, last):
         at = (sample + m - first) * layer.n_out
@@ -57,7 +60,7 @@ def _copy_outputs(job, sample, first, last):
 
 @device
 def _predict_rows(job, tails, sample, first, last):
-    """The outputs of the samples from `sample` on, by rows `first` to `last` of the workspace."""
+    """Predict the samples from `sample` on, in rows `first` to `last` of the workspace."""
     forward(job, tails, sample - first, first, last, None)
     if not job.inputs.is_sparse:
         _note_nonfinite_rows(job, first, last)
@@ -66,12 +69,12 @@ def _predict_rows(job, tails, sample, first, last):
 
 @device
 def _launch(job, thread):
-    """Write the network's outputs (samples, n_out); an item is some rows of X."""
+    """Write the network's outputs (samples, n_out); an item is up to item_rows rows of X."""
     threads, samples = job.layout.threads, job.inputs.samples
-    # Each thread keeps to its own rows of the workspace, as many as an item has at most.
+    # Each thread uses its own rows of the workspace, enough for the largest item.
     item_rows = job.layout.block_rows // threads
     first = thread * item_rows
-    if threads > 1:  # who comes late must find something left to do
+    if threads > 1:  # at least two items per thread, so that late threads find work
         fair = samples // (2 * threads)
         item_rows = min(item_rows, max(fair // tallest(), 1) * tallest())
     tails = _transpose_tails(job, thread)

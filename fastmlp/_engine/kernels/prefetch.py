@@ -1,8 +1,8 @@
-"""What is brought near before it is needed. No result depends on any of it.
+"""Prefetching cache lines, and requesting ownership of them. No result depends on either.
 
-Two things are worth their lines. Rows of X stand apart and come in any order, which the core
-cannot guess: they are asked for a tile or a block ahead. And parameters that other cores have read
-must be taken from them before they can be written: that is begun while the sums are still going on.
+Rows of X come in a random order that hardware prefetchers cannot predict, so kernels prefetch them
+a tile or a block ahead. Before a core writes weights, their cache lines must be transferred from
+the cores that have read them; requesting ownership starts that while the gradient is being summed.
 """
 
 from fastmlp._engine.jit.device import device
@@ -11,24 +11,24 @@ from fastmlp._engine.simd.memory import emit_prefetch, i64, item_bytes, load_ent
 from fastmlp._engine.simd.tile import Step
 from fastmlp._engine.simd.vectors import widest
 
-# From this size on X comes from memory, or a cache that all cores share, and is asked for ahead.
-# Without it a step of 784-100-10 takes 1.13 times as long, one of 784-30-10 1.17 times.
-CORE_CACHE_BYTES = 1 << 20  # about a core's own cache
-# Rows of a block from which on the sums of a panel take longer (half a cycle for each line and row)
-# than its lines from another core (10 ns each between two groups of cores). Without it a step of
-# 784-512-512-10 takes 1.02 to 1.17 times as long, one of 54-256-128-7 1.06 times.
+# Bytes: about a core's own cache. A larger X is prefetched: without that, a training step of
+# 784-100-10 takes 1.13 times as long, one of 784-30-10 1.17 times.
+CORE_CACHE_BYTES = 1 << 20
+# Rows of a block. From here on, summing a panel (half a cycle per line and row) hides its transfer
+# (10 ns per line across core clusters). Without ownership requests, a step of 784-512-512-10 takes
+# 1.02 to 1.17 times as long, one of 54-256-128-7 1.06 times.
 OWNERSHIP_DEPTH = 64
 
 
 def full_shapes() -> list[tuple[int, int]]:
-    """The tallest tiles of several vectors, which have time for more than their loads."""
+    """The tallest tiles of several vectors, which have load slots to spare for prefetches."""
     return [(target().tallest, width) for width in range(2, target().widest + 1)]
 
 
 def next_rows_along(step: Step) -> None:
-    """Ask for the rows that the next tile reads along the sum: at each step a line of one of them.
+    """Prefetch the rows that the next tile reads: at each step, one line of one row.
 
-    Their number is a power of two; `next_a` is the table of their addresses.
+    `next_a` is the table of their addresses. Their number is a power of two.
     """
     builder = step.builder
     row = builder.and_(step.k, i64(step.height - 1))
@@ -38,7 +38,7 @@ def next_rows_along(step: Step) -> None:
 
 
 def next_line_of_rows(step: Step) -> None:
-    """Ask for the line after the elements that the tile reads in row k, in the rows of `next_a`."""
+    """Prefetch, in row k of table `next_a`, the line after the elements that the tile reads."""
     builder = step.builder
     address = builder.add(load_entry(builder, step.next_a, step.k), step.a.offset)
     emit_prefetch(builder, builder.add(address, i64(CACHE_LINE)))
@@ -46,10 +46,10 @@ def next_line_of_rows(step: Step) -> None:
 
 @device
 def rows_to_prefetch(job, layer, panel, vectors, group):
-    """First entry in the table of rows of those that `next_line_of_rows` asks for.
+    """Index in the table of rows of the first row that `next_line_of_rows` prefetches from.
 
-    The panel's own rows, whose next line the next panel reads. But where several tiles pass a line
-    of X, every second of them asks for the next block's rows instead.
+    Usually these are the panel's own input rows, whose next line the next panel reads. If several
+    tiles read the same line of X, every second tile prefetches the next block's rows instead.
     """
     if panel.is_bias or panel.layer > 0 or not job.inputs.exceeds_cache:
         return job.layout.ones_rows if panel.is_bias else layer.input_rows
@@ -60,10 +60,10 @@ def rows_to_prefetch(job, layer, panel, vectors, group):
 
 @device
 def request_ownership(address, stride, rows, size):
-    """Take lines from other cores: `rows` pieces of `size` bytes, `stride` bytes apart.
+    """Request ownership of the cache lines of `rows` pieces of `size` bytes, `stride` bytes apart.
 
-    No line of another panel may be among them, whose thread may be changing it. The stores that
-    wait fill a core's buffer: ask for one tile's parameters at a time.
+    The stores are plain, so all lines must belong to a panel that this thread has claimed: then no
+    other thread writes them. Request one tile at a time, because pending stores fill the buffer.
     """
     for row in range(rows):
         for line in range(0, size, CACHE_LINE):

@@ -1,7 +1,8 @@
 """The three products of a layer as loops over tiles: forward, delta, weight gradient.
 
-Edges belong to the tile: the last column group is narrower, the last row tile overlaps the one
-before it and computes the same bits again. Oracles: `naive.Mlp` in the tests.
+There is no edge code. The last group of columns is narrower, and the last row tile overlaps the one
+before it and computes the same bits again. Oracles: `naive.Mlp.forward` and `naive.Mlp.gradients`
+in tests/oracles/naive.py, `forward` and `backward` in `fastmlp._engine`.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
 from fastmlp._engine.simd.vectors import lanes_of, tallest, tallest_single, vector_bytes, widest
 
-ADDRESS_BYTES = 8  # of an entry in a table of rows
+ADDRESS_BYTES = 8  # size of an entry in a table of rows
 
 _tile_nn = make_tile(transposed=False)
 _tile_nn_prefetching = make_tile(False, full_shapes, next_rows_along)
@@ -29,19 +30,19 @@ _tile_tn = make_tile(True, prefetch=next_line_of_rows)
 
 
 class Product(NamedTuple):
-    """C = start + A B, for some rows of C.
+    """C (rows, columns) = start + A (rows, depth) B (depth, columns), for some rows of C.
 
     Attributes
     ----------
     a : Rows
     b, start, c : Matrix
-        B (depth, columns) and C (rows, columns) are padded to whole vectors.
+        Rows are padded to whole vectors.
     depth : int
     tail : Matrix
-        Transpose of the last columns of B where they are a tail: a stride of 0 says that they are
-        none, an address of 0 that the transpose is not at hand.
+        Transpose of B's tail. The stride is 0 if B has no tail; the address is 0 if the tail has
+        not been transposed.
     prefetch_a : bool
-        Whether A comes from memory, or a cache that all cores share.
+        Whether A lies outside the core's own cache.
     """
 
     a: Rows
@@ -55,7 +56,7 @@ class Product(NamedTuple):
 
 @device
 def tile_nn(like, shape, a, b, start, c, depth, next_a):
-    """C = start + A B for one tile; a full one asks for the rows of the table `next_a`, if any."""
+    """C = start + A B for one tile; a full one prefetches the rows of `next_a` unless it is 0."""
     if next_a != 0 and shape.width > 1 and shape.height == tallest():
         _tile_nn_prefetching(like, shape, a, b, start, c, depth, next_a)
     else:
@@ -64,13 +65,13 @@ def tile_nn(like, shape, a, b, start, c, depth, next_a):
 
 @device
 def tile_tn(like, shape, a, b, start, c, depth, next_a):
-    """C = start + A^T B for one tile, which asks for a line of each row of the table `next_a`."""
+    """C = start + A^T B for one tile, which prefetches a line of each row in table `next_a`."""
     _tile_tn(like, shape, a, b, start, c, depth, next_a)
 
 
 @device
 def _group_width(remaining):
-    """Vectors of the next column group; a last single vector is avoided, being bound by loads."""
+    """Vectors of the next column group. No single one is left over: loads would limit its tile."""
     if remaining > widest() > 2 and remaining % widest() == 1:
         return widest() - 1
     return min(remaining, widest())
@@ -78,7 +79,7 @@ def _group_width(remaining):
 
 @device
 def _tile_height(width, remaining, available):
-    """Rows of the next tile: the smallest that covers `remaining`, out of `available` in all."""
+    """Rows of the next tile: the lowest tile that covers `remaining`, at most `available`."""
     height = tallest_single() if width == 1 else tallest()
     while height > 1 and (height > available or height >= 2 * remaining):
         height //= 2
@@ -87,19 +88,19 @@ def _tile_height(width, remaining, available):
 
 @device
 def _at(matrix, row, column):
-    """The part of a matrix from a row on, and from `column` bytes after its beginning."""
+    """The part of a matrix from row `row` and byte `column` of each row on."""
     return Matrix(matrix.address + row * matrix.stride + column, matrix.stride)
 
 
 @device
 def _rows_from(a, row):
-    """A from one of its rows on."""
+    """A without its first `row` rows."""
     return Rows(a.table + row * ADDRESS_BYTES, a.offset)
 
 
 @device
 def _multiply_tail(like, product, column, first, last):
-    """`_multiply_rows` for the tail of B and C, which begins `column` bytes after a row does."""
+    """`_multiply_rows` for the tail of B and C, which begins at byte `column` of each row."""
     start, c, row = _at(product.start, 0, column), product.c, first
     while row < last:
         if product.tail.address != 0 and last - first >= TAIL_HEIGHT:
@@ -115,7 +116,7 @@ def _multiply_tail(like, product, column, first, last):
 
 @device
 def _multiply_rows(like, product, first, last):
-    """Rows `first` to `last` of a `Product`, one group of columns after the other."""
+    """Compute rows `first` to `last` of a `Product`, one group of columns after the other."""
     has_tail = product.tail.stride > 0
     vectors = product.c.stride // vector_bytes() - (1 if has_tail else 0)
     vector = 0
@@ -127,34 +128,34 @@ def _multiply_rows(like, product, first, last):
             height = _tile_height(width, last - row, last - first)
             row = min(row, last - height)
             a, next_a = _rows_from(product.a, row), 0
-            # Once the first group has read them, all rows of A are near.
+            # The first group of columns brings all rows of A into cache.
             if product.prefetch_a and vector == 0 and row + 2 * height <= last:
                 next_a = _rows_from(product.a, row + height).table
             to = _at(product.c, row, column)
             tile_nn(like, TileShape(height, width), a, b, start, to, product.depth, next_a)
             row += height
         vector += width
-    if has_tail:  # last: A is near by now
+    if has_tail:  # last, because A is in cache by now
         _multiply_tail(like, product, vectors * vector_bytes(), first, last)
 
 
 @device
 def forward_rows(job, layer, tails, first, last, prefetch_a):
-    """z = a W + b for rows `first` to `last` of the block.
+    """z (rows, n_out) = a (rows, n_in) W (n_in, n_out) + b, for rows `first` to `last` of a block.
 
-    Where z is two sums, this is the first: b, and the inputs before split_k_at.
+    With split-K, this is the first of the two sums: b and the inputs before split_k_at.
 
     Parameters
     ----------
     job : record
-        Its table of rows holds the addresses of a (block_rows, n_in), from layer.input_rows on;
+        Its table of rows holds the addresses of a (block_rows, n_in), from layer.input_rows on.
         z (block_rows, stride) is written to the activations.
     layer : record of LAYER
     tails : address
-        W^T of the layers' tails; 0 where that is not at hand.
+        Transposed tails of all layers; 0 if they have not been transposed.
     first, last : int
     prefetch_a : bool
-        Whether a comes from memory, or a cache that all cores share.
+        Whether a lies outside the core's own cache.
     """
     like, item = job.zero, item_bytes(job.zero)
     stride = layer.stride * item
@@ -174,7 +175,7 @@ def forward_rows(job, layer, tails, first, last, prefetch_a):
 
 @device
 def forward_split_k(job, layer, first, last):
-    """The second sum of z, over the inputs from split_k_at on, to split_k_partial."""
+    """split_k_partial (rows, n_out) = x W, the second sum of z: over inputs from split_k_at on."""
     like, item = job.zero, item_bytes(job.zero)
     stride, at = layer.stride * item, layer.split_k_at
     weights = layer.weights + at * layer.stride
@@ -192,19 +193,19 @@ def forward_split_k(job, layer, first, last):
 
 @device
 def delta_rows(job, layer, below, first, last):
-    """delta_below (rows, n_in) = delta (rows, n_out) W^T, before f', for some rows of the block.
+    """delta_below (rows, n_in) = delta (rows, n_out) W^T (n_out, n_in), yet without f'(z_below).
 
     Parameters
     ----------
     job : record
-        Its table of rows holds the addresses of delta from layer.delta_rows on; W^T is (stride,
-        transposed_stride); delta_below is written.
+        Its table of rows holds the addresses of delta from layer.delta_rows on. W^T is (stride,
+        transposed_stride). delta_below is written.
     layer, below : records of LAYER
-        The layer whose delta is known, and the one it is carried to.
+        The layer of delta and the layer of delta_below.
     first, last : int
     """
     like, item = job.zero, item_bytes(job.zero)
-    # The transpose of W^T is W, and its rows from back_tail on that of the tail.
+    # The transpose of W^T is W, so the tail's transpose is W's rows from back_tail on.
     tail = layer.weights + layer.back_tail * layer.stride
     stride = layer.transposed_stride * item
     product = Product(
@@ -223,9 +224,10 @@ def delta_rows(job, layer, below, first, last):
 
 
 class Gradient(NamedTuple):
-    """sums = start + a^T delta for the rows of one panel, each matrix from the panel's row on.
+    """sums (panel.rows, n_out) = start + a^T (panel.rows, rows) delta (rows, n_out), for a panel.
 
-    `parameters` are those that the sums belong to; `requests_ownership` of them while they go on.
+    Every matrix begins at the panel's first row. `parameters` are the panel's weights;
+    `requests_ownership` says whether to request ownership of them before each tile.
     """
 
     a: Rows
@@ -239,7 +241,7 @@ class Gradient(NamedTuple):
 
 @device
 def _gradient_of(job, layer, panel, block, scratch):
-    """The `Gradient` of a panel, without the place of its first row in a."""
+    """The `Gradient` of a panel."""
     like, item = job.zero, item_bytes(job.zero)
     stride = layer.stride * item
     base = layer.bias if panel.is_bias else layer.weights
@@ -261,25 +263,25 @@ def _gradient_of(job, layer, panel, block, scratch):
 
 @device
 def weight_gradient(job, layer, panel, block, scratch):
-    """sums (panel.rows, stride) = a^T delta over the rows of the block, into the scratch.
+    """sums (panel.rows, n_out) = start + a^T delta over the rows of the block, in the scratch.
 
     Parameters
     ----------
     job : record
     layer : record of LAYER
     panel : record of PANEL
-        Rows of W, or the bias, whose input is one.
+        Rows of W, or the bias, whose input is 1.
     block : Block
-        On the batch's first block sums begin at zero, later at the gradient of the blocks before.
+        start is 0 in the batch's first block, then the gradient of its earlier blocks.
     scratch : int
-        Index in the scratch where sums begin. Up to layout.overlap elements before it are
-        overwritten too, by a last tile that overlaps the panel before.
+        Index of the sums in the scratch. A last tile that overlaps the previous panel also
+        overwrites up to layout.overlap elements before it.
     """
     like, item = job.zero, item_bytes(job.zero)
     gradient = _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in
     vectors = gradient.sums.stride // vector_bytes()
-    takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # the last may be lower
+    takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # not a lower last panel
     if takes_tail:
         vectors -= 1
     vector = group = 0

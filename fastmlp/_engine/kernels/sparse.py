@@ -1,7 +1,7 @@
-"""The first layer for X in compressed sparse rows (CSR). Only the non-zeros are touched.
+"""The first layer for X in compressed sparse rows (CSR); only non-zeros are read.
 
-Row i of X has the elements row_starts[i] up to row_starts[i + 1] of `values` and `columns`. Columns
-rise within a row.
+Row i of X consists of elements row_starts[i] to row_starts[i + 1] of `values` and `columns`.
+Columns increase within a row. Oracle: the same network on a dense X, bit by bit.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def _add_scaled(total, factor, row):
 
 @device
 def forward_sparse_row(job, layer, sample, z, partial):
-    """z = x W + b for one row x: the chain of sums of a dense row, without the zeros.
+    """z (n_out) = x (n_in) W (n_in, n_out) + b for one row, summed as for a dense x, less zeros.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def forward_sparse_row(job, layer, sample, z, partial):
     sample : int
         The row of X.
     z, partial : arrays of stride elements
-        Written. With split-K, `z` is the sum over the inputs before split_k_at and `partial` the
-        sum over the others; without it, `z` is the whole sum.
+        Written. With split-K, `z` sums the inputs before split_k_at, and `partial` the others.
+        Without it, `z` is the whole sum.
     """
     like, inputs, parameters = job.zero, job.inputs, job.forward.parameters
     bias = view(like, parameters, Span(layer.bias, layer.stride))
@@ -53,7 +53,7 @@ def forward_sparse_row(job, layer, sample, z, partial):
 
 @device
 def _lower_bound(columns, start, stop, column):
-    """The first k from `start` up to `stop` with columns[k] >= column, else `stop`."""
+    """The first k from `start` to `stop` with columns[k] >= column; `stop` if there is none."""
     while start < stop:
         middle = (start + stop) // 2
         if load(COLUMN, columns, middle) < column:
@@ -65,7 +65,7 @@ def _lower_bound(columns, start, stop, column):
 
 @device
 def add_sparse_row(job, layer, sample, delta, first, end):
-    """gradient += x^T delta for one row x, in rows `first` up to `end` of dW (n_in, stride)."""
+    """dW (n_in, n_out) += x^T delta for one row x, in rows `first` to `end` of dW."""
     like, inputs = job.zero, job.inputs
     stop = load(POSITION, inputs.row_starts, sample + 1)
     k = _lower_bound(inputs.columns, load(POSITION, inputs.row_starts, sample), stop, first)

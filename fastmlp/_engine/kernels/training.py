@@ -1,14 +1,12 @@
-"""The training kernel: every thread runs it at once, over the row blocks of an epoch.
+"""The training kernel: every thread of a launch runs it over the row blocks of an epoch.
 
-A mini-batch is two phases. In ROWS each thread takes its rows forward through all layers and their
-delta back; in WEIGHTS it takes its panels of the weights, and each piece of gradient goes from
-registers straight into its update. Two more exist where they are needed. SPLIT_K, before: products
-of a first layer of many inputs, shared by inputs as well, so that of two threads each reads the
-weights that it writes and no others. CLIP, after: the updates, once the gradient's norm is known.
-A phase is over when all of its items are done, see `threading.work_stealing`.
+The phases of a mini-batch are SPLIT_K, ROWS, WEIGHTS and CLIP, see "One mini-batch" in
+`fastmlp._engine`. A phase is over when all of its items are done. Oracles: `naive.Mlp.train` in
+tests/oracles/naive.py, and `train_step` in `fastmlp._engine`.
 
-Every plain access to memory that threads share is to items of a phase that the thread has claimed,
-or to what an earlier phase has written; `work_stealing` orders these.
+Plain accesses of shared memory are safe: a thread writes only the results of items that it has
+claimed, and reads only these and what earlier phases wrote. `threading.work_stealing` orders the
+phases. Scratch is each thread's own.
 """
 
 import math
@@ -44,19 +42,19 @@ from fastmlp._engine.simd.memory import Span, dereference, load, record_reader, 
 from fastmlp._engine.simd.vectors import tallest_single
 from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
 
-# The phases of a block, in their order.
+# The phases of a block, in order.
 SPLIT_K, ROWS, WEIGHTS, CLIP = range(KINDS := 4)
-UNKNOWN = math.nan  # scale of a batch whose first block another launch had
+UNKNOWN = math.nan  # scale of a batch that an earlier launch began
 
 panel_at = record_reader(PANEL)
 
 
 class Block(NamedTuple):
-    """A row block of a batch, as all threads work it out for themselves.
+    """A row block of a batch. Every thread computes it for itself.
 
-    Samples `start` to `stop` of the epoch, `rows` in all, of a batch of `batch_rows`, after `step`
-    updates; `scale` is one over the batch's weight sum, `eta` the size of its step, `decay` the
-    factor by which weights shrink.
+    The block holds samples `start` to `stop` of the epoch, `rows` in all. Its batch has
+    `batch_rows` rows and comes after `step` updates. `scale` is 1 / (sum of the batch's sample
+    weights), `eta` the step size, and `decay` the factor by which the weights shrink.
     """
 
     start: int
@@ -73,7 +71,7 @@ class Block(NamedTuple):
 
 @device
 def _sum(base, count):
-    """Sum of the first `count` float64 values, in their order."""
+    """The sum of the first `count` float64 values, in order."""
     total = 0.0
     for i in range(count):
         total += load(0.0, base, i)
@@ -82,7 +80,7 @@ def _sum(base, count):
 
 @device
 def _weight_sum(job, start, stop):
-    """Sum of the sample weights of a batch."""
+    """The sum of a batch's sample weights."""
     if job.inputs.weights == 0:
         return float(stop - start)
     total = 0.0
@@ -95,7 +93,7 @@ def _weight_sum(job, start, stop):
 def _block(job, start, step, scale):
     """The row block that begins at sample `start`, after `step` updates.
 
-    `scale` is that of the block before, which is this one's too if they are of one batch.
+    `scale` is that of the previous block; within a batch it stays the same.
     """
     batch_size, samples = job.hyperparameters.batch_size, job.inputs.samples
     batch = start // batch_size * batch_size
@@ -113,7 +111,7 @@ def _block(job, start, step, scale):
 
 @device
 def _output_delta(job, layer, start, first, last):
-    """delta (rows, n_out) = dloss/dz * weight, and the loss of each row, for the last layer."""
+    """delta (rows, n_out) = weight * dL/dz of the last layer; row_losses (rows) = weight * L."""
     deltas = view(job.zero, job.backward.deltas, row_span(layer, first, last))
     outputs = view(job.zero, job.forward.activations, row_span(layer, first, last))
     for i in range(deltas.size):
@@ -132,11 +130,11 @@ def _output_delta(job, layer, start, first, last):
 
 @device
 def _backward(job, first, last):
-    """Carry delta down to the first hidden layer for rows `first` to `last` of the block."""
+    """Propagate delta to the first hidden layer, for rows `first` to `last` of the block."""
     for index in range(job.layout.layers - 1, 0, -1):
         layer, below = layer_at(job.tables.layers, index), layer_at(job.tables.layers, index - 1)
         delta_rows(job, layer, below, first, last)
-        # delta_below = (delta W^T) * f'(z_below)
+        # delta_below (rows, n_in) = (delta (rows, n_out) W^T (n_out, n_in)) * f'(z_below)
         deltas = view(job.zero, job.backward.deltas, row_span(below, first, last))
         if below.stores_derivative:
             multiply_by(
@@ -150,20 +148,20 @@ def _backward(job, first, last):
 @device
 def _rows(job, block, first, last):
     """Phase ROWS for rows `first` to `last` of the block."""
-    if job.inputs.exceeds_cache:  # WEIGHTS asks for the next block's rows
+    if job.inputs.exceeds_cache:  # WEIGHTS prefetches the next block's rows
         known = min(last, job.inputs.samples - block.stop)
         point_at_rows(job, block.stop, first, known, job.layout.next_rows)
     forward(job, job.forward.tails, block.start, first, last, block.step)
     output_layer = layer_at(job.tables.layers, job.layout.layers - 1)
     _output_delta(job, output_layer, block.start, first, last)
     _backward(job, first, last)
-    if first == 0 and block.is_first:  # of the weights that the losses are those of
+    if first == 0 and block.is_first:  # |W|^2 before the update, like the losses
         job.totals.squared_norm = _sum(job.update.norms, job.layout.panels)
 
 
 @device
 def _add_loss(job, block):
-    """loss of a batch = (sum of row losses + alpha/2 |W|^2) / weight sum"""
+    """batch loss = (sum of row losses + alpha/2 |W|^2) / (sum of sample weights)."""
     penalty = 0.0
     if block.is_first:
         penalty = 0.5 * job.hyperparameters.alpha * job.totals.squared_norm
@@ -173,7 +171,7 @@ def _add_loss(job, block):
 
 @device
 def _sparse_gradient(job, block, first_panel, end_panel):
-    """gradient += x^T delta of the block, for the first layer's rows of dW in some panels."""
+    """dW (n_in, n_out) += x^T delta over the block, in the first layer's rows of some panels."""
     layer = layer_at(job.tables.layers, 0)
     first, end = layer.n_in, 0
     for index in range(first_panel, end_panel):
@@ -195,7 +193,7 @@ def _step_of(job, block, penalty, scale):
 
 @device
 def _weights(job, block, scratch, first, end):
-    """Phase WEIGHTS for panels `first` to `end`: gradient sums and, on the last block, updates."""
+    """Phase WEIGHTS for panels `first` to `end`: sum the gradient; on the last block, update."""
     if first == 0:
         _add_loss(job, block)
     if job.inputs.is_sparse:
@@ -208,7 +206,7 @@ def _weights(job, block, scratch, first, end):
         span = panel_span(layer, panel)
         sums = view(job.zero, job.update.gradient, span)
         is_sparse = job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias
-        if not is_sparse:  # else the gradient buffer holds them already
+        if not is_sparse:  # _sparse_gradient has summed the others
             weight_gradient(job, layer, panel, block, scratch)
             sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
         if block.is_last and clips:
@@ -223,14 +221,14 @@ def _weights(job, block, scratch, first, end):
 
 @device
 def _set_to_zero(sums):
-    """Let sums that stay in the gradient buffer begin at zero for the next batch."""
+    """Clear sums in the gradient buffer for the next batch."""
     for i in range(sums.size):
         sums[i] = 0
 
 
 @device
 def _clip(job, block, first, end):
-    """Phase CLIP for panels `first` to `end`: updates by the gradient that WEIGHTS has stored."""
+    """Phase CLIP: update panels `first` to `end` from the gradient that WEIGHTS stored."""
     step = _step_of(job, block, 0, clipping_factor(job))
     for index in range(first, end):
         panel = panel_at(job.tables.panels, index)
@@ -244,7 +242,7 @@ def _clip(job, block, first, end):
 
 @device
 def _items(job, block, kind):
-    """How many items a phase of a block has; 0 if it is not needed."""
+    """The number of items in a phase of a block; 0 if the phase is not needed."""
     layer = layer_at(job.tables.layers, 0)
     if kind == SPLIT_K:
         return 2 * block.rows if layer.split_k_at and not job.inputs.is_sparse else 0
@@ -257,7 +255,7 @@ def _items(job, block, kind):
 
 @device
 def _work_on(job, block, kind, scratch, first, end):
-    """Do some items of a phase."""
+    """Do items `first` to `end` of a phase."""
     if kind == SPLIT_K:
         split_k(job, block.start, block.rows, first, end)
     elif kind == ROWS:
@@ -270,7 +268,7 @@ def _work_on(job, block, kind, scratch, first, end):
 
 @device
 def _launch(job, thread):
-    """Train on the next `cursor.blocks` row blocks of the epoch, at most to its end."""
+    """Train on the next `cursor.blocks` row blocks, or up to the end of the epoch."""
     threads = job.layout.threads
     work = view(0, job.tables.work, work_span(threads))
     number, target = 0, 0
@@ -297,13 +295,13 @@ def _launch(job, thread):
         start, scale = block.stop, block.scale
         if block.is_last:
             step += 1
-    if thread == 0:  # nobody else reads or writes these, and the caller only after the launch
+    if thread == 0:  # plain stores: only thread 0 writes these, and its caller reads them later
         job.totals.first, job.totals.step = start, step
 
 
 @kernel(lambda real: types.void(types.int64, job_pointer(real)))
 def train(thread, pointer):
-    """Train on the next row blocks; see `_launch`. Denormal numbers count as zeros meanwhile.
+    """Train on the next row blocks, see `_launch`, with denormal numbers flushed to zero.
 
     Parameters
     ----------

@@ -1,4 +1,11 @@
-"""From a panel's gradient sums to its new weights, and to all that is derived from weights."""
+"""From a panel's gradient to its new weights, and to what is derived from them.
+
+For a panel w (panel.rows, n_out), g = (sums + alpha w) / (sum of the batch's sample weights).
+
+Oracles: the subclasses of `naive.Rule` in tests/oracles/naive.py, `adam` in `fastmlp._engine`.
+A thread updates only panels that it has claimed, and no other item of the phase reads their
+weights, moments, transposes or norms. So plain accesses are safe.
+"""
 
 import math
 
@@ -14,16 +21,16 @@ from fastmlp._engine.simd.vectors import lanes_of
 
 @device
 def panel_span(layer, panel):
-    """The `Span` of a panel."""
+    """The `Span` of a panel in the parameters."""
     first = layer.bias if panel.is_bias else layer.weights + panel.first * layer.stride
     return Span(first, panel.rows * layer.stride)
 
 
 @device
 def update_panel(job, layer, panel, index, sums, step):
-    """Step panel number `index` by its gradient `sums`; renew what is derived from its weights.
+    """Update panel number `index` from its gradient `sums`; refresh its norm and transposes.
 
-    `step` is that of weights: a bias has neither penalty nor decay.
+    `step` is for weights; a bias has neither penalty nor decay.
     """
     like, span, buffers = job.zero, panel_span(layer, panel), job.update
     real = type(like)
@@ -50,7 +57,7 @@ def update_panel(job, layer, panel, index, sums, step):
 
 @device
 def add_to_gradient(job, layer, panel, sums):
-    """Keep the sums of a batch's blocks so far, with which those of the next block begin."""
+    """Store the sums over a batch's blocks so far; the next block's sums begin with them."""
     span = panel_span(layer, panel)
     gradient = view(job.zero, job.update.gradient, span)
     for i in range(span.count):
@@ -59,7 +66,7 @@ def add_to_gradient(job, layer, panel, sums):
 
 @device
 def store_gradient(job, layer, panel, index, sums, step):
-    """Write the panel's gradient of the mean loss, and its squared norm, for a later update."""
+    """Store g (panel.rows, n_out), the gradient of the mean loss, and |g|^2 for phase CLIP."""
     like, span = job.zero, panel_span(layer, panel)
     gradient = view(like, job.update.gradient, span)
     weights = view(like, job.forward.parameters, span)
@@ -67,7 +74,7 @@ def store_gradient(job, layer, panel, index, sums, step):
     mean_gradient(gradient, weights, sums, penalty, step.scale)
     address = element(like, job.update.gradient, span.first)
     squares = np.float64(sum_of_squares(like, address, span.count // lanes_of(like)))
-    if math.isinf(squares):  # beyond float32, but not beyond float64
+    if math.isinf(squares):  # float32 overflowed; float64 may not
         squares = 0.0
         for i in range(span.count):
             squares += np.float64(gradient[i]) * gradient[i]
@@ -77,7 +84,7 @@ def store_gradient(job, layer, panel, index, sums, step):
 
 @device
 def clipping_factor(job):
-    """min(1, max_grad_norm / |g|), where |g| is summed over all panels in their order."""
+    """min(1, max_grad_norm / |g|), with |g|^2 summed over all panels in order."""
     squares, limit = 0.0, job.hyperparameters.max_grad_norm
     norms = view(0.0, job.update.gradient_norms, Span(0, job.layout.panels))
     for i in range(norms.size):
@@ -88,7 +95,7 @@ def clipping_factor(job):
 
 @device
 def transpose_tail_rows(job, layer, tails, first, end):
-    """Copy rows `first` to `end` of W's tail into its transpose, in whole vectors."""
+    """Copy rows `first` to `end` of W's tail to its transpose, in whole vectors."""
     like = job.zero
     lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
     for row in range(first, end, lanes):
@@ -103,7 +110,7 @@ def transpose_tail_rows(job, layer, tails, first, end):
 
 @device
 def _transpose_panel(job, layer, panel):
-    """Copy a panel's new weights into W^T, in whole vectors; W's padding rows are zeros."""
+    """Copy a panel's new weights to W^T, in whole vectors; W's padding rows are zeros."""
     like, stride = job.zero, layer.transposed_stride
     lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
     for row in range(panel.first, panel.first + panel.rows, lanes):

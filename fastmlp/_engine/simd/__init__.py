@@ -1,1 +1,1 @@
-"""Explicit SIMD: what LLVM is told, instruction by instruction."""
+"""Explicit SIMD: code that emits LLVM instructions."""

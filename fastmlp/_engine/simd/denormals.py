@@ -1,10 +1,9 @@
-"""Denormal numbers, which training treats as zero on x86.
+"""Flush-to-zero: training treats denormal numbers as zero on x86.
 
-Numbers below 1.2e-38 (float32) or 2.2e-308 (float64) have fewer digits, and an x86 core may compute
-with them slowly: on Zen 5, a step of Adam in float32 takes 3.3 times as long. They are too small to
-matter to a model, but they are common. If a weight's gradient becomes zero, its moments shrink
-towards zero for ever, and so do the weights of an input that is always zero. Processors other than
-x86 keep their denormals.
+Denormals, below 1.2e-38 (float32) or 2.2e-308 (float64), are slow on many x86 cores: on Zen 5, an
+Adam step in float32 takes 3.3 times as long. They are too small to matter to a model, but they are
+common: when a weight's gradient becomes zero, its moments decay towards zero, and so do the weights
+of an input that is always zero. Processors other than x86 keep their denormals.
 """
 
 from llvmlite import ir

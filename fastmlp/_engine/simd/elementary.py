@@ -1,7 +1,7 @@
 """exp, tanh and related functions of single elements.
 
-They are built on a polynomial for the exponential, in explicit multiply-adds on scalars. Loops over
-them vectorize, and an element gets the same bits in every lane.
+They use a polynomial for the exponential, in explicit multiply-adds on scalars. Loops over them
+vectorize, and an element has the same bits in every lane.
 """
 
 import math
@@ -14,13 +14,13 @@ from numba.extending import overload
 from fastmlp._engine.jit.device import inline
 from fastmlp._engine.simd.scalars import multiply_add, polynomial, power_of_two
 
-# The number of Taylor terms of exp whose remainder at ln(2)/2 is below a quarter of a unit in the
-# last place; and the arguments beyond which exp is exactly 0 or infinite.
+# Taylor terms of exp, so that the remainder at ln(2)/2 is below a quarter of a unit in the last
+# place, and the arguments beyond which exp is exactly 0 or infinite.
 EXP_TERMS = {np.float32: 7, np.float64: 13}
 EXP_LOWEST = {np.float32: -104.0, np.float64: -746.0}
 EXP_HIGHEST = {np.float32: 89.0, np.float64: 710.0}
 TANH_SATURATED = {np.float32: 10.0, np.float64: 20.0}  # |z| from which tanh(z) rounds to +-1
-# The number of terms of atanh(s) = s + s^3/3 + s^5/5 + ... after which no bit changes at s = 1/3.
+# Terms of atanh(s) = s + s^3/3 + s^5/5 + ... after which no bit changes at s = 1/3.
 ATANH_TERMS = {np.float32: 7, np.float64: 16}
 # The upper tail of the standard normal distribution is Q(x) = exp(-x^2/2) u P(1 - 2 c u), with
 # u = 1 / (x + c). The polynomial P interpolates at the Chebyshev points, to a tenth of a unit in
@@ -52,7 +52,7 @@ def _real(numba_type):
 
 
 def machine_epsilon(x):
-    """The distance from 1 to the next larger number of x's type."""
+    """The distance from 1 to the next larger number, in x's type."""
     return np.finfo(type(x)).eps
 
 
@@ -78,8 +78,8 @@ def _expm1_parts_overload(x):
     mantissa = np.finfo(real).nmant
     rounder = real(1.5 * 2.0**mantissa)  # adding and subtracting it rounds to an integer
     per_ln2 = real(1 / math.log(2))
-    # The high part of ln 2 ends in enough zeros for k * high to be exact (Cody and Waite). The low
-    # part needs more digits of ln 2 than a float has.
+    # The high part of ln 2 ends in enough zero bits for k * high to be exact (Cody and Waite). The
+    # low part needs more digits of ln 2 than a float has.
     bits = mantissa - 11
     high = real(math.floor(math.log(2) * 2**bits) / 2**bits)
     low = real(Decimal(2).ln() - Decimal(float(high)))
@@ -119,7 +119,7 @@ def _exponential_overload(x):
 
 
 def hyperbolic_tangent(x):
-    """tanh(x) = m / (m + 2) with m = expm1(2x), which is accurate near zero as well."""
+    """tanh(x) = m / (m + 2) with m = expm1(2x), accurate near zero as well."""
     return math.tanh(x)
 
 

@@ -1,4 +1,7 @@
-"""Memory by address: elements, views, records, and cache lines."""
+"""Memory by address: elements, views, records and cache lines.
+
+Loads and stores are plain, unless they say otherwise. Who calls them makes sure that they are safe.
+"""
 
 from typing import NamedTuple
 
@@ -15,12 +18,12 @@ I64 = ir.IntType(64)
 
 
 def i64(value: int) -> ir.Constant:
-    """A constant of LLVM."""
+    """An LLVM constant."""
     return ir.Constant(I64, value)
 
 
 def load_entry(builder, table, index):
-    """The entry at an index of a table of addresses."""
+    """The entry at an index in a table of addresses."""
     return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
 
 
@@ -30,7 +33,7 @@ def _item_bytes(kind) -> int:
 
 @intrinsic
 def item_bytes(typingctx, like):
-    """Size of an element of the type of `like`."""
+    """Size in bytes of an element of the type of `like`."""
 
     def codegen(context, builder, signature, arguments):
         return i64(_item_bytes(like))
@@ -40,7 +43,7 @@ def item_bytes(typingctx, like):
 
 @intrinsic
 def element(typingctx, like, base, index):
-    """Address of element `index` of what stands at `base`; elements are of the type of `like`."""
+    """Address of element `index` of the array at `base`, whose elements have the type of `like`."""
     kind = types.unliteral(like)
 
     def codegen(context, builder, signature, arguments):
@@ -52,7 +55,7 @@ def element(typingctx, like, base, index):
 
 @intrinsic
 def load(typingctx, like, base, index):
-    """Element `index` of what stands at `base`; elements are of the type of `like`."""
+    """Element `index` of the array at `base`, whose elements have the type of `like`."""
     kind = types.unliteral(like)
 
     def codegen(context, builder, signature, arguments):
@@ -63,7 +66,7 @@ def load(typingctx, like, base, index):
 
 
 class Span(NamedTuple):
-    """Elements of a buffer: the first, and how many."""
+    """A range of elements in a buffer: index of the first, and their number."""
 
     first: int
     count: int
@@ -71,7 +74,7 @@ class Span(NamedTuple):
 
 @intrinsic
 def view(typingctx, like, base, span):
-    """A `Span` of the elements at `base`, of the type of `like`: an array that owns nothing."""
+    """An array over a `Span` of the buffer at `base`, of the type of `like`; it owns no memory."""
     kind = types.unliteral(like)
     array_kind = types.Array(kind, 1, "C")
 
@@ -105,7 +108,7 @@ def dereference(typingctx, pointer):
 
 
 def record_reader(dtype: np.dtype):
-    """An intrinsic for the record of this type at an index of the table that stands at `base`."""
+    """Make an intrinsic that gives the record at an index in the table at address `base`."""
     kind = from_dtype(dtype)
 
     @intrinsic
@@ -132,7 +135,7 @@ def address_of(typingctx, array, index):
 
 
 def emit_prefetch(builder, address) -> None:
-    """Ask for the cache line at an address, which need not be valid, into all caches."""
+    """Prefetch the cache line at an address, which need not be valid, into all cache levels."""
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -143,10 +146,11 @@ def emit_prefetch(builder, address) -> None:
 
 @intrinsic
 def request_line(typingctx, address):
-    """Request ownership of a cache line: store into it what it holds.
+    """Request ownership of a cache line, by storing the value that it holds.
 
-    A line that other cores have read must be taken from them before it is written. The request
-    waits in the store buffer while later instructions go on; a prefetch would not make it.
+    The store waits in the store buffer until other cores have given up the line, while later
+    instructions go on. A prefetch for reading would leave the line shared. Both accesses are
+    relaxed: only the thread that will update the line may call this, so no update is lost.
     """
 
     def codegen(context, builder, signature, arguments):

@@ -1,4 +1,4 @@
-"""Sums over vectors in a fixed order, and rows that one number changes: softmax's."""
+"""Sums over vectors in a fixed order, and the two row operations of softmax."""
 
 import functools
 
@@ -11,11 +11,11 @@ from fastmlp._engine.jit.target import target
 from fastmlp._engine.simd.memory import i64
 from fastmlp._engine.simd.vectors import Vectors
 
-SUM_CHAINS = 4  # independent partial sums, because an addition takes four cycles
+SUM_CHAINS = 4  # independent partial sums: an addition takes about four cycles
 
 
 def _emit_sum(vectors, address, count, add):
-    """Emit the sum of `count` vectors by a fixed tree; add(total, vector) emits one addition."""
+    """Emit the sum of `count` vectors as a fixed tree; add(total, vector) emits one addition."""
     builder = vectors.builder
     one_vector = i64(target().vector_bytes)
     one_round = i64(SUM_CHAINS * target().vector_bytes)
@@ -70,10 +70,10 @@ def sum_unaligned(typingctx, like, address, size):
 
 
 def _make_row_operation(start, gather, change):
-    """Make an intrinsic that reduces a row to one number, then changes every element by it.
+    """Make an intrinsic that reduces a row to one number and applies that to every element.
 
-    The row has `size` elements, padded to `count` vectors; the padding becomes 0. It is masked in
-    registers, because short stores to it would stall the vector loads that follow.
+    The row has `size` elements, padded to `count` vectors. The padding becomes 0: it is masked in
+    registers, because scalar stores to it would stall the vector loads that follow.
     """
 
     @intrinsic

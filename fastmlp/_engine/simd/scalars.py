@@ -1,4 +1,4 @@
-"""Arithmetic on scalars in which nothing is left to the compiler; loops over it vectorise."""
+"""Scalar arithmetic with explicit multiply-adds; loops over it vectorize."""
 
 from llvmlite import ir
 from numba import types
@@ -28,9 +28,9 @@ def multiply_add(typingctx, a, b, c):
 
 @intrinsic
 def polynomial(typingctx, x, coefficients):
-    """A polynomial in x by Horner's rule, highest power first: one chain of multiply-adds.
+    """A polynomial in x by Horner's rule, highest power first, as one chain of multiply-adds.
 
-    A loop over many coefficients would not be unrolled, and so would not vectorize.
+    The chain is unrolled here: the compiler would not unroll a long loop, and so not vectorize it.
     """
 
     def codegen(context, builder, signature, arguments):
@@ -48,8 +48,8 @@ def polynomial(typingctx, x, coefficients):
 def power_of_two(typingctx, exponent):
     """2**exponent for a float that holds an integer in the range of normal exponents.
 
-    Adding 1.5 * 2**mantissa leaves the integer in the lowest bits, and a shift moves them to the
-    place of the exponent. This avoids a conversion to integer, which would lose NaN.
+    Adding 1.5 * 2**mantissa leaves the integer in the lowest bits; a shift moves it to the
+    exponent. A conversion to integer would lose NaN.
     """
     mantissa, bias = (23, 127) if exponent == types.float32 else (52, 1023)
 

@@ -1,11 +1,11 @@
-"""Tiles for the last columns of a matrix, where they fill a quarter of a vector or less.
+"""Tiles for a tail: the last columns of a matrix, if they fill a quarter of a vector or less.
 
-A vector of 16 lanes that holds 4 columns wastes three quarters of its multiply-adds: with 100 units
-a tenth of all. So the vectors lie across these columns, along the other axis of the product: along
-the inner dimension where A's rows run along it, whose lanes are added up at the end, and along the
-rows of C where it is A's columns that do.
+A vector of 16 lanes that holds 4 columns wastes three quarters of its multiply-adds; with 100
+units, that is a tenth of all. So vectors run along another axis here: in A B along the inner
+dimension, with a sum over lanes at the end; in A^T D along a column of C.
 
-Conventions: addresses are integers; strides and offsets count bytes.
+Oracle: the same products in NumPy, see tests/oracles/naive.py. Addresses are integers; strides and
+offsets count bytes.
 """
 
 from numba import types
@@ -19,7 +19,7 @@ from fastmlp._engine.simd.vectors import Vectors
 
 
 def _all_but_last(vectors, depth):
-    """How many vectors fill `depth` elements but for a last one, and the elements left for that."""
+    """The number of vectors that `depth` elements fill before the last one; elements in that."""
     builder = vectors.builder
     whole = builder.sdiv(builder.sub(depth, i64(1)), i64(vectors.lanes))
     return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
@@ -41,7 +41,7 @@ def _tail_rows(typingctx, like, a, b, start, c, depth):
         b_rows = [vectors.row(b, i64(j)) for j in range(vectors.tail)]
 
         def products(at, load, sums):
-            # sums[r][j][lane] += a[r, k + lane] * b[k + lane, j]
+            # sums[r, j][lane] += a[r, k + lane] * b[k + lane, j]
             b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
             updated, sums = [], iter(sums)
             for row in a_rows:
@@ -58,7 +58,7 @@ def _tail_rows(typingctx, like, a, b, start, c, depth):
         at = builder.mul(whole, i64(vectors.size))
         sums = products(at, lambda address: vectors.load_first(address, left), sums)
         first = vectors.load(start.address)
-        for r in range(TAIL_HEIGHT):  # z (rows, tail) = start + sum over lanes
+        for r in range(TAIL_HEIGHT):  # C (TAIL_HEIGHT, tail) = start + sum over lanes
             total = vectors.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
             vectors.store(builder.fadd(first, total), vectors.row(c, i64(r)))
         return context.get_dummy_value()
@@ -134,8 +134,8 @@ def _tail_gradient(typingctx, like, a, delta, start, c, depth):
 def tail_rows(like, a, b, start, c, depth):
     """C = start + A B for TAIL_HEIGHT rows, with A[r, k] at table[r] + offset + k items.
 
-    An element is a chain of multiply-adds for each lane; these are added up in halves, and then
-    to start.
+    An element is one chain of multiply-adds per lane. The lanes are summed by halves, then start is
+    added.
 
     Parameters
     ----------
@@ -143,11 +143,11 @@ def tail_rows(like, a, b, start, c, depth):
         Any value of the elements' type.
     a : Rows
     b : Matrix
-        B^T (tail, depth), padded to whole vectors with numbers.
+        B^T (tail, depth), padded to whole vectors with finite numbers.
     start : Matrix
-        One vector, with which every row begins.
+        One vector, added to every row; zeros after the tail.
     c : Matrix
-        Whole vectors with zeros after the tail, as in `start`.
+        Whole vectors, with zeros after the tail.
     depth : int
         Length of the inner dimension, more than one vector.
     """
@@ -156,30 +156,28 @@ def tail_rows(like, a, b, start, c, depth):
 
 @device
 def tail_row(like, a, b, start, c, depth):
-    """One row of `tail_rows`, and the same bits, without B^T: for rows too few to be worth it.
+    """One row of `tail_rows`, with the same bits, for when transposing B does not pay off.
 
-    `b` is B from the tail's vector on, with more rows of numbers where `depth` does not fill whole
-    vectors.
+    `b` is B from the tail's vector on, padded with rows of finite numbers until its depth fills
+    whole vectors.
     """
     _tail_row(like, a, b, start, c, depth)
 
 
 @device
 def tail_gradient(like, a, delta, start, c, depth):
-    """C = start + A^T D for as many rows of C as a vector has lanes.
-
-    An element is one chain of multiply-adds, as in a tile.
+    """C (lanes, tail) = start + A^T D, with one chain of multiply-adds per element as in a tile.
 
     Parameters
     ----------
     like : float32 or float64
         Any value of the elements' type.
     a : Rows
-        `depth` rows, from the first element used.
+        `depth` rows of A, from the first column used on.
     delta : Matrix
-        D from the tail's columns on.
+        D (depth, tail), from the tail's first column on.
     start, c : Matrix
-        Whole vectors, of which the tail is used; C gets zeros in the rest.
+        Whole vectors. Only the tail of start is read; C gets zeros after its tail.
     depth : int
         Length of the inner dimension, at least 1.
     """

@@ -1,14 +1,15 @@
-"""The FMA micro-kernel, on which the three products of a layer rest.
+"""The FMA micro-kernel under the three products of a layer.
 
-A tile holds ``height`` rows times ``width`` vectors of the result in registers and walks once
-along the inner dimension::
+A tile holds ``height`` rows by ``width`` vectors of C in registers and runs once along the inner
+dimension::
 
-    acc[r][v] = start[r][v] + sum over k of broadcast(A[r, k]) * B[k, v]
+    C[r, v] = start[r, v] + sum over k of broadcast(A[r, k]) * B[k, v]
 
-Every element is one chain of fused multiply-adds in the order of k, whatever the tile's shape:
-that is what makes results independent of threads, batches and neighbours.
+Every element is one chain of fused multiply-adds in the order of k, for any tile shape. So results
+do not depend on threads, batches or neighbouring rows.
 
-Conventions: addresses are integers; strides and offsets count bytes.
+Oracle: the same product in NumPy, see tests/oracles/naive.py. Addresses are integers; strides and
+offsets count bytes.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from fastmlp._engine.jit.target import tile_shapes
 from fastmlp._engine.simd.memory import i64, load_entry
 from fastmlp._engine.simd.vectors import Vectors
 
-WIDTH_RADIX = 8  # a shape's switch key is height * WIDTH_RADIX + width; more than any width
+WIDTH_RADIX = 8  # above any width: a shape's switch key is height * WIDTH_RADIX + width
 
 
 class TileShape(NamedTuple):
@@ -40,18 +41,18 @@ class Matrix(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """An operand by its rows' addresses: element k of row r at table[r] + offset + k items."""
+    """An operand given by its rows' addresses: element (r, k) is at table[r] + offset + k items."""
 
     table: int
     offset: int
 
 
-# What a tile asks for beside its arithmetic, as a function that emits code for step k.
+# Emits a tile's prefetches for step k.
 Prefetch = Callable[["Step"], None]
 
 
 class Step(NamedTuple):
-    """What a prefetch sees of a tile's step k: the operands as LLVM values."""
+    """Step k of a tile as `Prefetch` sees it: the operands as LLVM values."""
 
     builder: ir.IRBuilder
     k: ir.Value
@@ -72,7 +73,7 @@ def unpack_operands(builder, values) -> tuple[Rows, Matrix, Matrix, Matrix]:
 
 
 def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, shape, operands):
-    """Emit one tile shape."""
+    """Emit the code for one tile shape."""
     builder, spans = vectors.builder, range(shape.width)
     a, b, start, c = unpack_operands(builder, operands[:4])
     depth, next_a = operands[4:]
@@ -112,7 +113,7 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
 
 
 def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = None):
-    """The intrinsic that holds tile shapes of this target behind one switch.
+    """Make an intrinsic with all given tile shapes of this target behind one switch.
 
     Parameters
     ----------
@@ -120,9 +121,9 @@ def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = 
         Whether the tile computes start + A^T B, with A[k, r] at table[k] + offset + r items;
         otherwise start + A B, with A[r, k] at table[r] + offset + k items.
     shapes : callable
-        Gives the (height, width) of each tile.
+        Returns the (height, width) of each tile.
     prefetch : callable, optional
-        Emits what each step asks for, see `kernels.prefetch`.
+        Emits the prefetches of each step, see `kernels.prefetch`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Explicit SIMD and fixed-order arithmetic.
+"""Explicit vectors: loads, stores, shuffles and arithmetic.
 
 Sums have a fixed order, and fused multiply-adds are explicit, so that results do not depend on the
-compiler. Operations on scalars vectorize in the loops around them.
+compiler.
 """
 
 from llvmlite import ir
@@ -15,7 +15,7 @@ from fastmlp._engine.simd.memory import I32, I64, i64
 
 
 class Vectors:
-    """Emits loads, stores and arithmetic on vectors of one register."""
+    """Emits loads, stores and arithmetic on vectors that fill one register."""
 
     def __init__(self, builder, context, scalar_type):
         self.builder = builder
@@ -36,7 +36,7 @@ class Vectors:
         return self.builder.add(matrix.address, self.builder.mul(matrix.stride, index))
 
     def load(self, address, vector=0):
-        """Load the vector at an address, or the one `vector` vectors after it."""
+        """Load the vector that lies `vector` vectors after an address."""
         at = self.pointer(address, i64(vector * target().vector_bytes), self.type)
         return self.builder.load(at, align=self.item)
 
@@ -46,7 +46,7 @@ class Vectors:
         self.builder.store(value, at, align=self.item)
 
     def load_first(self, address, count):
-        """Load the first `count` elements at an address, and zeros; nothing beyond them is read."""
+        """Load `count` elements at an address, followed by zeros; reads nothing beyond them."""
         mask = self.before(count)
         pointer = self.pointer(address, i64(0), self.type)
         kind = ir.FunctionType(self.type, [pointer.type, I32, mask.type, self.type])
@@ -75,14 +75,14 @@ class Vectors:
         return self.shuffle(first, first, [0] * self.lanes)
 
     def shuffle(self, a, b, lanes):
-        """The given lanes of `a` followed by `b`."""
+        """The given lanes of the concatenation of `a` and `b`."""
         mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.builder.shuffle_vector(a, b, mask)
 
     def transposed(self, rows):
         """Transpose a square of vectors."""
         rows, distance = list(rows), 1
-        while distance < self.lanes:  # swap the off-diagonal squares of every 2*distance block
+        while distance < self.lanes:  # swap off-diagonal squares of each (2 * distance)^2 square
             low = [i if not i & distance else i - distance + self.lanes for i in range(self.lanes)]
             high = [i + distance if not i & distance else i + self.lanes for i in range(self.lanes)]
             for r in range(self.lanes):
@@ -134,7 +134,7 @@ class Vectors:
         return self.builder.extract_element(value, ir.Constant(I32, 0))
 
     def sums_of_lanes(self, values):
-        """A vector of the sums of each value's lanes, in the order of `fold`, then zeros.
+        """A vector with the sum of each value's lanes, in the order of `fold`, then zeros.
 
         The number of values is a power of two, less than the number of lanes.
         """
@@ -158,13 +158,13 @@ class Vectors:
 
 
 def fma_name() -> str:
-    """LLVM's intrinsic: fused if the target has the instruction, else a product and a sum."""
+    """LLVM's multiply-add: fused if the target has the instruction, else a product and a sum."""
     return "fma" if target().has_fma else "fmuladd"
 
 
 @intrinsic
 def lanes_of(typingctx, like):
-    """Elements per register. The compiler sees a constant, so inner loops vectorize fully."""
+    """Elements per register. The compiler sees a constant, so that inner loops vectorize fully."""
 
     def codegen(context, builder, signature, arguments):
         return i64(target().lanes(as_dtype(like)))
@@ -173,7 +173,7 @@ def lanes_of(typingctx, like):
 
 
 def _target_constant(name: str):
-    """An intrinsic for a number of `jit.target.Target`, which is known only when compiling."""
+    """An intrinsic for a field of `jit.target.Target`, which is known only when compiling."""
 
     @intrinsic
     def constant(typingctx):

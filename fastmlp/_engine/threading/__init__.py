@@ -1,1 +1,1 @@
-"""Threads: who takes part in a launch, and how its work is shared."""
+"""Threads: which of them join a launch, and how they share its work."""

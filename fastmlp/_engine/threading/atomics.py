@@ -1,7 +1,7 @@
 """Atomic operations on int64 words, and the pause of a spin loop.
 
-Orders are those of C11: a load acquires what the store that it reads has released; `atomic_add` is
-sequentially consistent; `atomic_swap` acquires and, where it succeeds, releases too.
+Memory orders are those of C11: `atomic_load` acquires, `atomic_store` releases, `atomic_add` is
+sequentially consistent, and `atomic_swap` is acquire-release (acquire if it fails).
 """
 
 from llvmlite import ir
@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from fastmlp._engine.jit.target import CACHE_LINE, is_arm64, is_x86
 
 WORD_BYTES = 8
-# Words from one variable to the next: each on cache lines of its own (cores fetch lines in pairs).
+# Words from one variable to the next: each has a pair of cache lines, because cores fetch pairs.
 SLOT = 2 * CACHE_LINE // WORD_BYTES
 
 
@@ -23,7 +23,7 @@ def _pointer(context, builder, array, arguments):
 
 @intrinsic
 def atomic_add(typingctx, words, index, value):
-    """words[index] += value in one step; returns the sum."""
+    """Atomically words[index] += value; returns the sum."""
 
     def codegen(context, builder, signature, arguments):
         at = _pointer(context, builder, words, arguments)
@@ -34,7 +34,7 @@ def atomic_add(typingctx, words, index, value):
 
 @intrinsic
 def atomic_swap(typingctx, words, index, expected, value):
-    """Store `value` in words[index] if it holds `expected`, in one step; returns whether it did."""
+    """Compare-and-swap: store `value` in words[index] if it holds `expected`; return whether."""
 
     def codegen(context, builder, signature, arguments):
         at = _pointer(context, builder, words, arguments)
@@ -46,7 +46,7 @@ def atomic_swap(typingctx, words, index, expected, value):
 
 @intrinsic
 def atomic_load(typingctx, words, index):
-    """words[index], and all that was written before the value found there was stored."""
+    """Load words[index] with acquire: what its writer wrote before is visible afterwards."""
 
     def codegen(context, builder, signature, arguments):
         at = _pointer(context, builder, words, arguments)
@@ -57,7 +57,7 @@ def atomic_load(typingctx, words, index):
 
 @intrinsic
 def atomic_store(typingctx, words, index, value):
-    """Store `value` in words[index], after all that this thread has written before."""
+    """Store `value` in words[index] with release: after everything this thread wrote before."""
 
     def codegen(context, builder, signature, arguments):
         at = _pointer(context, builder, words, arguments)
@@ -69,7 +69,7 @@ def atomic_store(typingctx, words, index, value):
 
 @intrinsic
 def pause(typingctx):
-    """Tell the core that this is a spin loop: it waits some 20 ns and leaves its pipes to others.
+    """Spin-loop hint: the core waits about 20 ns and leaves its pipelines to its other thread.
 
     Arm's own hint, YIELD, does nothing on most cores; ISB empties the pipeline instead.
     """

@@ -1,8 +1,8 @@
-"""Waiting: a short spin, then the core is given away; and sleep until a word changes.
+"""Waiting: spin, then yield the core, then nap; or sleep until a word changes.
 
-Sleep is the operating system's own wait on an address: a futex on Linux, WaitOnAddress on Windows,
-os_sync_wait_on_address on macOS 14.4 and later. Elsewhere a thread naps and looks again. No Python
-lock takes part, so none can stay behind locked when an exception interrupts its holder.
+A thread sleeps in the operating system's wait on an address: a futex on Linux, WaitOnAddress on
+Windows, os_sync_wait_on_address on macOS 14.4 and later. On other systems it naps and polls. There
+is no Python lock that an exception could leave locked.
 """
 
 from numba import types
@@ -14,22 +14,22 @@ from fastmlp._engine.simd.memory import I64, address_of
 from fastmlp._engine.threading import system
 from fastmlp._engine.threading.atomics import pause
 
-# A pause is some 20 ns: spin for about 20 us, longer than threads drift apart in a step; then give
-# the core away, and when that goes on (more threads than cores) nap.
+# Spin for about 20 us (a pause takes 20 ns), which is longer than threads drift apart in a step.
+# Then yield the core; after many yields there are more threads than cores, so nap.
 SPINS = 1000
 YIELDS = 200
 NAP_MICROSECONDS = 50
-IDLE_NAP_MICROSECONDS = 500  # of a thread without work, where the system cannot wait on an address
+IDLE_NAP_MICROSECONDS = 500  # for idle threads on systems without a wait on an address
 
 FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
 COMPARED_BYTES = 4
 COMPARED_BITS = 0xFFFFFFFF
-NO_TIMEOUT = 0xFFFFFFFF  # milliseconds, as WaitOnAddress counts
+NO_TIMEOUT = 0xFFFFFFFF  # milliseconds: INFINITE in WaitOnAddress
 
 
 @intrinsic
 def _address_of_copy(typingctx, value):
-    """Address of a copy of a number, good until the calling function returns."""
+    """Address of a copy of a number; valid until the calling function returns."""
 
     def codegen(context, builder, signature, arguments):
         return builder.ptrtoint(cgutils.alloca_once_value(builder, arguments[0]), I64)
@@ -39,9 +39,9 @@ def _address_of_copy(typingctx, value):
 
 @device
 def sleep_unless_changed(words, index, seen):
-    """Sleep until somebody wakes this thread, if the low half of words[index] is that of `seen`.
+    """Sleep until woken, if the low half of words[index] still equals that of `seen`.
 
-    It may return at any moment besides: the caller looks again whether there is a reason.
+    Wake-ups can be spurious: the caller checks again.
     """
     address, low = address_of(words, index), seen & COMPARED_BITS
     if system.HAS_FUTEX:
@@ -56,7 +56,7 @@ def sleep_unless_changed(words, index, seen):
 
 @device
 def wake_sleepers(words, index, count):
-    """Wake up to `count` threads that sleep until words[index] changes."""
+    """Wake up to `count` threads that sleep on words[index]."""
     address = address_of(words, index)
     if system.HAS_FUTEX:
         system.syscall(system.FUTEX_NUMBER, address, FUTEX_WAKE_PRIVATE, count, 0, 0, 0)
@@ -70,7 +70,7 @@ def wake_sleepers(words, index, count):
 
 @device
 def wait(turn):
-    """Wait a little; longer the more turns have passed."""
+    """Wait for a moment, which grows with the number of turns."""
     if turn < SPINS:
         pause()
     elif turn < SPINS + YIELDS or not system.HAS_NAP:

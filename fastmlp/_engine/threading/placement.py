@@ -1,13 +1,13 @@
-"""Where parked threads wake: on other CPUs than the thread that wakes them.
+"""Placement: threads wake on CPUs other than the waker's.
 
-Linux may wake a thread on the CPU of its waker, while another CPU is idle, and leave it waiting
-there for milliseconds, as the waker goes on. So the waker forbids parked threads its own CPU before
-it wakes them, and each takes its former CPUs back when it is awake. Without this, predictions of
-2,000 rows (784-100-10) at intervals of 5 ms take 1.6 times as long on two CPUs.
+Linux may wake a thread on its waker's CPU although another CPU is idle. The thread then waits for
+milliseconds, because the waker goes on running. So the waker removes its own CPU from the affinity
+of parked threads before it wakes them, and each restores its affinity once it runs. Without this,
+predictions of 2,000 rows (784-100-10) every 5 ms take 1.6 times as long on two CPUs.
 
-Each thread of the pool has a record: its number, its state, and the CPUs it had when it parked.
-Whoever changes the state from PARKED, by a compare-and-swap, has the thread's affinity to itself
-until it stores the next state: the waker (PLACING, then PLACED), or the thread that has woken.
+Each thread of the pool has a record: its state, its system id, and its affinity when it parked. A
+compare-and-swap of the state from PARKED gives exclusive access to the affinity until the next
+state is stored: either to the waker (PLACING, then PLACED), or to the thread itself.
 """
 
 from llvmlite import ir
@@ -27,12 +27,12 @@ from fastmlp._engine.threading.atomics import (
     pause,
 )
 
-MASK_WORDS = 16  # of a set of 1,024 CPUs, as the C library has it
+MASK_WORDS = 16  # of a set of 1,024 CPUs, like the C library's cpu_set_t
 MASK_BYTES = WORD_BYTES * MASK_WORDS
 WORD_BITS = 8 * WORD_BYTES
 THIS_THREAD = 0
 
-# Words of a thread's record, which fills whole pairs of cache lines.
+# Words of a thread's record. A record fills whole pairs of cache lines.
 STATE, THREAD, MASK = 0, 1, 2
 RECORD = SLOT * -(-(MASK + MASK_WORDS) // SLOT)
 AWAKE, PARKED, PLACING, PLACED = range(4)
@@ -40,7 +40,7 @@ AWAKE, PARKED, PLACING, PLACED = range(4)
 
 @intrinsic
 def _new_mask(typingctx):
-    """Address of room for a set of CPUs, good until the calling function returns."""
+    """Address of an uninitialized set of CPUs; valid until the calling function returns."""
 
     def codegen(context, builder, signature, arguments):
         room = cgutils.alloca_once(builder, ir.ArrayType(I64, MASK_WORDS))
@@ -51,20 +51,20 @@ def _new_mask(typingctx):
 
 @device
 def before_sleep(words, record):
-    """Let wakers place this thread, which is about to park."""
+    """Allow wakers to place this thread, which is about to park."""
     if not system.CAN_PLACE:
         return
-    # Nobody else reads the record before its state says so.
+    # Plain store: wakers read the record only after they have acquired PARKED, stored below.
     words[record + THREAD] = system.gettid()
     mask = address_of(words, record + MASK)
-    # With more CPUs than fit the set, or where a sandbox forbids it, the thread is not placed.
+    # This fails if the set is too small for the machine or a sandbox forbids it: no placement.
     if system.sched_getaffinity(THIS_THREAD, MASK_BYTES, mask) >= 0:
         atomic_store(words, record + STATE, PARKED)
 
 
 @device
 def after_sleep(words, record):
-    """Take back the CPUs that this thread had when it parked."""
+    """Restore the affinity that this thread had when it parked."""
     if not system.CAN_PLACE:
         return
     while atomic_load(words, record + STATE) != AWAKE:
@@ -77,9 +77,10 @@ def after_sleep(words, record):
 
 @device
 def _place_elsewhere(words, record, cpu):
-    """Forbid a parked thread a CPU, unless it has no other."""
+    """Remove `cpu` from a parked thread's affinity, unless it has no other."""
     if not atomic_swap(words, record + STATE, PARKED, PLACING):
         return
+    # Plain reads of the record: the swap to PLACING acquired it, and excludes other threads.
     others, mask = 0, _new_mask()
     elsewhere = view(0, mask, Span(0, MASK_WORDS))
     for word in range(MASK_WORDS):
@@ -93,7 +94,7 @@ def _place_elsewhere(words, record, cpu):
 
 @device
 def place_sleepers(words, first, end):
-    """Forbid this thread's CPU to the parked threads among the records `first` to `end`."""
+    """Remove this thread's CPU from the affinity of parked threads in records `first` to `end`."""
     if not system.CAN_PLACE:
         return
     cpu = system.sched_getcpu()

@@ -1,14 +1,8 @@
 """One pool of threads for the whole process, parked in compiled code.
 
-A *launch* runs a kernel on the calling thread, number 0, and on the pool's threads that come in
-time. It takes one of the pool's slots, opens the slot's gate and rings the bell. A thread of the
-pool that spins on the bell, or is woken by it, looks through the slots and enters an open gate by
-one compare-and-swap, which counts it in and gives it its number. When thread 0 is through with the
-kernel it closes the gate and waits for those that are inside: for nobody else.
-
-From the opening of the gate to its closing thread 0 is in compiled code. So no exception of Python,
-such as a signal handler raises, can interrupt a launch halfway, and no lock, queue or registry of
-Python's takes part that an exception could leave behind.
+A *launch* runs a kernel on the calling thread, which is thread 0, and on those threads of the pool
+that join in time. "Threads" in `fastmlp._engine` tells how threads are woken, join and leave, and
+why no Python exception can interrupt a launch; "Memory model" tells what orders their accesses.
 """
 
 import _thread
@@ -38,19 +32,19 @@ from fastmlp._engine.threading.atomics import (
 from fastmlp._engine.threading.parking import sleep_unless_changed, wait, wake_sleepers
 from fastmlp._engine.threading.placement import RECORD, after_sleep, before_sleep, place_sleepers
 
-SLOTS = 32  # launches at once that others may join; further ones do without
-PLACED_THREADS = 128  # threads that wake where `placement` says; further ones wake anywhere
-# Words of the pool. BELL counts openings. SLEEPERS: parked threads. LAUNCHES: going on now.
-# STARTED: threads there have ever been. WORKERS: those there are.
+SLOTS = 32  # concurrent launches that other threads can join; further ones use one thread
+PLACED_THREADS = 128  # threads that `placement` handles; further ones wake anywhere
+# Words of the pool. BELL counts openings, SLEEPERS parked threads, LAUNCHES current launches,
+# STARTED all threads so far, WORKERS running threads.
 BELL, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (SLOT * n for n in range(7))
 FIRST_RECORD = FIRST_SLOT + SLOTS * SLOT
 POOL_WORDS = FIRST_RECORD + PLACED_THREADS * RECORD
-# Words of a slot. All but GATE are written before the gate opens and not again before it is free.
+# Words of a slot. All but GATE are plain: they are written only while the gate is closed.
 GATE, KERNEL, JOB, PLACES, LINGER = range(5)
 
-# GATE from its lowest bit on: how many are inside beside thread 0, how many have ever come, whether
-# others may enter, whether the slot is taken, and the number of the launch, which wraps around: it
-# is only compared for equality.
+# GATE, from its lowest bit on: threads inside besides thread 0, threads that have joined so far,
+# whether others may join, whether the slot is taken, and the launch's number. The number may wrap
+# around, because it is only compared for equality.
 COUNT_BITS = 15
 INSIDE, COME = 1, 1 << COUNT_BITS
 COUNT_MASK = COME - 1
@@ -59,12 +53,12 @@ MOST_THREADS = COUNT_MASK  # of a launch
 
 NO_SLOT = -1
 LINGER_PAUSES = 10_000  # about 200 us: longer than the Python code between two epochs
-STOP_SECONDS = 1.0  # how long an interpreter that exits waits for the threads
+STOP_SECONDS = 1.0  # how long an exiting interpreter waits for the threads
 
 
 @intrinsic
 def _call_kernel(typingctx, address, thread, job):
-    """Call the compiled function at an address with a thread's number and the address of a job."""
+    """Call the compiled kernel at an address with a thread's number and a job's address."""
 
     def codegen(context, builder, signature, arguments):
         byte = ir.IntType(8).as_pointer()
@@ -78,7 +72,7 @@ def _call_kernel(typingctx, address, thread, job):
 
 @device
 def _take_slot(words):
-    """A free slot, which nobody else takes until its gate is zeroed; NO_SLOT if there is none."""
+    """Take a free slot, until `_close` frees it; NO_SLOT if there is none."""
     for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
         gate = atomic_load(words, slot + GATE)
         if gate & TAKEN == 0 and atomic_swap(words, slot + GATE, gate, gate | TAKEN):
@@ -88,16 +82,16 @@ def _take_slot(words):
 
 @device
 def _open(words, slot, address, job, threads, linger, wakes):
-    """Let up to threads - 1 others into a slot, and ring for them."""
-    # Plain stores: nobody reads these words before the gate is open, which the release below makes
-    # visible after them, and `_enter` takes them for valid only if the gate is still the same.
+    """Open a slot's gate for up to threads - 1 others, and ring the bell."""
+    # Plain stores: threads read these words only through an open gate, and the release that opens
+    # it makes them visible. `_enter` checks that the gate has not changed since its read.
     words[slot + KERNEL], words[slot + JOB] = address, job
     words[slot + PLACES], words[slot + LINGER] = threads - 1, linger
     number = (atomic_load(words, slot + GATE) >> NUMBER_SHIFT) + 1
     atomic_store(words, slot + GATE, number << NUMBER_SHIFT | TAKEN | OPEN)
     atomic_add(words, BELL, 1)
-    # A thread counts itself among the sleepers before it compares the bell for the last time: in
-    # the one order of these sequentially consistent steps it is seen here or sees the bell itself.
+    # A thread increments SLEEPERS before it last compares the bell. These steps are sequentially
+    # consistent, so either we see the sleeper or it sees that the bell has changed.
     if wakes and atomic_add(words, SLEEPERS, 0) > 0:
         records = min(atomic_load(words, STARTED), PLACED_THREADS)
         place_sleepers(words, FIRST_RECORD, FIRST_RECORD + records * RECORD)
@@ -106,7 +100,7 @@ def _open(words, slot, address, job, threads, linger, wakes):
 
 @device
 def _close(words, slot):
-    """Let nobody in any more, wait until all are out, and free the slot."""
+    """Close the gate, wait until all threads have left, and free the slot."""
     atomic_add(words, slot + GATE, -OPEN)
     turn = 0
     while atomic_load(words, slot + GATE) & COUNT_MASK:
@@ -118,9 +112,9 @@ def _close(words, slot):
 
 @kernel(types.int64(*[types.int64] * 6), system.features())
 def _launch(pool, address, job, threads, linger, wakes):
-    """Run the kernel at an address on this thread and those that come.
+    """Run the kernel at an address on this thread and those that join.
 
-    Returns how many launches were going on when this one began, itself included.
+    Returns the number of concurrent launches when this one began, itself included.
     """
     words = view(0, pool, Span(0, POOL_WORDS))
     launches = atomic_add(words, LAUNCHES, 1)
@@ -136,10 +130,11 @@ def _launch(pool, address, job, threads, linger, wakes):
 
 @device
 def _enter(words, slot):
-    """Enter an open gate: this thread's number in the launch, or 0 if there is no place."""
+    """Join a launch if its gate is open: this thread's number in it, or 0 if there is no place."""
     while True:
         gate = atomic_load(words, slot + GATE)
         come = gate >> COUNT_BITS & COUNT_MASK
+        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed.
         if gate & OPEN == 0 or come >= words[slot + PLACES]:
             return 0
         if atomic_swap(words, slot + GATE, gate, gate + COME + INSIDE):
@@ -148,11 +143,12 @@ def _enter(words, slot):
 
 @device
 def _help(words):
-    """Take part in the launches that are open; how many pauses to wait for the next one."""
+    """Join the open launches; return for how many pauses to spin until the next one."""
     linger = 0
     for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
         thread = _enter(words, slot)
         if thread > 0:
+            # Plain loads: the slot stays the same until this thread has left.
             linger = words[slot + LINGER]
             _call_kernel(words[slot + KERNEL], thread, words[slot + JOB])
             atomic_add(words, slot + GATE, -INSIDE)
@@ -161,7 +157,7 @@ def _help(words):
 
 @device
 def _sleep(words, number, seen):
-    """Park thread `number` of the pool, unless the bell has rung since it was `seen`."""
+    """Park thread `number` of the pool, unless the bell has rung since its value was `seen`."""
     if number >= PLACED_THREADS:
         sleep_unless_changed(words, BELL, seen)
         return
@@ -173,7 +169,7 @@ def _sleep(words, number, seen):
 
 @kernel(types.void(types.int64), system.features())
 def _serve(pool):
-    """Life of a thread of the pool: take part in launches, linger, park, until the pool stops."""
+    """The loop of a pool thread: join launches, spin, park, until the pool stops."""
     words = view(0, pool, Span(0, POOL_WORDS))
     atomic_add(words, WORKERS, 1)
     number = atomic_add(words, STARTED, 1) - 1
@@ -194,12 +190,12 @@ def _serve(pool):
 
 
 def _is_real(start_new_thread) -> bool:
-    """Whether this starts threads of the system; what gevent puts in its place does not."""
+    """Whether this starts system threads, unlike gevent's replacement for it."""
     return isinstance(start_new_thread, BuiltinFunctionType)
 
 
 class Pool:
-    """The threads that take part in launches; daemons, started when first needed.
+    """The threads that join launches: daemons, started when first needed.
 
     Attributes
     ----------
@@ -208,18 +204,18 @@ class Pool:
 
     Notes
     -----
-    Where `threading` is monkey-patched (gevent, eventlet) a new thread would be a greenlet of the
-    caller's own thread: none is started then.
+    If `threading` is monkey-patched (gevent, eventlet), no thread is started: it would be a
+    greenlet of the calling thread.
     """
 
     def __init__(self):
         self.reset()
 
     def reset(self) -> None:
-        """Begin without threads, and without those that there were."""
+        """Forget all threads."""
         self.threads = 0
         self._words = np.zeros(POOL_WORDS, np.int64)
-        # Parked threads look at these words until the process is gone: never free them.
+        # Never free these words: parked threads read them until the process ends.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._words))
         self._address = self._words.ctypes.data
 
@@ -231,26 +227,26 @@ class Pool:
         linger: int = LINGER_PAUSES,
         wakes: bool = True,
     ) -> int:
-        """Run a kernel on this thread and on those that come in time; return when all are done.
+        """Run a kernel on this thread and on those that join in time; return when all are done.
 
         Parameters
         ----------
         address : int
-            The compiled kernel's.
+            Address of the compiled kernel.
         job : int
-            Address of what it works on, which must stay valid until this returns.
+            Address of its job, which must stay valid until this returns.
         threads : int
-            At most, the caller's included.
+            Most threads, this one included.
         linger : int
-            Pauses, of some 20 ns each, for which those that came spin afterwards, to be there at
-            once when another launch follows.
+            Pauses of about 20 ns for which the joined threads spin afterwards, ready for the next
+            launch.
         wakes : bool
-            Whether to wake parked threads; without it only those that spin take part.
+            Whether to wake parked threads. If False, only spinning threads can join.
 
         Returns
         -------
         int
-            Launches in the process when this one began, itself included.
+            Concurrent launches in this process when this one began, itself included.
         """
         threads = min(threads, MOST_THREADS)
         if threads - 1 > self.threads and wakes:
@@ -258,23 +254,23 @@ class Pool:
         return _launch.function(self._address, address, job, threads, linger, wakes)
 
     def _start(self, threads: int) -> None:
-        """Start threads until there are so many, or the system refuses."""
+        """Start threads until there are `threads` of them, or the system refuses."""
         if not _is_real(_thread.start_new_thread):
             return
         serve = _serve.function
         while self.threads < threads:
             try:
                 _thread.start_new_thread(serve, (self._address,))
-            except RuntimeError:  # no more to be had: those that there are will do
+            except RuntimeError:  # the system's limit: make do with fewer
                 return
             self.threads += 1
 
     def stop(self) -> None:
-        """Send all threads away, and give them some time to go."""
-        self._words[STOP] = 1
+        """Tell all threads to end, and wait for a while until they have."""
+        self._words[STOP] = 1  # plain: `ring` follows with a sequentially consistent addition
         self.ring()
         end = time.monotonic() + STOP_SECONDS
-        while self._words[WORKERS] > 0 and time.monotonic() < end:
+        while self._words[WORKERS] > 0 and time.monotonic() < end:  # plain polling of one word
             self.ring()
             time.sleep(0.001)
 
@@ -285,7 +281,7 @@ class Pool:
 
 @kernel(types.void(types.int64), system.features())
 def _ring(pool):
-    """Ring the bell for everybody."""
+    """Ring the bell and wake all parked threads."""
     words = view(0, pool, Span(0, POOL_WORDS))
     atomic_add(words, BELL, 1)
     wake_sleepers(words, BELL, COUNT_MASK)
@@ -295,7 +291,7 @@ pool = Pool()
 
 
 def _forget_threads() -> None:
-    """Begin anew after a fork: a child has none of its parent's threads."""
+    """After a fork, forget the parent's threads: a child process has none of them."""
     pool.reset()
 
 
@@ -305,6 +301,6 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _stop_threads() -> None:
-    """Let no thread be in compiled code when the interpreter frees that."""
+    """End all threads before the interpreter frees the code that they run."""
     if pool.threads:
         pool.stop()

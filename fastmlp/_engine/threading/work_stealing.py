@@ -1,19 +1,20 @@
-"""Inside a launch: the sharing of its work.
+"""Work stealing: how the threads inside a launch share its items.
 
-The work of a launch is a sequence of phases, and a phase is a number of items, each thread's own
-range of which is fixed. A thread claims items from its own range and, when that is empty, from
-another's. A phase is over when all of its items are done, whoever did them. So a thread that the
-system keeps from running, or that comes late, stalls nobody but by the items that it has claimed.
+A launch is a sequence of phases, and each phase has a number of items. Each thread owns a range of
+them. It claims items from its own range and, once that is empty, from another thread's. A phase is
+over when all of its items are done, by whichever thread. So a late or descheduled thread never
+stalls the others, except by items that it has already claimed.
 
-Words of the array `work`, each on cache lines of its own:
+The array `work` holds these words, each on its own pair of cache lines:
 
-- DONE counts the items done in this launch. `complete` adds with sequential consistency, `is_done`
-  acquires: who sees the phase done sees all that was written in it.
-- One queue for each thread: the phase, and how much of the thread's range is claimed in it. A claim
-  is one compare-and-swap, which fails if anybody else has claimed or if the phase is over. So each
-  item is claimed once, and nobody claims in a phase before having seen the one before it done.
+- DONE counts the items done in this launch. `complete` adds to it, `is_done` reads it with acquire:
+  a thread that sees a phase done sees everything written in it.
+- One queue word per thread: the phase, and how many items of the thread's range are claimed in it.
+  A claim is one compare-and-swap, which fails if another thread has claimed items meanwhile. So
+  each item is claimed once, and no thread claims items of a phase before the previous one is done.
 
-Both are zero when a launch begins: its caller writes that before anybody else may enter.
+The caller zeroes `work` with plain stores before it opens the gate. All later accesses are atomic;
+the ranges are read plainly, because nothing writes them during a launch.
 """
 
 from typing import NamedTuple
@@ -32,12 +33,12 @@ from fastmlp._engine.threading.parking import wait
 
 DONE, QUEUES = 0, SLOT
 
-PHASE_SHIFT = 32  # bit from which on a queue holds its phase
+PHASE_SHIFT = 32  # lowest bit of the phase in a queue word
 CLAIMED_MASK = (1 << PHASE_SHIFT) - 1
 
 
 class Phase(NamedTuple):
-    """One phase of a launch, as all threads work it out for themselves.
+    """One phase of a launch. Every thread computes it for itself.
 
     Attributes
     ----------
@@ -45,13 +46,13 @@ class Phase(NamedTuple):
         Counts up from 0.
     items : int
     done_target : int
-        Items done in the launch when the phase is over.
+        The value of DONE at which the phase is over.
     threads : int
         Number of ranges.
     ranges : address
         Thread t's range is the items ranges[t] to ranges[t + 1], int64; 0 for even ranges.
     grain : int
-        Claims are multiples of it, but for a range's last, which are up to three times as large.
+        Claims are multiples of it, except the last of a range, which is less than three grains.
     """
 
     number: int
@@ -63,19 +64,19 @@ class Phase(NamedTuple):
 
 
 def work_words(threads: int) -> np.ndarray:
-    """The array `work` of a job for so many threads."""
+    """A new array `work` for a number of threads."""
     return np.zeros(QUEUES + threads * SLOT, np.int64)
 
 
 @device
 def work_span(threads):
-    """The words of the array `work` for so many threads."""
+    """The `Span` of the array `work` for a number of threads."""
     return Span(0, QUEUES + threads * SLOT)
 
 
 @device
 def _bound(phase, thread):
-    """Where a thread's range begins."""
+    """The first item of a thread's range."""
     if phase.ranges != 0:
         return load(0, phase.ranges, thread)
     return phase.items * thread // phase.threads
@@ -83,9 +84,9 @@ def _bound(phase, thread):
 
 @device
 def claim(work, owner, phase):
-    """Claim half of what is left of a thread's range, or all where little is.
+    """Claim half of what is left of a thread's range, or all of it if less than three grains.
 
-    Returns the first item and the end, equal if nothing is left.
+    Returns the first item and the end, which are equal if nothing is left.
     """
     start = _bound(phase, owner)
     size = _bound(phase, owner + 1) - start
@@ -105,9 +106,9 @@ def claim(work, owner, phase):
 
 @device
 def next_items(work, thread, phase):
-    """The next items of a phase for a thread: from its own range, else from another's.
+    """Claim the next items of a phase: from the thread's own range, else from another's.
 
-    Where none are left, waits until the phase is over and returns equal numbers.
+    If none are left, wait until the phase is over and return equal numbers.
 
     Returns
     -------
@@ -126,11 +127,11 @@ def next_items(work, thread, phase):
 
 @device
 def complete(work, count):
-    """Say that `count` items are done; returns how many are in all."""
+    """Report `count` items as done; returns how many are done in this launch."""
     return atomic_add(work, DONE, count)
 
 
 @device
 def is_done(work, target):
-    """Whether `target` items of the launch are done."""
+    """Whether `target` items of this launch are done."""
     return atomic_load(work, DONE) >= target
