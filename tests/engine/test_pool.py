@@ -331,6 +331,7 @@ for _ in range(5):
     assert run.returncode == 0 and run.stderr == "", run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own():
     code = """

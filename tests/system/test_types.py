@@ -148,6 +148,7 @@ def test_pyright_knows_the_types_of_parameters_and_attributes(tmp_path):
     assert run.stdout.count("error:") == 1 and "no_such_attribute" in run.stdout
 
 
+@pytest.mark.slow
 def test_jedi_shows_parameters_and_docstring():
     jedi = pytest.importorskip("jedi", reason="jedi is not installed")
     code = "from fastmlp import MLPClassifier\nclf = MLPClassifier()\nclf.alp\nclf.coefs"
