@@ -68,6 +68,7 @@ def test_one_replica_without_shuffling_is_the_local_fit(client, y, weight):
     assert (model.n_iter_, model.t_) == (local.n_iter_, local.t_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_one_replica_of_a_regressor_is_the_local_fit(client, loss):
     X, y = load_diabetes(return_X_y=True)
@@ -83,6 +84,7 @@ def test_one_replica_of_a_regressor_is_the_local_fit(client, loss):
     assert model.score(dask_X, dask_y) == pytest.approx(local.score(X, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_a_round_is_the_mean_of_local_epochs_weighted_by_samples(client, solver):
     """Five partitions on three replicas, of 600, 600 and 500 rows, from sums of their weights."""
@@ -156,6 +158,7 @@ def test_classes_are_found_in_every_partition(client):
     assert set(model.predict(X).compute()) <= set("abcdefghij")
 
 
+@pytest.mark.slow
 def test_data_frames_keep_their_names_and_any_index(client):
     import pandas as pd
 
@@ -176,6 +179,7 @@ def test_data_frames_keep_their_names_and_any_index(client):
         model.predict(X.rename(columns={"pixel 0": "other"}))
 
 
+@pytest.mark.slow
 def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     import pandas as pd
 
@@ -190,6 +194,7 @@ def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     assert type(found["local"]) is MLPClassifier
 
 
+@pytest.mark.slow
 def test_blocks_of_unknown_length_and_empty_ones_are_taken(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     keep = (y > 0) & (y < 7) & (da.arange(len(DIGITS_Y), chunks=CHUNK) >= CHUNK)
@@ -297,6 +302,7 @@ def test_without_dask_the_error_names_the_extra():
     assert "fastmlp[dask]" in missing.stderr
 
 
+@pytest.mark.slow
 def test_dropout_and_schedules_work_on_a_cluster(client):
     parameters = dict(PARAMETERS, dropout=0.2, learning_rate="cosine", solver="adamw", warmup=1)
     X, y = blocks(DIGITS_X, DIGITS_Y)

@@ -171,6 +171,7 @@ def test_lbfgs_has_no_loss_curve():
 # Activations
 
 
+@pytest.mark.slow
 def test_every_activation_has_a_panel_with_its_derivative():
     display = ActivationDisplay.from_names()
     assert [ax.get_title() for ax in display.axes_] == list(CODES)

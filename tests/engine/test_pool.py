@@ -293,6 +293,7 @@ print(interrupts)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signal.setitimer")
 def test_exceptions_of_signal_handlers_hang_nothing():
     run = run_code(PREDICTIONS + INTERRUPTED)
@@ -300,6 +301,7 @@ def test_exceptions_of_signal_handlers_hang_nothing():
     assert int(run.stdout) > 50
 
 
+@pytest.mark.slow
 def test_a_process_ends_while_threads_spin_or_park():
     for pause in ("0", "0.05"):
         started = time.monotonic()
@@ -308,6 +310,7 @@ def test_a_process_ends_while_threads_spin_or_park():
         assert time.monotonic() - started < HANGS_AFTER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["HAS_FUTEX", "CAN_PLACE"])
 def test_a_system_that_lacks_a_function_does_without(lacks, tmp_path):
     """Without a wait on addresses threads nap; the missing function is never linked."""
@@ -328,6 +331,7 @@ for _ in range(5):
     assert run.returncode == 0 and run.stderr == "", run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own():
     code = """
@@ -343,6 +347,7 @@ assert same and os.waitpid(child, 0)[1] == 0
     assert run.returncode == 0 and run.stderr == "", run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")
 def test_no_affinity_differs_after_a_call():
     code = """

@@ -86,7 +86,10 @@ def test_cross_val_predict_gives_probabilities():
     [
         lambda model: CalibratedClassifierCV(model, cv=3),
         lambda model: BaggingClassifier(model, n_estimators=3, random_state=0),
-        lambda model: BaggingClassifier(model, n_estimators=3, n_jobs=2, random_state=0),
+        pytest.param(
+            lambda model: BaggingClassifier(model, n_estimators=3, n_jobs=2, random_state=0),
+            marks=pytest.mark.slow,
+        ),
         lambda model: VotingClassifier([("a", model), ("b", LogisticRegression())], voting="soft"),
         OneVsRestClassifier,
     ],

@@ -26,7 +26,7 @@ DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_kernels_gradient_is_right(activation, n_classes):
     y = np.minimum(Y, n_classes - 1)
@@ -149,7 +149,9 @@ PLANTED = ["a - 1", "f' of the wrong layer", "first layer's W", "relu'(z) = 1 fo
 
 
 @pytest.mark.parametrize("error", [None, *PLANTED])
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
+@pytest.mark.parametrize(
+    "activation", [pytest.param("tanh", marks=pytest.mark.slow), "logistic", "relu"]
+)
 def test_planted_errors_are_reported(monkeypatch, activation, error):
     alpha = 0.01
     monkeypatch.setattr(

@@ -81,6 +81,36 @@ def test_two_processes_compile_at_once_and_only_their_cpu_uses_it(tmp_path):
     assert hits == 0 and state.endswith("(2 compiled)")
 
 
+TWO_TYPES = """
+import sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+from fastmlp import MLPClassifier
+X, y = np.random.RandomState(0).randn(60, 5), np.arange(60) % 2
+for kind in sys.argv[1:]:
+    model = MLPClassifier((6,), max_iter=3, random_state=0).fit(X.astype(kind), y)
+    print(kind, model.coefs_[0].tobytes().hex())
+"""
+
+
+def test_kernels_that_two_processes_compiled_for_two_types_work_in_a_third(tmp_path):
+    """Two processes may give their compiled code the same names, so one could hide the other."""
+
+    def fit(*kinds):
+        run = subprocess.run(
+            [sys.executable, "-c", TWO_TYPES, *kinds],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+        return run.stdout.splitlines()
+
+    alone = fit("float32") + fit("float64")
+    assert fit("float32", "float64") == alone
+    assert fit("float64", "float32") == alone[::-1]
+
+
 def test_kernels_run_under_bounds_checking_with_the_same_bytes_compiled_and_loaded(tmp_path):
     """Every index of the plain Numba kernels is inside its array, dense and sparse."""
     code = """

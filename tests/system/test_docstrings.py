@@ -26,7 +26,10 @@ def imported(name):
         pytest.skip(f"needs {error.name}")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.slow] * (".dask" in each)) for each in MODULES],
+)
 def test_examples_of_docstrings_run(name):
     failures, _ = doctest.testmod(imported(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert not failures

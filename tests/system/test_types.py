@@ -107,6 +107,7 @@ def test_fitted_attributes_are_declared_and_documented(estimator):
     assert not any(hasattr(estimator(), name) for name in attributes)
 
 
+@pytest.mark.slow
 def test_the_users_script_runs():
     code = f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -114,12 +115,14 @@ def test_the_users_script_runs():
     assert run.returncode == 0, run.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
 def test_pyright_finds_no_errors():
     run = subprocess.run(["pyright"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
 def test_pyright_knows_the_types_of_parameters_and_attributes(tmp_path):
     types = {
@@ -145,6 +148,7 @@ def test_pyright_knows_the_types_of_parameters_and_attributes(tmp_path):
     assert run.stdout.count("error:") == 1 and "no_such_attribute" in run.stdout
 
 
+@pytest.mark.slow
 def test_jedi_shows_parameters_and_docstring():
     jedi = pytest.importorskip("jedi", reason="jedi is not installed")
     code = "from fastmlp import MLPClassifier\nclf = MLPClassifier()\nclf.alp\nclf.coefs"
