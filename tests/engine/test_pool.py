@@ -23,6 +23,7 @@ from fastmlp._engine.threading.pool import (
     NUMBER_SHIFT,
     SLEEPERS,
     SLOTS,
+    SPINNING,
     WORKERS,
     Pool,
 )
@@ -151,13 +152,16 @@ def test_every_thread_comes_once_with_a_number_of_its_own(threads, pause, pool):
     assert pool.threads == threads - 1
 
 
-def test_parked_threads_that_are_not_woken_do_not_come(pool):
-    assert meet_in(pool, 2, linger=0) == [1, 1]
-    wait_until(lambda: pool._words[SLEEPERS] == 1)
-    counting = Counting(2, 10, 1)
-    for _ in range(100):
-        counting.launch(pool, wakes=False)
-    assert pool._words[SLEEPERS] == 1
+@pytest.mark.parametrize("parked, threads", [(5, 2), (5, 4), (2, 3)])
+def test_a_launch_wakes_as_many_parked_threads_as_it_has_places(parked, threads, pool):
+    for _ in range(20):
+        assert meet_in(pool, parked + 1, linger=0) == [1] * (parked + 1)
+        wait_until(lambda: pool._words[SLEEPERS] == parked)
+        assert meet_in(pool, threads, linger=5_000_000) == [1] * threads  # about 0.1 s
+        wait_until(lambda: pool._words[SPINNING] == threads - 1)
+        assert pool._words[SLEEPERS] == parked - (threads - 1)
+        assert meet_in(pool, threads, linger=0) == [1] * threads  # by those that spin
+        wait_until(lambda: pool._words[SLEEPERS] == parked)
 
 
 def test_a_launch_waits_for_nobody_who_does_not_come(monkeypatch, pool):
@@ -360,8 +364,9 @@ for rows in (1, 40, 1000, 3000):
         for _ in range(20):
             time.sleep(pause)
             model.predict_proba(X[:rows])
-time.sleep(0.05)
-assert affinities() == before, (before, affinities())
+            if pause:
+                time.sleep(pause)
+                assert affinities() == before, (rows, before, affinities())
 """
     run = run_code(PREDICTIONS + code)
     assert run.returncode == 0 and run.stderr == "", run.stderr

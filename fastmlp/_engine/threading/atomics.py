@@ -13,7 +13,7 @@ from fastmlp._engine.jit.target import CACHE_LINE, is_arm64, is_x86
 
 WORD_BYTES = 8
 # Words from one variable to the next: each has a pair of cache lines, because cores fetch pairs.
-SLOT = 2 * CACHE_LINE // WORD_BYTES
+LINE_WORDS = 2 * CACHE_LINE // WORD_BYTES
 
 
 def _pointer(context, builder, array, arguments):

@@ -22,23 +22,31 @@ from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.simd.memory import I64, Span, view
 from fastmlp._engine.threading import system
 from fastmlp._engine.threading.atomics import (
-    SLOT,
+    LINE_WORDS,
     atomic_add,
     atomic_load,
     atomic_store,
     atomic_swap,
     pause,
 )
-from fastmlp._engine.threading.parking import sleep_unless_changed, wait, wake_sleepers
-from fastmlp._engine.threading.placement import RECORD, after_sleep, before_sleep, place_sleepers
+from fastmlp._engine.threading.parking import wait
+from fastmlp._engine.threading.placement import (
+    RECORD,
+    begin_parking,
+    end_parking,
+    sleep_while_parked,
+    wake,
+)
 
 SLOTS = 32  # concurrent launches that other threads can join; further ones use one thread
-PLACED_THREADS = 128  # threads that `placement` handles; further ones wake anywhere
-# Words of the pool. BELL counts openings, SLEEPERS parked threads, LAUNCHES current launches,
-# STARTED all threads so far, WORKERS running threads.
-BELL, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (SLOT * n for n in range(7))
-FIRST_RECORD = FIRST_SLOT + SLOTS * SLOT
-POOL_WORDS = FIRST_RECORD + PLACED_THREADS * RECORD
+RECORDS = 1024  # most threads of the pool
+# Words of the pool. BELL counts openings, LAUNCHES the current launches, STARTED all threads so
+# far, WORKERS those that run. Of these, SPINNING threads await a launch and SLEEPERS are parked.
+BELL, SPINNING, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (
+    LINE_WORDS * n for n in range(8)
+)
+FIRST_RECORD = FIRST_SLOT + SLOTS * LINE_WORDS
+POOL_WORDS = FIRST_RECORD + RECORDS * RECORD
 # Words of a slot. All but GATE are plain: they are written only while the gate is closed.
 GATE, KERNEL, JOB, PLACES, LINGER = range(5)
 
@@ -49,7 +57,7 @@ COUNT_BITS = 15
 INSIDE, COME = 1, 1 << COUNT_BITS
 COUNT_MASK = COME - 1
 OPEN, TAKEN, NUMBER_SHIFT = 1 << 30, 1 << 31, 32
-MOST_THREADS = COUNT_MASK  # of a launch
+MOST_THREADS = 1 + RECORDS  # of a launch
 
 NO_SLOT = -1
 LINGER_PAUSES = 10_000  # about 200 us: longer than the Python code between two epochs
@@ -73,7 +81,7 @@ def _call_kernel(typingctx, address, thread, job):
 @device
 def _take_slot(words):
     """Take a free slot, until `_close` frees it; NO_SLOT if there is none."""
-    for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
+    for slot in range(FIRST_SLOT, FIRST_RECORD, LINE_WORDS):
         gate = atomic_load(words, slot + GATE)
         if gate & TAKEN == 0 and atomic_swap(words, slot + GATE, gate, gate | TAKEN):
             return slot
@@ -81,21 +89,33 @@ def _take_slot(words):
 
 
 @device
-def _open(words, slot, address, job, threads, linger, wakes):
-    """Open a slot's gate for up to threads - 1 others, and ring the bell."""
+def _open(words, slot, address, job, places, linger):
+    """Open a slot's gate for up to `places` threads, and ring the bell."""
     # Plain stores: threads read these words only through an open gate, and the release that opens
     # it makes them visible. `_enter` checks that the gate has not changed since its read.
     words[slot + KERNEL], words[slot + JOB] = address, job
-    words[slot + PLACES], words[slot + LINGER] = threads - 1, linger
+    words[slot + PLACES], words[slot + LINGER] = places, linger
     number = (atomic_load(words, slot + GATE) >> NUMBER_SHIFT) + 1
     atomic_store(words, slot + GATE, number << NUMBER_SHIFT | TAKEN | OPEN)
+    spinning = atomic_load(words, SPINNING)  # these find the gate by themselves
     atomic_add(words, BELL, 1)
-    # A thread increments SLEEPERS before it last compares the bell. These steps are sequentially
-    # consistent, so either we see the sleeper or it sees that the bell has changed.
-    if wakes and atomic_add(words, SLEEPERS, 0) > 0:
-        records = min(atomic_load(words, STARTED), PLACED_THREADS)
-        place_sleepers(words, FIRST_RECORD, FIRST_RECORD + records * RECORD)
-        wake_sleepers(words, BELL, threads - 1)
+    _wake(words, places - spinning)
+
+
+@device
+def _wake(words, count):
+    """Wake up to `count` parked threads."""
+    # Before a thread adds 0 to BELL to read it for the last time, it has stored PARKED. Either this
+    # launch's addition to BELL came first, and the thread goes on; or we acquire that state here.
+    if count <= 0 or atomic_add(words, SLEEPERS, 0) == 0:
+        return
+    end = FIRST_RECORD + atomic_load(words, STARTED) * RECORD
+    for record in range(FIRST_RECORD, min(end, POOL_WORDS), RECORD):
+        if wake(words, record):
+            atomic_add(words, SLEEPERS, -1)
+            count -= 1
+            if count == 0:
+                return
 
 
 @device
@@ -110,8 +130,8 @@ def _close(words, slot):
     atomic_store(words, slot + GATE, number << NUMBER_SHIFT)
 
 
-@kernel(types.int64(*[types.int64] * 6), system.features())
-def _launch(pool, address, job, threads, linger, wakes):
+@kernel(types.int64(*[types.int64] * 5), system.features())
+def _launch(pool, address, job, threads, linger):
     """Run the kernel at an address on this thread and those that join.
 
     Returns the number of concurrent launches when this one began, itself included.
@@ -120,7 +140,7 @@ def _launch(pool, address, job, threads, linger, wakes):
     launches = atomic_add(words, LAUNCHES, 1)
     slot = _take_slot(words) if threads > 1 else NO_SLOT
     if slot != NO_SLOT:
-        _open(words, slot, address, job, threads, linger, wakes)
+        _open(words, slot, address, job, threads - 1, linger)
     _call_kernel(address, 0, job)
     if slot != NO_SLOT:
         _close(words, slot)
@@ -134,7 +154,8 @@ def _enter(words, slot):
     while True:
         gate = atomic_load(words, slot + GATE)
         come = gate >> COUNT_BITS & COUNT_MASK
-        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed.
+        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed. A
+        # thread that finds no place because it reads the next launch's number hears its bell.
         if gate & OPEN == 0 or come >= words[slot + PLACES]:
             return 0
         if atomic_swap(words, slot + GATE, gate, gate + COME + INSIDE):
@@ -145,47 +166,56 @@ def _enter(words, slot):
 def _help(words):
     """Join the open launches; return for how many pauses to spin until the next one."""
     linger = 0
-    for slot in range(FIRST_SLOT, FIRST_RECORD, SLOT):
+    for slot in range(FIRST_SLOT, FIRST_RECORD, LINE_WORDS):
         thread = _enter(words, slot)
         if thread > 0:
             # Plain loads: the slot stays the same until this thread has left.
-            linger = words[slot + LINGER]
+            linger = max(linger, words[slot + LINGER])
             _call_kernel(words[slot + KERNEL], thread, words[slot + JOB])
             atomic_add(words, slot + GATE, -INSIDE)
     return linger
 
 
 @device
-def _sleep(words, number, seen):
-    """Park thread `number` of the pool, unless the bell has rung since its value was `seen`."""
-    if number >= PLACED_THREADS:
-        sleep_unless_changed(words, BELL, seen)
-        return
-    record = FIRST_RECORD + number * RECORD
-    before_sleep(words, record)
-    sleep_unless_changed(words, BELL, seen)
-    after_sleep(words, record)
+def _spin(words, seen, pauses):
+    """Wait for the bell to change from `seen`; returns how many of the pauses are left."""
+    atomic_add(words, SPINNING, 1)
+    while pauses > 0 and atomic_load(words, BELL) == seen:
+        pause()
+        pauses -= 1
+    atomic_add(words, SPINNING, -1)
+    return pauses
+
+
+@device
+def _park(words, record, seen):
+    """Sleep until a launch wakes this thread, unless the bell has changed from `seen`."""
+    atomic_add(words, SLEEPERS, 1)
+    begin_parking(words, record)
+    if atomic_add(words, BELL, 0) == seen:
+        sleep_while_parked(words, record)
+    if end_parking(words, record):
+        atomic_add(words, SLEEPERS, -1)
 
 
 @kernel(types.void(types.int64), system.features())
 def _serve(pool):
     """The loop of a pool thread: join launches, spin, park, until the pool stops."""
     words = view(0, pool, Span(0, POOL_WORDS))
-    atomic_add(words, WORKERS, 1)
     number = atomic_add(words, STARTED, 1) - 1
+    if number >= RECORDS:
+        return
+    atomic_add(words, WORKERS, 1)
+    record = FIRST_RECORD + number * RECORD
     seen, pauses = atomic_load(words, BELL), _help(words)
     while atomic_load(words, STOP) == 0:
         bell = atomic_load(words, BELL)
         if bell != seen:
-            seen, pauses = bell, _help(words)
+            seen, pauses = bell, max(pauses, _help(words))
         elif pauses > 0:
-            pause()
-            pauses -= 1
+            pauses = _spin(words, seen, pauses)
         else:
-            atomic_add(words, SLEEPERS, 1)
-            if atomic_load(words, STOP) == 0:
-                _sleep(words, number, seen)
-            atomic_add(words, SLEEPERS, -1)
+            _park(words, record, seen)
     atomic_add(words, WORKERS, -1)
 
 
@@ -205,7 +235,8 @@ class Pool:
     Notes
     -----
     If `threading` is monkey-patched (gevent, eventlet), no thread is started: it would be a
-    greenlet of the calling thread.
+    greenlet of the calling thread. Threads inherit the CPUs of the thread that first needs them.
+    Concurrent launches share them: there are as many as the largest launch has asked for.
     """
 
     def __init__(self):
@@ -225,7 +256,6 @@ class Pool:
         job: int,
         threads: int,
         linger: int = LINGER_PAUSES,
-        wakes: bool = True,
     ) -> int:
         """Run a kernel on this thread and on those that join in time; return when all are done.
 
@@ -240,18 +270,15 @@ class Pool:
         linger : int
             Pauses of about 20 ns for which the joined threads spin afterwards, ready for the next
             launch.
-        wakes : bool
-            Whether to wake parked threads. If False, only spinning threads can join.
-
         Returns
         -------
         int
             Concurrent launches in this process when this one began, itself included.
         """
         threads = min(threads, MOST_THREADS)
-        if threads - 1 > self.threads and wakes:
+        if threads - 1 > self.threads:
             self._start(threads - 1)
-        return _launch.function(self._address, address, job, threads, linger, wakes)
+        return _launch.function(self._address, address, job, threads, linger)
 
     def _start(self, threads: int) -> None:
         """Start threads until there are `threads` of them, or the system refuses."""
@@ -259,11 +286,12 @@ class Pool:
             return
         serve = _serve.function
         while self.threads < threads:
+            self.threads += 1  # first: an interrupt must not leave a thread that nobody stops
             try:
                 _thread.start_new_thread(serve, (self._address,))
             except RuntimeError:  # the system's limit: make do with fewer
+                self.threads -= 1
                 return
-            self.threads += 1
 
     def stop(self) -> None:
         """Tell all threads to end, and wait for a while until they have."""
@@ -284,7 +312,7 @@ def _ring(pool):
     """Ring the bell and wake all parked threads."""
     words = view(0, pool, Span(0, POOL_WORDS))
     atomic_add(words, BELL, 1)
-    wake_sleepers(words, BELL, COUNT_MASK)
+    _wake(words, RECORDS)
 
 
 pool = Pool()

@@ -24,14 +24,14 @@ import numpy as np
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import Span, load
 from fastmlp._engine.threading.atomics import (
-    SLOT,
+    LINE_WORDS,
     atomic_add,
     atomic_load,
     atomic_swap,
 )
 from fastmlp._engine.threading.parking import wait
 
-DONE, QUEUES = 0, SLOT
+DONE, QUEUES = 0, LINE_WORDS
 
 PHASE_SHIFT = 32  # lowest bit of the phase in a queue word
 CLAIMED_MASK = (1 << PHASE_SHIFT) - 1
@@ -65,13 +65,13 @@ class Phase(NamedTuple):
 
 def work_words(threads: int) -> np.ndarray:
     """A new array `work` for a number of threads."""
-    return np.zeros(QUEUES + threads * SLOT, np.int64)
+    return np.zeros(QUEUES + threads * LINE_WORDS, np.int64)
 
 
 @device
 def work_span(threads):
     """The `Span` of the array `work` for a number of threads."""
-    return Span(0, QUEUES + threads * SLOT)
+    return Span(0, QUEUES + threads * LINE_WORDS)
 
 
 @device
@@ -90,7 +90,7 @@ def claim(work, owner, phase):
     """
     start = _bound(phase, owner)
     size = _bound(phase, owner + 1) - start
-    queue = QUEUES + owner * SLOT
+    queue = QUEUES + owner * LINE_WORDS
     while True:
         seen = atomic_load(work, queue)
         claimed = seen & CLAIMED_MASK if seen >> PHASE_SHIFT == phase.number else 0
