@@ -5,9 +5,8 @@ milliseconds, because the waker goes on running. So the waker removes its own CP
 of parked threads before it wakes them, and each restores its affinity once it runs. Without this,
 predictions of 2,000 rows (784-100-10) every 5 ms take 1.6 times as long on two CPUs.
 
-Each thread of the pool has a record: its state, its system id, and its affinity when it parked. A
-compare-and-swap of the state from PARKED gives exclusive access to the affinity until the next
-state is stored: either to the waker (PLACING, then PLACED), or to the thread itself.
+Each thread of the pool has a record: its state, its system id, and its affinity when it parked.
+"Memory model" in `fastmlp._engine` tells who may change the affinity, and when.
 """
 
 from llvmlite import ir
