@@ -1,1 +1,1 @@
-"""What numba compiles for, how it compiles device functions, and where kernels are kept."""
+"""The compilation target, device functions, kernels, and the cache of compiled kernels."""

@@ -1,7 +1,7 @@
 """The prediction kernel: the forward pass over all rows of X. Oracle: `naive.Mlp.predict`.
 
-Each thread has its own rows of the workspace and its own tails. It writes only outputs of items
-that it has claimed. So plain accesses are safe.
+Plain accesses are safe: each thread has its own rows of the workspace and its own tails, and writes
+only the outputs of items that it has claimed.
 """
 
 from numba import types
@@ -20,7 +20,7 @@ from fastmlp._engine.threading.work_stealing import Phase, complete, next_items,
 
 @device
 def _transpose_tails(job, thread):
-    """Transpose the tails anew, because the weights may have changed since the last prediction.
+    """Transpose the tails: the weights may have changed since the last prediction.
 
     Returns the address of this thread's copy, or 0 if there are too few rows for it to pay off.
     """

@@ -62,8 +62,8 @@ def rows_to_prefetch(job, layer, panel, vectors, group):
 def request_ownership(address, stride, rows, size):
     """Request ownership of the cache lines of `rows` pieces of `size` bytes, `stride` bytes apart.
 
-    The stores are plain, so all lines must belong to a panel that this thread has claimed: then no
-    other thread writes them. Request one tile at a time, because pending stores fill the buffer.
+    All lines must belong to a panel that this thread has claimed, so that no other thread writes
+    them. Request one tile at a time, because pending stores fill the store buffer.
     """
     for row in range(rows):
         for line in range(0, size, CACHE_LINE):

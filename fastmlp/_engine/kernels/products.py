@@ -79,7 +79,7 @@ def _group_width(remaining):
 
 @device
 def _tile_height(width, remaining, available):
-    """Rows of the next tile: the lowest tile that covers `remaining`, at most `available`."""
+    """Rows of the next tile: the smallest that covers `remaining`, at most `available`."""
     height = tallest_single() if width == 1 else tallest()
     while height > 1 and (height > available or height >= 2 * remaining):
         height //= 2
@@ -193,7 +193,7 @@ def forward_split_k(job, layer, first, last):
 
 @device
 def delta_rows(job, layer, below, first, last):
-    """delta_below (rows, n_in) = delta (rows, n_out) W^T (n_out, n_in), yet without f'(z_below).
+    """delta_below (rows, n_in) = delta (rows, n_out) W^T (n_out, n_in), before f'(z_below).
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def weight_gradient(job, layer, panel, block, scratch):
     gradient = _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in
     vectors = gradient.sums.stride // vector_bytes()
-    takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # not a lower last panel
+    takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # not a shorter last panel
     if takes_tail:
         vectors -= 1
     vector = group = 0

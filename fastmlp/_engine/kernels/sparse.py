@@ -22,7 +22,7 @@ def _add_scaled(total, factor, row):
 
 @device
 def forward_sparse_row(job, layer, sample, z, partial):
-    """z (n_out) = x (n_in) W (n_in, n_out) + b for one row, summed as for a dense x, less zeros.
+    """z (n_out) = x (n_in) W (n_in, n_out) + b for one row: as for a dense x, skipping zeros.
 
     Parameters
     ----------

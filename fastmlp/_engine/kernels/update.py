@@ -1,10 +1,8 @@
 """From a panel's gradient to its new weights, and to what is derived from them.
 
 For a panel w (panel.rows, n_out), g = (sums + alpha w) / (sum of the batch's sample weights).
-
-Oracles: the subclasses of `naive.Rule` in tests/oracles/naive.py, `adam` in `fastmlp._engine`.
-A thread updates only panels that it has claimed, and no other item of the phase reads their
-weights, moments, transposes or norms. So plain accesses are safe.
+Oracles: the subclasses of `naive.Rule` in tests/oracles/naive.py, `adam` in `fastmlp._engine`. A
+thread updates only panels that it has claimed, so plain accesses are safe; see `kernels.training`.
 """
 
 import math
@@ -41,7 +39,7 @@ def update_panel(job, layer, panel, index, sums, step):
         view(like, buffers.first_moment, span),
         view(like, buffers.second_moment, span),
     )
-    update(job.hyperparameters, weights, moments, sums, step)
+    update(job.hyperparameters, weights, moments, sums, step)  # w (panel.rows, n_out) <- rule(w, g)
     if panel.is_bias:
         return
     norms, address = (

@@ -1,7 +1,4 @@
-"""Memory by address: elements, views, records and cache lines.
-
-Loads and stores are plain, unless they say otherwise. Who calls them makes sure that they are safe.
-"""
+"""Memory by address: elements, views, records, cache lines. Accesses are plain unless noted."""
 
 from typing import NamedTuple
 
@@ -148,9 +145,9 @@ def emit_prefetch(builder, address) -> None:
 def request_line(typingctx, address):
     """Request ownership of a cache line, by storing the value that it holds.
 
-    The store waits in the store buffer until other cores have given up the line, while later
-    instructions go on. A prefetch for reading would leave the line shared. Both accesses are
-    relaxed: only the thread that will update the line may call this, so no update is lost.
+    The store waits in the store buffer, while later instructions go on, until the other cores have
+    given up the line. A prefetch would leave it shared. Both accesses are relaxed atomics. Only the
+    thread that will update the line may call this, so no update is lost.
     """
 
     def codegen(context, builder, signature, arguments):

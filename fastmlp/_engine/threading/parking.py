@@ -70,7 +70,7 @@ def wake_sleepers(words, index, count):
 
 @device
 def wait(turn):
-    """Wait for a moment, which grows with the number of turns."""
+    """Wait for a moment; the more turns have passed, the longer."""
     if turn < SPINS:
         pause()
     elif turn < SPINS + YIELDS or not system.HAS_NAP:

@@ -27,7 +27,7 @@ from fastmlp._engine.threading.atomics import (
 )
 from fastmlp._engine.threading.parking import sleep_unless_changed, wait, wake_sleepers
 
-MASK_WORDS = 16  # of a set of 1,024 CPUs, like the C library's cpu_set_t
+MASK_WORDS = 16  # words of a set of 1,024 CPUs, like the C library's cpu_set_t
 MASK_BYTES = WORD_BYTES * MASK_WORDS
 WORD_BITS = 8 * WORD_BYTES
 THIS_THREAD = 0

@@ -298,7 +298,7 @@ class Pool:
         self._words[STOP] = 1  # plain: `ring` follows with a sequentially consistent addition
         self.ring()
         end = time.monotonic() + STOP_SECONDS
-        while self._words[WORKERS] > 0 and time.monotonic() < end:  # plain polling of one word
+        while self._words[WORKERS] > 0 and time.monotonic() < end:  # plain: it only polls
             self.ring()
             time.sleep(0.001)
 

@@ -5,16 +5,10 @@ them. It claims items from its own range and, once that is empty, from another t
 over when all of its items are done, by whichever thread. So a late or descheduled thread never
 stalls the others, except by items that it has already claimed.
 
-The array `work` holds these words, each on its own pair of cache lines:
-
-- DONE counts the items done in this launch. `complete` adds to it, `is_done` reads it with acquire:
-  a thread that sees a phase done sees everything written in it.
-- One queue word per thread: the phase, and how many items of the thread's range are claimed in it.
-  A claim is one compare-and-swap, which fails if another thread has claimed items meanwhile. So
-  each item is claimed once, and no thread claims items of a phase before the previous one is done.
-
-The caller zeroes `work` with plain stores before it opens the gate. All later accesses are atomic;
-the ranges are read plainly, because nothing writes them during a launch.
+The array `work` holds the done counter and a queue word per thread, each on its own pair of cache
+lines; "Memory model" in `fastmlp._engine` explains them. The caller zeroes them with plain stores
+before it opens the gate, and all later accesses are atomic. The ranges are read plainly, because
+nothing writes them during a launch.
 """
 
 from typing import NamedTuple
