@@ -224,13 +224,13 @@ A launch goes like this:
 4. All of them run the kernel, phase by phase, and steal each other's items.
 5. Thread 0 finishes the kernel, closes the gate, and waits for the threads that are still inside.
 
-So thread 0 never waits for a thread that has not joined. A descheduled thread never stalls the
-others, unless it has claimed items. A thread that joins late finds finished phases and catches up
-at once.
+So thread 0 never waits for a thread that has not joined. A descheduled thread stalls the others
+only if it has claimed items, or at the end of the launch if it is still inside. A thread that joins
+late walks through the finished phases, which takes it some tens of nanoseconds each.
 
 Thread 0 stays in compiled code while the gate is open. So no Python exception, from Ctrl-C or a
-signal handler, can interrupt a launch. A fit consists of many launches, and Python handles signals
-between them.
+signal handler, can interrupt a launch. Long fits and predictions consist of many launches, and
+Python handles signals between them.
 
 ## Memory model
 
@@ -242,8 +242,8 @@ These words are shared and atomic:
 | gate, opening | store-release | load-acquire | the caller's preparation before the launch |
 | gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
 | gate, leaving, closing | add, sequentially consistent | load-acquire | a launch before the rest |
-| bell, sleepers | add, sequentially consistent | load-acquire | opening a launch with parking |
-| state of a parked thread | compare-and-swap, store-release | load-acquire | who places it |
+| bell | add, sequentially consistent | load-acquire | opening a launch with parking |
+| state of a parked thread | compare-and-swap, store-release | load-acquire | who wakes it |
 | queue word | compare-and-swap, acquire-release | load-acquire | who claims which items |
 | done counter | add, sequentially consistent | load-acquire | one phase before the next |
 
@@ -269,7 +269,9 @@ phases.
 **Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
 activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in
 WEIGHTS and CLIP. A phase reads what earlier phases wrote. Updating a panel is safe because ROWS is
-over, so no item can still read the old weights.
+over, so no item can still read the old weights. One plain read does race: the last tile of a low
+last panel overlaps the panel before it and may read gradient sums there while their thread writes
+them. What it computes from them goes to the overlap of its scratch, which nobody reads.
 
 **Totals.** The thread with item 0 of ROWS computes the squared norm of the weights, and the thread
 with item 0 of WEIGHTS the loss; both sum in a fixed order. Every thread computes a block's place in
@@ -284,15 +286,15 @@ there. This loses no update, because the line belongs to a panel that the thread
 **Leaving.** A thread leaves with a release, and thread 0 reads the gate with acquire until no
 thread is inside. So the caller sees all results.
 
-**Parking.** A thread reads the bell, then looks for an open gate. Before it parks it increments the
-number of sleepers, and the system lets it sleep only if the bell still has the value that it read.
-A launch opens its gate, rings the bell, and then reads the number of sleepers. All threads agree on
-one order of these steps. So the thread sees the open gate, or it sees that the bell has changed, or
-the launch sees the sleeper and wakes it. Spurious wake-ups do no harm.
+**Parking.** A thread reads the bell, then looks for an open gate. Before it parks it stores PARKED
+as its state and adds 0 to the bell to read it again. If the bell has changed, it goes on. If not, a
+later launch's addition to the bell acquires the state, so the launch finds the thread parked and
+can wake it. A launch wakes as many parked threads as it has places that spinning threads do not
+take. Spurious wake-ups do no harm.
 
-**Placement.** A compare-and-swap of a thread's state from *parked* gives exclusive access to its
-affinity until the next state is stored: either to a launch that is about to wake the thread, or to
-the thread itself. The thread writes the set of CPUs to its record before it stores *parked*.
+**Waking.** A compare-and-swap of a thread's state from PARKED gives exclusive access to its record
+and its affinity until AWAKE is stored: either to the one launch that wakes it, or to the thread
+itself.
 
 ## Same bytes for any number of threads
 

@@ -1,6 +1,6 @@
 """Records that describe a network and its training to the kernels, as data: nothing recompiles.
 
-A kernel gets the address of one `job`. Each record inside it has one writer. Addresses and their
+A kernel gets the address of one `job`. Each record inside it says who writes it. Addresses and their
 strides count bytes; all other offsets and strides count elements of the array that they refer to.
 """
 
@@ -40,7 +40,7 @@ PANEL = np.dtype(
     align=True,
 )
 
-# Written by the training loop.
+# Written by `sgd.Descent`. A prediction has only `output`, from its workspace.
 HYPERPARAMETERS = [
     ("batch_size", np.int64),
     ("output", np.int64),  # code of the last layer's activation
@@ -88,14 +88,14 @@ INPUTS = [
     ("weights", np.int64),
 ]
 
-# Written by the training loop between launches: where in the epoch the next one begins.
+# Written by `sgd.Descent` between launches: where in the epoch the next one begins.
 CURSOR = [
     ("first", np.int64),  # sample
     ("step", np.int64),  # updates done so far
     ("blocks", np.int64),  # most row blocks of a launch
 ]
 
-# Written by the kernels, and read after the launch: how far it came, and its results.
+# Written by the kernels during a launch, and set before it by its caller, who reads them after it.
 TOTALS = [
     ("first", np.int64),
     ("step", np.int64),

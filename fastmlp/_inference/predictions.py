@@ -22,6 +22,8 @@ FLOPS_PER_THREAD = 25_000_000
 # costs, and rows for tiles of full height.
 FLOPS_PER_SPINNING_THREAD = 750_000
 ROWS_PER_SPINNING_THREAD = 8
+# Most work of a launch, so that Python can handle signals in between; see `_training.sgd`.
+FLOPS_PER_LAUNCH = 8_000_000_000
 # Predictions at most this far apart follow quickly. Threads spin for that long, and so join the
 # next prediction without being woken.
 QUICK_SECONDS = 200e-6
@@ -90,12 +92,14 @@ def apply_network(
         workspace = idle.pop()  # no other thread uses it now
     except IndexError:
         workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
+    most_rows = max(FLOPS_PER_LAUNCH // (2 * network.parameters.size), ROWS_PER_THREAD * threads)
     try:
-        workspace.take_inputs(X)
-        workspace.take_outputs(outputs, output)
         workspace.set_activations(activations)
         workspace.totals["may_be_nonfinite"] = 0
-        succession.note(workspace.run(predict, linger=linger))
+        for first in range(0, X.shape[0], most_rows):
+            workspace.take_inputs(X[first : first + most_rows])
+            workspace.take_outputs(outputs[first : first + most_rows], output)
+            succession.note(workspace.run(predict, linger=linger))
         return outputs, bool(workspace.totals["may_be_nonfinite"])
     finally:
         workspace.let_go()

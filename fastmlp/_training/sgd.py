@@ -140,12 +140,13 @@ class Descent:
         workspace, state = self.workspace, self.state
         cursor, totals = workspace.job["cursor"], workspace.totals
         workspace.step_sizes[:], workspace.decays[:] = state.step_sizes(workspace.step_sizes.size)
-        cursor["first"], cursor["step"], totals["loss"] = 0, state.step, 0.0
-        while cursor["first"] < self.n_samples:
-            self.time_limit.check()
-            workspace.run(train)
-            for name in ("first", "step"):
-                cursor[name] = totals[name]
+        totals["first"], totals["step"], totals["loss"] = 0, state.step, 0.0
+        try:
+            while totals["first"] < self.n_samples:
+                self.time_limit.check()
+                cursor["first"], cursor["step"] = totals["first"], totals["step"]
+                workspace.run(train)
+        finally:  # an interrupt may come right after a launch, whose updates are done
             state.step = int(totals["step"])
         return float(totals["loss"]) / self.n_samples
 

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
@@ -220,3 +221,20 @@ def test_a_prediction_within_a_fit_is_as_one_without():
 
     model.set_params(scoring=score).fit(X, y)
     assert len(scores) == 3 and all(scores)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_a_long_prediction_is_several_launches_with_the_same_bytes(
+    is_sparse, n_jobs, threads_used, monkeypatch
+):
+    network = make_network(40, 20, 3)
+    X = make_rows(network, 700)
+    X[5, 2] = np.nan
+    inputs = csr_array(np.nan_to_num(X)) if is_sparse else X
+    expected, suspect = predict(network, inputs, n_jobs)
+    assert suspect != is_sparse and len(threads_used) == 1
+    monkeypatch.setattr(predictions, "FLOPS_PER_LAUNCH", 1)
+    outputs, suspect = predict(network, inputs, n_jobs)
+    assert suspect != is_sparse and len(threads_used) > 3
+    assert outputs.tobytes() == expected.tobytes()

@@ -165,3 +165,21 @@ def test_multilabel_partial_fit_equals_fit():
             np.testing.assert_array_equal(mine, other)
     assert model.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(model.predict(X), whole.predict(X))
+
+
+def test_an_interrupt_right_after_a_launch_keeps_the_count_of_steps(monkeypatch):
+    """Else Adam's bias correction would be wrong when partial_fit goes on."""
+    X, y = np.random.RandomState(0).rand(100, 5), np.arange(100) % 3
+    model = MLPClassifier((7,), max_iter=5, batch_size=10, random_state=0)
+    run, calls = TrainingWorkspace.run, []
+
+    def interrupted(workspace, kernel, **options):
+        run(workspace, kernel, **options)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingWorkspace, "run", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model._optimizer.step == 30

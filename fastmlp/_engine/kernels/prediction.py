@@ -68,7 +68,7 @@ def _predict_rows(job, tails, sample, first, last):
 
 
 @device
-def _launch(job, thread):
+def _take_part(job, thread):
     """Write the network's outputs (samples, n_out); an item is up to item_rows rows of X."""
     threads, samples = job.layout.threads, job.inputs.samples
     # Each thread uses its own rows of the workspace, enough for the largest item.
@@ -92,7 +92,7 @@ def _launch(job, thread):
 
 @kernel(lambda real: types.void(types.int64, job_pointer(real)))
 def predict(thread, pointer):
-    """Write the network's outputs; see `_launch`.
+    """Write the network's outputs; see `_take_part`.
 
     Parameters
     ----------
@@ -100,4 +100,4 @@ def predict(thread, pointer):
         This thread's number in the launch.
     pointer : pointer to a record of `records.job_dtype`
     """
-    _launch(dereference(pointer), thread)
+    _take_part(dereference(pointer), thread)

@@ -247,6 +247,8 @@ def _gradient_of(job, layer, panel, block, scratch):
     base = layer.bias if panel.is_bias else layer.weights
     at = base + panel.first * layer.stride
     table = job.layout.ones_rows if panel.is_bias else layer.input_rows
+    # With a limit on the gradient's norm the update comes in a later phase.
+    is_updated = block.is_last and job.hyperparameters.max_grad_norm == 0
     start = Matrix(job.backward.zeros, 0)
     if not block.is_first:
         start = Matrix(element(like, job.update.gradient, at), stride)
@@ -257,7 +259,7 @@ def _gradient_of(job, layer, panel, block, scratch):
         Matrix(element(like, job.update.scratch, scratch), stride),
         block.rows,
         Matrix(element(like, job.forward.parameters, at), stride),
-        block.is_last and block.rows >= OWNERSHIP_DEPTH,
+        is_updated and block.rows >= OWNERSHIP_DEPTH,
     )
 
 

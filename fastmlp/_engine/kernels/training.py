@@ -104,9 +104,17 @@ def _block(job, start, step, scale):
         scale = 1.0 / weight_sum if weight_sum != 0 else 0.0
     number = batch // batch_size
     return Block(
-        start, stop, stop - start, start == batch, stop == batch_stop, batch_stop - batch, step,
-        scale, load(0.0, job.update.step_sizes, number), load(0.0, job.update.decays, number),
-    )  # fmt: skip
+        start=start,
+        stop=stop,
+        rows=stop - start,
+        is_first=start == batch,
+        is_last=stop == batch_stop,
+        batch_rows=batch_stop - batch,
+        step=step,
+        scale=scale,
+        eta=load(0.0, job.update.step_sizes, number),
+        decay=load(0.0, job.update.decays, number),
+    )
 
 
 @device
@@ -267,8 +275,8 @@ def _work_on(job, block, kind, scratch, first, end):
 
 
 @device
-def _launch(job, thread):
-    """Train on the next `cursor.blocks` row blocks, or up to the end of the epoch."""
+def _take_part(job, thread):
+    """One thread's part in training on the next `cursor.blocks` row blocks of the epoch."""
     threads = job.layout.threads
     work = view(0, job.tables.work, work_span(threads))
     number, target = 0, 0
@@ -301,7 +309,7 @@ def _launch(job, thread):
 
 @kernel(lambda real: types.void(types.int64, job_pointer(real)))
 def train(thread, pointer):
-    """Train on the next row blocks, see `_launch`, with denormal numbers flushed to zero.
+    """Train on the next row blocks, see `_take_part`, with denormal numbers flushed to zero.
 
     Parameters
     ----------
@@ -310,5 +318,5 @@ def train(thread, pointer):
     pointer : pointer to a record of `records.job_dtype`
     """
     before = flush_denormals()
-    _launch(dereference(pointer), thread)
+    _take_part(dereference(pointer), thread)
     restore_denormals(before)
