@@ -1,7 +1,7 @@
 """Records that describe a network and its training to the kernels, as data: nothing recompiles.
 
-A kernel gets the address of one `job`. Each record inside it says who writes it. Addresses and their
-strides count bytes; all other offsets and strides count elements of the array that they refer to.
+A kernel gets the address of one `job`. Each record inside it says who writes it. Addresses and
+their strides count bytes; other offsets and strides count elements of the array they refer to.
 """
 
 import numpy as np
