@@ -148,10 +148,9 @@ def numpy_gradient(problem, activation, alpha, error=None):
 PLANTED = ["a - 1", "f' of the wrong layer", "first layer's W", "relu'(z) = 1 for z != 0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [None, *PLANTED])
-@pytest.mark.parametrize(
-    "activation", [pytest.param("tanh", marks=pytest.mark.slow), "logistic", "relu"]
-)
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
 def test_planted_errors_are_reported(monkeypatch, activation, error):
     alpha = 0.01
     monkeypatch.setattr(

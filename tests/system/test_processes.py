@@ -170,7 +170,9 @@ def test_every_start_method_gives_the_same_bytes(method):
         assert pool.starmap_async(fingerprint, [(2, 0), (2, 1)]).get(CHILD_SECONDS) == expected
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("loky", marks=pytest.mark.slow), "threading", "multiprocessing"]
+)
 def test_every_joblib_backend_gives_the_same_bytes(backend):
     expected = [fingerprint(1, seed) for seed in range(4)]
     results = joblib.Parallel(n_jobs=2, backend=backend)(

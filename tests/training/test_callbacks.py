@@ -231,6 +231,7 @@ def test_scoring_monitor_logs_the_score_of_every_epoch(estimator, score, weight)
     ]
 
 
+@pytest.mark.slow
 def test_scoring_monitor_follows_every_fit_of_a_search_in_two_processes():
     monitor = ScoringMonitor(scoring="accuracy")
     search = GridSearchCV(

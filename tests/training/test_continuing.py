@@ -123,6 +123,7 @@ def test_dates_are_refused_as_features():
         model.predict(np.full((2, 6), "2020-01-01", "M8[D]"))
 
 
+@pytest.mark.slow
 def test_a_prediction_is_of_one_model_while_another_thread_refits():
     model, wrong, stop = quick(max_iter=1).fit(X, Y), [], threading.Event()
 
