@@ -6,9 +6,9 @@ their strides count bytes; other offsets and strides count elements of the array
 
 import numpy as np
 from numba import types
-from numba.np.numpy_support import from_dtype
 
 from fastmlp._engine.jit.target import CACHE_LINE
+from fastmlp._engine.simd.memory import record_type
 
 # One record per layer.
 LAYER = np.dtype(
@@ -159,4 +159,4 @@ def job_dtype(real: type) -> np.dtype:
 
 def job_pointer(real: type) -> types.CPointer:
     """Numba's type for a pointer to `job_dtype`."""
-    return types.CPointer(from_dtype(job_dtype(real)))
+    return types.CPointer(record_type(job_dtype(real)))

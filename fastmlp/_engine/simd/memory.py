@@ -1,11 +1,14 @@
 """Memory by address: elements, views, records, cache lines. Accesses are plain unless noted."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.datamodel import register_default
+from numba.core.datamodel.models import RecordModel
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype, from_dtype
@@ -93,6 +96,31 @@ def view(typingctx, like, base, span):
     return array_kind(kind, types.int64, span), codegen
 
 
+class StableRecord(types.Record):
+    """A record type with the same name in every process.
+
+    numba names a record type in symbols by the order in which a process meets it. Kernels for two
+    working types, compiled by two processes and loaded by a third, would share symbols then.
+    """
+
+    @property
+    def mangling_args(self):
+        return f"Record{hashlib.sha256(self.name.encode()).hexdigest()[:16]}", ()
+
+
+register_default(StableRecord)(RecordModel)
+
+
+def record_type(dtype: np.dtype) -> StableRecord:
+    """numba's type for a structured dtype, whose fields may be structured as well."""
+    record, fields = from_dtype(dtype), []
+    for name, field in record.fields.items():
+        is_record = isinstance(field.type, types.Record)
+        kind = record_type(dtype.fields[name][0]) if is_record else field.type
+        fields.append((name, {**field._asdict(), "type": kind}))
+    return StableRecord(fields, record.size, record.aligned)
+
+
 @intrinsic
 def dereference(typingctx, pointer):
     """The record at a pointer."""
@@ -106,7 +134,7 @@ def dereference(typingctx, pointer):
 
 def record_reader(dtype: np.dtype):
     """Make an intrinsic that gives the record at an index in the table at address `base`."""
-    kind = from_dtype(dtype)
+    kind = record_type(dtype)
 
     @intrinsic
     def record_at(typingctx, base, index):
