@@ -54,6 +54,7 @@ MULTILABEL = np.column_stack([DIGITS_Y % 2 == 0, DIGITS_Y > 4]).astype(int)
 WEIGHT = np.random.RandomState(0).uniform(0.5, 2, len(DIGITS_Y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [DIGITS_Y, DIGITS_Y > 4, MULTILABEL], ids=["10", "2", "multilabel"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
 def test_one_replica_without_shuffling_is_the_local_fit(client, y, weight):
@@ -113,6 +114,7 @@ def test_a_round_is_the_mean_of_local_epochs_weighted_by_samples(client, solver)
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_same_partitions_give_the_same_bytes_on_any_workers(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     model = DaskMLPClassifier(**PARAMETERS).fit(X, y)
@@ -267,6 +269,7 @@ def refused(match, X, y, weight=None, error=ValueError, **parameters):
     assert not hasattr(model, "coefs_") and not hasattr(model, "_rows")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_on_is_a_clear_error(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     refused("dask array.*not ndarray", DIGITS_X, y, error=TypeError)

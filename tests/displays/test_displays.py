@@ -189,6 +189,7 @@ def test_every_activation_has_a_panel_with_its_derivative():
     ]
 
 
+@pytest.mark.slow
 def test_panels_go_where_they_are_told():
     left, right = plt.subplots(1, 2)[1]
     display = ActivationDisplay.from_names(["tanh", "relu", "logistic"], ax=left)
@@ -280,6 +281,7 @@ def test_a_name_per_layer_is_told_per_layer():
         NetworkDisplay.from_estimator(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [(), (1,), (5,), (1000, 1000), (12,) * 10])
 @pytest.mark.parametrize("in_subplot", [False, True])
 def test_nothing_in_a_diagram_overlaps(hidden, in_subplot):

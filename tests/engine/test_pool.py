@@ -154,7 +154,7 @@ def test_every_thread_comes_once_with_a_number_of_its_own(threads, pause, pool):
 
 @pytest.mark.parametrize("parked, threads", [(5, 2), (5, 4), (2, 3)])
 def test_a_launch_wakes_as_many_parked_threads_as_it_has_places(parked, threads, pool):
-    for _ in range(20):
+    for _ in range(3):
         assert meet_in(pool, parked + 1, linger=0) == [1] * (parked + 1)
         wait_until(lambda: pool._words[SLEEPERS] == parked)
         assert meet_in(pool, threads, linger=5_000_000) == [1] * threads  # about 0.1 s

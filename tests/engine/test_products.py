@@ -117,6 +117,7 @@ def test_step_is_right_for_every_number_of_units(dtype):
             assert_step_is_right(Problem([other, units, other, units], rows, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_features(dtype):
     for features in range(1, MOST_ROWS + 1):

@@ -170,6 +170,7 @@ def test_every_start_method_gives_the_same_bytes(method):
         assert pool.starmap_async(fingerprint, [(2, 0), (2, 1)]).get(CHILD_SECONDS) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend", [pytest.param("loky", marks=pytest.mark.slow), "threading", "multiprocessing"]
 )
@@ -211,6 +212,7 @@ def test_what_limits_the_cpus_is_asked_again_when_it_may_have_changed(monkeypatc
     assert len(asked) == 4
 
 
+@pytest.mark.slow
 def test_inner_limit_of_loky_is_honoured():
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         counts = joblib.Parallel(n_jobs=2)(joblib.delayed(available_threads)(None) for _ in "ab")
@@ -292,6 +294,7 @@ def raise_in(thread, exception):
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(exception)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, FromOutside])
 def test_an_exception_ends_a_fit_in_any_thread(exception):
     """KeyboardInterrupt keeps the model so far, any other leaves the old one; no thread stays."""
