@@ -35,6 +35,14 @@ def documented(estimator, parameter):
     return set(bullets or re.findall(r"'(\w+)'", re.match(r"{(.*)}", text).group(1)))
 
 
+@pytest.mark.parametrize("parameter", ["activation", "loss"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_estimators_for_dask_document_the_same_names(estimator, parameter):
+    dask = pytest.importorskip("fastmlp.dask", exc_type=ImportError)
+    distributed = getattr(dask, f"Dask{estimator.__name__}")
+    assert documented(distributed, parameter) == documented(estimator, parameter)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_activations_have_the_same_names_everywhere(estimator):
     names = set(activations.CODES)
