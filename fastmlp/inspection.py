@@ -28,11 +28,10 @@ SAMPLE_SEED = 0
 def check_gradient(estimator, X, y, sample_weight=None) -> float:
     """Compare the gradient that the training kernels produce with finite differences.
 
-    All of X is one batch. The kernels never store a gradient, so it is read from the momentum
-    rule: with learning rate 1 and zero velocity, the new velocity is minus the gradient. The loss
-    at shifted parameters comes from the same kernel with learning rate 0. Dropout silences the same
-    units every time. The solver, schedules, weight decay and max_grad_norm, which act on the
-    gradient later, play no part.
+    All of X is one batch. The gradient comes from an update rule that stores it and changes no
+    weights, the one of L-BFGS. The loss at shifted parameters comes from the same kernel with
+    learning rate 0. Dropout silences the same units every time. The solver, schedules, weight decay
+    and max_grad_norm, which act on the gradient later, play no part.
 
     Parameters
     ----------
@@ -131,10 +130,8 @@ class _Problem:
 
 def analytic_gradient(problem: _Problem) -> Network:
     """The gradient of the loss by back-propagation, in the shape of the network."""
-    _, state = problem.run(optimizers.MOMENTUM, 1.0)
-    gradient = state.moments[0]
-    np.negative(gradient.parameters, out=gradient.parameters)
-    return gradient
+    _, state = problem.run(optimizers.GRADIENT, 0.0)
+    return state.moments[0]
 
 
 def _difference(problem: _Problem, values: np.ndarray, index: tuple, step: float) -> float:

@@ -160,7 +160,7 @@ class Workspace:
         """
         self._outputs = outputs
         self._forward["outputs"] = outputs.ctypes.data
-        self._hyperparameters["output"] = losses.CODES[name]
+        self._hyperparameters["output"] = losses.OUTPUTS[name]
 
     def set_activations(self, names: Sequence[str]) -> None:
         """Set the activation of each hidden layer by name."""

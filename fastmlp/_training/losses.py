@@ -1,7 +1,8 @@
 """The table of losses for validation, the estimators' constraints and plots.
 
-The kernels have their own table, `fastmlp._engine.kernels.losses`. A test makes sure that both
-contain the same names.
+It has an entry for each code in `fastmlp._engine.kernels.losses`; a test compares the names. The
+kernels compute the loss and delta of a row; these functions compute the mean loss of all rows. They
+are scikit-learn's own where it has them.
 """
 
 from collections.abc import Callable

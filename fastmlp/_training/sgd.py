@@ -96,7 +96,7 @@ class Descent:
         settings, state = self.settings, self.state
         hyperparameters = self.workspace.job["hyperparameters"]
         hyperparameters["batch_size"] = batch_size
-        hyperparameters["output"] = losses.CODES[output]
+        hyperparameters["output"] = losses.OUTPUTS[output]
         hyperparameters["loss_function"] = losses.LOSSES[settings.loss]
         hyperparameters["update_rule"] = state.update_rule
         hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0

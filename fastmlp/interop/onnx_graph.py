@@ -97,7 +97,8 @@ def _mish(graph: Graph, z: str) -> str:
     return graph.node("Mul", z, graph.node("Tanh", _softplus(graph, z)))
 
 
-# Each entry adds the nodes of f(z) to a graph and returns the name of the result.
+# Each entry adds the nodes of f(z) to a graph and returns the name of the result. The tables need
+# one for every activation and every output of `fastmlp._engine.kernels`; a test compares the names.
 ACTIVATIONS = {
     "identity": lambda graph, z: z,
     "logistic": lambda graph, z: graph.node("Sigmoid", z),

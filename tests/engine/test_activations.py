@@ -271,10 +271,10 @@ def test_derivative_is_the_slope_of_the_activation(activation):
     def f(z):
         return applied(lambda values: activate(CODES[activation], values), z)
 
-    derivative = (8 * (f(z + step) - f(z - step)) - f(z + 2 * step) + f(z - 2 * step)) / (12 * step)
+    slope = (8 * (f(z + step) - f(z - step)) - f(z + 2 * step) + f(z - 2 * step)) / (12 * step)
     derivative = np.empty_like(z)
     activate_with_derivative(CODES[activation], z.copy(), derivative)
-    np.testing.assert_allclose(derivative, derivative, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(derivative, slope, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

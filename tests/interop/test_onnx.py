@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import scipy.special
+from oracles import naive
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -41,19 +41,6 @@ PROBLEMS = {
     "poisson, two targets": (MLPRegressor, np.column_stack([Y, Y + 1]), {"loss": "poisson"}),
 }
 
-REFERENCES = {
-    "identity": lambda z: z,
-    "logistic": scipy.special.expit,
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
-    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
-    "gelu": lambda z: z * scipy.special.ndtr(z),
-    "silu": lambda z: z * scipy.special.expit(z),
-    "softplus": lambda z: np.logaddexp(0, z),
-    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
-}
-
 
 def fitted(problem, dtype=np.float64, **parameters):
     estimator, y, own = PROBLEMS[problem]
@@ -82,8 +69,8 @@ def assert_equal_predictions(results, model, inputs, tolerance=1e-5):
 
 
 def test_the_tables_know_every_activation_and_output_of_the_engine():
-    assert set(activations.CODES) <= set(ACTIVATIONS) == set(REFERENCES)
-    assert set(losses.CODES) == set(OUTPUTS)
+    assert set(activations.CODES) == set(ACTIVATIONS)
+    assert set(losses.OUTPUTS) == set(OUTPUTS)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +87,7 @@ def test_each_activation_is_its_formula(name, dtype):
     a = run(model, z)["a"]
     assert a.dtype == dtype
     rounding = 1e-13 if dtype == np.float64 and name != "gelu" else 1e-6  # erf is in float32
-    expected = REFERENCES[name](z.astype(np.float64))
+    expected = naive.ACTIVATIONS[name](z.astype(np.float64))
     np.testing.assert_allclose(a, expected, rtol=rounding, atol=2 * rounding)
 
 
@@ -155,7 +142,7 @@ def test_each_layer_has_its_own_activation():
     results = run(to_onnx(model), X)
     a = X
     for W, b, name in zip(model.coefs_, model.intercepts_, [*names, "identity"], strict=True):
-        a = REFERENCES[name](a @ W + b)
+        a = naive.ACTIVATIONS[name](a @ W + b)
     np.testing.assert_allclose(results["variable"], a, rtol=1e-5, atol=1e-6)
 
 

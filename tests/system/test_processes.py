@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from waiting import wait_until
 
 from fastmlp import MLPClassifier
-from fastmlp._engine import threads
+from fastmlp._engine import threads, workspace
+from fastmlp._engine.threading.pool import Pool
 from fastmlp._engine.threads import available_threads, usable_cpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -235,11 +237,13 @@ INTERRUPTED = """
 import os, signal, sys, threading, time, warnings
 import numpy as np
 from fastmlp import MLPClassifier
+from fastmlp._engine.threading.pool import pool
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 X = np.random.RandomState(0).rand(100_000, 784).astype(np.float32)
 y = np.arange(100_000) % 10
 model = MLPClassifier((500,), max_iter=1000, random_state=0)
 MLPClassifier((500,), max_iter=1).fit(X[:500], y[:500])
+threads = pool.threads
 sent = []
 def send():
     time.sleep(1.0)
@@ -251,7 +255,7 @@ with warnings.catch_warnings(record=True) as caught:
     model.fit(X, y)
 late = time.perf_counter() - sent[0]
 assert any("interrupted" in str(w.message) for w in caught), [str(w.message) for w in caught]
-assert threading.active_count() == 1, threading.enumerate()
+assert pool.threads == threads, (pool.threads, threads)
 assert np.isfinite(model.predict_proba(X[:100])).all()
 model.set_params(max_iter=1).fit(X[:5000], y[:5000])
 print(late)
@@ -270,18 +274,64 @@ def test_ctrl_c_ends_a_large_epoch_soon():
     assert float(run.stdout) < CHILD_SECONDS / 4  # the exact delay is a benchmark's matter
 
 
-def test_no_thread_is_left_after_a_fit_and_few_after_predictions(every_thread_works):
-    helpers, before = 0, threading.active_count()
-    for each in threading.enumerate():
-        helpers += each.name.startswith("fastmlp_helper")
+def system_threads():
+    """The identifiers of the threads of this process, of Python or not."""
+    return set(os.listdir("/proc/self/task"))
+
+
+@pytest.fixture
+def own_pool(monkeypatch):
+    """A pool that has no threads yet, in place of the process's."""
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("needs /proc")
+    own = Pool()
+    monkeypatch.setattr(workspace, "pool", own)
+    yield own
+    own.stop()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_a_fit_starts_one_thread_less_than_n_jobs_and_the_next_none(
+    n_jobs, own_pool, every_thread_works
+):
+    before = system_threads()
+    model = fitted(n_jobs)
+    started = system_threads() - before
+    assert len(started) == own_pool.threads == n_jobs - 1
+    fitted(n_jobs)
+    model.predict(X)
+    assert system_threads() - before == started
+    own_pool.stop()
+    wait_until(lambda: not system_threads() & started)
+
+
+def test_callers_at_once_share_the_threads_of_the_pool(own_pool, every_thread_works):
     model = fitted(4)
-    assert threading.active_count() == before
-    callers = [threading.Thread(target=model.predict, args=(X,)) for _ in range(20)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert threading.active_count() <= before - helpers + os.cpu_count()
+    before = system_threads()
+    with ThreadPoolExecutor(20) as callers:
+        list(callers.map(lambda _: model.predict(X), range(100)))
+    wait_until(lambda: system_threads() <= before)
+    assert own_pool.threads == 3
+
+
+AT_EXIT = """
+import atexit
+@atexit.register  # handlers run from the last to the first: this one after the pool's
+def report():
+    from fastmlp._engine.threading.pool import WORKERS, pool
+    print(pool.threads, pool._words[WORKERS])
+import numpy as np
+from fastmlp import MLPClassifier
+X = np.random.RandomState(0).rand(3000, 60)
+MLPClassifier((200, 50), tol=9.0, n_iter_no_change=1, n_jobs=3).fit(X, np.arange(3000) % 5)
+"""
+
+
+@pytest.mark.slow
+def test_no_thread_runs_when_the_interpreter_goes():
+    command = [sys.executable, "-c", AT_EXIT]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS)
+    assert (run.returncode, run.stderr, run.stdout.split()) == (0, "", ["2", "0"])
 
 
 class FromOutside(Exception):
@@ -297,9 +347,9 @@ def raise_in(thread, exception):
 @pytest.mark.slow
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, FromOutside])
 def test_an_exception_ends_a_fit_in_any_thread(exception):
-    """KeyboardInterrupt keeps the model so far, any other leaves the old one; no thread stays."""
+    """KeyboardInterrupt keeps the model so far, any other leaves the old one."""
     model = MLPClassifier((200,), max_iter=1, random_state=0, n_jobs=2).fit(X, Y)
-    before, threads = model.coefs_[0].tobytes(), threading.active_count()
+    before, threads = model.coefs_[0].tobytes(), workspace.pool.threads
     model.set_params(max_iter=10**6, tol=0.0, n_iter_no_change=10**6)
     caught, started = [], threading.Event()
 
@@ -319,7 +369,7 @@ def test_an_exception_ends_a_fit_in_any_thread(exception):
     time.sleep(0.5)  # somewhere among the epochs
     raise_in(thread, exception)
     thread.join(CHILD_SECONDS)
-    assert not thread.is_alive() and threading.active_count() == threads
+    assert not thread.is_alive() and workspace.pool.threads == threads
     if exception is KeyboardInterrupt:
         assert caught == ["Training interrupted by user."] and model.n_iter_ > 1
     else:

@@ -1,5 +1,7 @@
-"""A loss or an activation is one row: all tables have the same names, in the docstrings too."""
+"""Losses and activations: all tables have the same names, and the kernels a branch for each."""
 
+import ast
+import inspect
 import re
 
 import pytest
@@ -33,17 +35,24 @@ def documented(estimator, parameter):
     return set(bullets or re.findall(r"'(\w+)'", re.match(r"{(.*)}", text).group(1)))
 
 
+@pytest.mark.parametrize("parameter", ["activation", "loss"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_estimators_for_dask_document_the_same_names(estimator, parameter):
+    dask = pytest.importorskip("fastmlp.dask", exc_type=ImportError)
+    distributed = getattr(dask, f"Dask{estimator.__name__}")
+    assert documented(distributed, parameter) == documented(estimator, parameter)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_activations_have_the_same_names_everywhere(estimator):
     names = set(activations.CODES)
     assert set(onnx_graph.ACTIVATIONS) == names
     assert allowed(estimator, "activation") == documented(estimator, "activation") == names
     assert set(ActivationDisplay.from_names().values) == names
-    assert set(activations.CODES.values()) >= activations.STORES_DERIVATIVE
 
 
 def test_outputs_have_the_same_names_everywhere():
-    names = set(losses.CODES)
+    names = set(losses.OUTPUTS)
     assert set(onnx_graph.OUTPUTS) == names
     assert {output for loss in LOSSES.values() for output in loss.functions} == names
     assert {output for outputs in OUTPUTS.values() for output in outputs} == names
@@ -61,6 +70,46 @@ def test_losses_have_the_same_names_everywhere(estimator):
 
 def test_every_loss_belongs_to_an_estimator():
     assert {name for each in ESTIMATORS for name in allowed(each, "loss")} == set(LOSSES)
+
+
+def branches(module, function):
+    """The value that each branch of a device function's chain of ifs compares with."""
+    (found,) = (
+        node
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    )
+    chain = next(node for node in found.body if isinstance(node, ast.If))
+    values = []
+    while True:
+        assert isinstance(chain.test, ast.Compare) and isinstance(chain.test.ops[0], ast.Eq)
+        values.append(getattr(module, chain.test.comparators[0].id))
+        if not (len(chain.orelse) == 1 and isinstance(chain.orelse[0], ast.If)):
+            break
+        (chain,) = chain.orelse
+    assert len(values) == len(set(values))
+    return set(values)
+
+
+def test_every_activation_has_its_branches():
+    codes = set(activations.CODES.values())
+    stored = activations.STORES_DERIVATIVE
+    changing = codes - {activations.IDENTITY}
+    assert branches(activations, "activate") == changing
+    assert branches(activations, "activate_with_derivative") == stored
+    assert branches(activations, "multiply_by_derivative") == changing - stored
+
+
+def test_every_output_and_every_loss_has_its_branch():
+    changing = set(losses.OUTPUTS.values()) - {losses.IDENTITY}
+    assert branches(losses, "apply_output") == changing
+    assert branches(losses, "row_loss_and_delta") == set(losses.LOSSES.values())
+
+
+def test_codes_are_different_and_count_up():
+    for codes in (activations.CODES, losses.OUTPUTS, losses.LOSSES):
+        assert list(codes.values()) == list(range(len(codes)))
+    assert len(activations.CODES) == len(activations.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -5,6 +5,7 @@ determine f'(z); their derivatives are computed together with a.
 """
 
 import math
+from typing import NamedTuple
 
 from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.elementary import (
@@ -15,22 +16,42 @@ from fastmlp._engine.simd.elementary import (
     normal_tail,
 )
 
-(
-    IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, MISH,
-) = range(10)  # fmt: skip
-CODES = {
-    "identity": IDENTITY,
-    "logistic": LOGISTIC,
-    "tanh": TANH,
-    "relu": RELU,
-    "leaky_relu": LEAKY_RELU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SILU,
-    "softplus": SOFTPLUS,
-    "mish": MISH,
-}
-STORES_DERIVATIVE = {GELU, SILU, MISH}  # a = f(z) does not determine their f'(z)
+
+class Activation(NamedTuple):
+    """A row of the table of activations.
+
+    Attributes
+    ----------
+    code : int
+        What the kernels compare with.
+    name : str
+        The value of the estimators' parameter `activation`.
+    stores_derivative : bool
+        Whether `activate_with_derivative` computes f'(z) together with a = f(z). Otherwise
+        `multiply_by_derivative` computes it from a.
+    """
+
+    code: int
+    name: str
+    stores_derivative: bool = False
+
+
+# A new row needs a branch in `activate`, and one in `activate_with_derivative` if it stores its
+# derivative, else in `multiply_by_derivative`. A test finds the branch that is missing.
+ACTIVATIONS = (
+    Activation(IDENTITY := 0, "identity"),  # the only one without branches: it changes nothing
+    Activation(LOGISTIC := 1, "logistic"),
+    Activation(TANH := 2, "tanh"),
+    Activation(RELU := 3, "relu"),
+    Activation(LEAKY_RELU := 4, "leaky_relu"),
+    Activation(ELU := 5, "elu"),
+    Activation(GELU := 6, "gelu", stores_derivative=True),
+    Activation(SILU := 7, "silu", stores_derivative=True),
+    Activation(SOFTPLUS := 8, "softplus"),
+    Activation(MISH := 9, "mish", stores_derivative=True),
+)
+CODES = {each.name: each.code for each in ACTIVATIONS}
+STORES_DERIVATIVE = {each.code for each in ACTIVATIONS if each.stores_derivative}
 
 LEAK = 0.01  # derivative of leaky_relu below zero (Maas et al., 2013)
 DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # the standard normal density phi(0)

@@ -15,16 +15,22 @@ from fastmlp._engine.simd.memory import address_of
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
 from fastmlp._engine.simd.vectors import lanes_of
 
-SOFTMAX, LOGISTIC, IDENTITY, EXPONENTIAL = range(4)
-CODES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "identity": IDENTITY, "exp": EXPONENTIAL}
+# The codes of the output activations. Each has a branch in `apply_output`, except IDENTITY.
+OUTPUTS = {
+    "softmax": (SOFTMAX := 0),
+    "logistic": (LOGISTIC := 1),
+    "identity": (IDENTITY := 2),
+    "exp": (EXPONENTIAL := 3),
+}
 
-LOG_LOSS, SQUARED_ERROR, POISSON, ABSOLUTE_ERROR, HUBER = range(5)
+# The codes of the losses. Each has a branch in `row_loss_and_delta`, and an entry of the same name
+# in `fastmlp._training.losses`.
 LOSSES = {
-    "log_loss": LOG_LOSS,
-    "squared_error": SQUARED_ERROR,
-    "poisson": POISSON,
-    "absolute_error": ABSOLUTE_ERROR,
-    "huber": HUBER,
+    "log_loss": (LOG_LOSS := 0),
+    "squared_error": (SQUARED_ERROR := 1),
+    "poisson": (POISSON := 2),
+    "absolute_error": (ABSOLUTE_ERROR := 3),
+    "huber": (HUBER := 4),
 }
 
 
@@ -50,7 +56,7 @@ def apply_output(output, values, rows, n_out, stride):
     Parameters
     ----------
     output : int
-        One of `CODES`.
+        A code of `OUTPUTS`.
     values : array of rows * stride elements
         Logits, row after row. The padding from `n_out` to `stride` is set to zero.
     """
@@ -214,6 +220,7 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     float
         The loss times the weight. For a classifier it is finite for any logits.
     """
+    loss = math.nan  # of a code without a branch
     if hyperparameters.loss_function == LOG_LOSS:
         if hyperparameters.output == SOFTMAX:
             loss = _cross_entropy(hyperparameters, n_out, a, y)
@@ -225,7 +232,7 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
         loss = _half_poisson_deviance(a, y)
     elif hyperparameters.loss_function == ABSOLUTE_ERROR:
         loss = _absolute_error(a, y)
-    else:
+    elif hyperparameters.loss_function == HUBER:
         loss = _huber_loss(hyperparameters, a, y)
     if weight != 1:
         for j in range(a.size):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp._engine.jit.device import device
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.scalars import multiply_add
 
 SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT = range(5)
@@ -50,10 +50,17 @@ class Step(NamedTuple):
 
 
 @device
+def _mean_gradient_of(weight, gradient_sum, penalty, scale):
+    """One element of g, the gradient of the mean loss with its L2 penalty."""
+    inline()
+    return multiply_add(penalty, weight, gradient_sum) * scale
+
+
+@device
 def mean_gradient(gradient, weights, sums, penalty, scale):
     """g = (sums + penalty * weights) * scale, with the arguments of `update`."""
     for i in range(weights.size):
-        gradient[i] = multiply_add(penalty, weights[i], sums[i]) * scale
+        gradient[i] = _mean_gradient_of(weights[i], sums[i], penalty, scale)
 
 
 @device
@@ -80,7 +87,7 @@ def update(hyperparameters, weights, moments, sums, step):
         c1, c2 = real(1.0 - hyperparameters.beta_1), real(1.0 - hyperparameters.beta_2)
         eps = real(hyperparameters.epsilon)
         for i in range(weights.size):
-            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            g = _mean_gradient_of(weights[i], sums[i], penalty, scale)
             m = multiply_add(b1, first[i], c1 * g)
             v = multiply_add(b2, second[i], c2 * (g * g))
             first[i] = m
@@ -88,14 +95,14 @@ def update(hyperparameters, weights, moments, sums, step):
             weights[i] = multiply_add(decay, weights[i], -(eta * m / (math.sqrt(v) + eps)))
     elif rule == SGD:  # w <- w - eta g
         for i in range(weights.size):
-            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            g = _mean_gradient_of(weights[i], sums[i], penalty, scale)
             weights[i] = multiply_add(-eta, g, weights[i])
     elif rule == GRADIENT:
         mean_gradient(first, weights, sums, penalty, scale)
     else:  # u <- mu u - eta g; w <- w + u, or with Nesterov w <- w + mu u - eta g
         mu, looks_ahead = real(hyperparameters.momentum), rule == NESTEROV
         for i in range(weights.size):
-            g = multiply_add(penalty, weights[i], sums[i]) * scale
+            g = _mean_gradient_of(weights[i], sums[i], penalty, scale)
             velocity = multiply_add(mu, first[i], -eta * g)
             first[i] = velocity
             weights[i] += multiply_add(mu, velocity, -eta * g) if looks_ahead else velocity
