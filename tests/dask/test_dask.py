@@ -30,6 +30,7 @@ DaskMLPClassifier, DaskMLPRegressor = estimators.DaskMLPClassifier, estimators.D
 Snapshot = importlib.import_module("fastmlp.dask.local_sgd").Snapshot
 
 pytestmark = [
+    pytest.mark.slow,  # a cluster has to start
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
@@ -54,7 +55,6 @@ MULTILABEL = np.column_stack([DIGITS_Y % 2 == 0, DIGITS_Y > 4]).astype(int)
 WEIGHT = np.random.RandomState(0).uniform(0.5, 2, len(DIGITS_Y))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("y", [DIGITS_Y, DIGITS_Y > 4, MULTILABEL], ids=["10", "2", "multilabel"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
 def test_one_replica_without_shuffling_is_the_local_fit(client, y, weight):
@@ -69,7 +69,6 @@ def test_one_replica_without_shuffling_is_the_local_fit(client, y, weight):
     assert (model.n_iter_, model.t_) == (local.n_iter_, local.t_)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_one_replica_of_a_regressor_is_the_local_fit(client, loss):
     X, y = load_diabetes(return_X_y=True)
@@ -85,7 +84,6 @@ def test_one_replica_of_a_regressor_is_the_local_fit(client, loss):
     assert model.score(dask_X, dask_y) == pytest.approx(local.score(X, y))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_a_round_is_the_mean_of_local_epochs_weighted_by_samples(client, solver):
     """Five partitions on three replicas, of 600, 600 and 500 rows, from sums of their weights."""
@@ -114,7 +112,6 @@ def test_a_round_is_the_mean_of_local_epochs_weighted_by_samples(client, solver)
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.slow
 def test_the_same_partitions_give_the_same_bytes_on_any_workers(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     model = DaskMLPClassifier(**PARAMETERS).fit(X, y)
@@ -135,7 +132,6 @@ def test_both_workers_train(client):
     assert len(log) == 2 and min(log.values()) > 0
 
 
-@pytest.mark.slow
 def test_accuracy_is_that_of_one_machine(client):
     """Both trained until the loss stops falling, by as many steps an epoch."""
     X, y = mnist_data()
@@ -160,7 +156,6 @@ def test_classes_are_found_in_every_partition(client):
     assert set(model.predict(X).compute()) <= set("abcdefghij")
 
 
-@pytest.mark.slow
 def test_data_frames_keep_their_names_and_any_index(client):
     import pandas as pd
 
@@ -181,7 +176,6 @@ def test_data_frames_keep_their_names_and_any_index(client):
         model.predict(X.rename(columns={"pixel 0": "other"}))
 
 
-@pytest.mark.slow
 def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     import pandas as pd
 
@@ -196,7 +190,6 @@ def test_the_documented_recipe_runs(client, tmp_path, monkeypatch):
     assert type(found["local"]) is MLPClassifier
 
 
-@pytest.mark.slow
 def test_blocks_of_unknown_length_and_empty_ones_are_taken(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     keep = (y > 0) & (y < 7) & (da.arange(len(DIGITS_Y), chunks=CHUNK) >= CHUNK)
@@ -269,7 +262,6 @@ def refused(match, X, y, weight=None, error=ValueError, **parameters):
     assert not hasattr(model, "coefs_") and not hasattr(model, "_rows")
 
 
-@pytest.mark.slow
 def test_what_cannot_be_trained_on_is_a_clear_error(client):
     X, y = blocks(DIGITS_X, DIGITS_Y)
     refused("dask array.*not ndarray", DIGITS_X, y, error=TypeError)
@@ -298,14 +290,12 @@ def test_a_snapshot_is_as_large_as_the_documentation_says():
     assert snapshot.vectors.nbytes == 79_510 * 4 * 3
 
 
-@pytest.mark.slow
 def test_without_dask_the_error_names_the_extra():
     code = "import sys; sys.modules['distributed'] = None; import fastmlp.dask"
     missing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "fastmlp[dask]" in missing.stderr
 
 
-@pytest.mark.slow
 def test_dropout_and_schedules_work_on_a_cluster(client):
     parameters = dict(PARAMETERS, dropout=0.2, learning_rate="cosine", solver="adamw", warmup=1)
     X, y = blocks(DIGITS_X, DIGITS_Y)

@@ -219,6 +219,7 @@ def test_activate_keeps_nan(activation, dtype):
     assert np.isnan(values).tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", CODES)
 def test_an_element_has_the_same_bits_alone_and_in_any_place(activation, dtype):

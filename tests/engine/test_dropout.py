@@ -120,6 +120,7 @@ def test_partial_fit_draws_new_masks_at_every_call():
     assert copy.partial_fit(X, Y).loss_ == model.partial_fit(X, Y).loss_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "gelu", "softplus"])
 def test_the_gradient_is_right_under_a_frozen_mask(activation):
     weight = np.random.RandomState(0).uniform(0, 2, 60)

@@ -53,6 +53,7 @@ class Weights:
         update(self.hyperparameters, self.values, moments, sums, step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("penalty", [0.0, 0.5])
 @pytest.mark.parametrize("rule", RULES)

@@ -134,6 +134,7 @@ def test_ranges_of_any_sizes_are_done_whole(ranges, pool):
         counting.launch(pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", SIZES)
 def test_launches_are_done_whatever_pauses_lie_between(threads, pool):
     counting = Counting(threads, 50, 2)

@@ -101,6 +101,7 @@ def test_the_oracles_gradient_is_the_slope_of_its_loss():
                     np.testing.assert_allclose(gradient[index], slope, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_step_is_right_for_every_number_of_rows(dtype):
     for rows in range(1, MOST_ROWS + 1):

@@ -39,6 +39,7 @@ def test_the_kernels_gradient_is_right(activation, n_classes):
         assert check_gradient(model, X, y, sample_weight) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", losses_of("identity", "exp"))
 @pytest.mark.parametrize(
     "activation",

@@ -82,6 +82,7 @@ def outcome(model, X, y, weight):
             return error
 
 
+@pytest.mark.slow
 @given(problem=problems(), parameters=CONFIGURATIONS, n_jobs=st.sampled_from([None, 1, 3]))
 def test_valid_configurations_give_scikit_learns_model(problem, parameters, n_jobs):
     kind, X, y, weight = problem
