@@ -96,12 +96,20 @@ def apply_network(
     try:
         workspace.set_activations(activations)
         workspace.totals["may_be_nonfinite"] = 0
-        for first in range(0, X.shape[0], most_rows):
-            workspace.take_inputs(X[first : first + most_rows])
-            workspace.take_outputs(outputs[first : first + most_rows], output)
+        for rows, to in (
+            [(X, outputs)] if X.shape[0] <= most_rows else _pieces(X, outputs, most_rows)
+        ):
+            workspace.take_inputs(rows)
+            workspace.take_outputs(to, output)
             succession.note(workspace.run(predict, linger=linger))
         return outputs, bool(workspace.totals["may_be_nonfinite"])
     finally:
         workspace.let_go()
         if len(idle) < MOST_IDLE:
             idle.append(workspace)
+
+
+def _pieces(X, outputs: np.ndarray, most_rows: int) -> list[tuple]:
+    """X and its outputs in pieces of at most so many rows."""
+    starts = range(0, X.shape[0], most_rows)
+    return [(X[first : first + most_rows], outputs[first : first + most_rows]) for first in starts]
