@@ -8,7 +8,7 @@ the cores that have read them; requesting ownership starts that while the gradie
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import CACHE_LINE, target
 from fastmlp._engine.simd.memory import emit_prefetch, i64, item_bytes, load_entry, request_line
-from fastmlp._engine.simd.tile import Step
+from fastmlp._engine.simd.tile import TileStep
 from fastmlp._engine.simd.vectors import widest
 
 # Bytes: about a core's own cache. A larger X is prefetched: without that, a training step of
@@ -25,7 +25,7 @@ def full_shapes() -> list[tuple[int, int]]:
     return [(target().tallest, width) for width in range(2, target().widest + 1)]
 
 
-def next_rows_along(step: Step) -> None:
+def next_rows_along(step: TileStep) -> None:
     """Prefetch the rows that the next tile reads: at each step, one line of one row.
 
     `next_a` is the table of their addresses. Their number is a power of two.
@@ -37,7 +37,7 @@ def next_rows_along(step: Step) -> None:
     emit_prefetch(builder, builder.add(address, column))
 
 
-def next_line_of_rows(step: Step) -> None:
+def next_line_of_rows(step: TileStep) -> None:
     """Prefetch, in row k of table `next_a`, the line after the elements that the tile reads."""
     builder = step.builder
     address = builder.add(load_entry(builder, step.next_a, step.k), step.a.offset)

@@ -48,10 +48,10 @@ class Rows(NamedTuple):
 
 
 # Emits a tile's prefetches for step k.
-Prefetch = Callable[["Step"], None]
+Prefetch = Callable[["TileStep"], None]
 
 
-class Step(NamedTuple):
+class TileStep(NamedTuple):
     """Step k of a tile as `Prefetch` sees it: the operands as LLVM values."""
 
     builder: ir.IRBuilder
@@ -88,7 +88,7 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
         b_row = vectors.row(b, k)
         b_vectors = [vectors.load(b_row, v) for v in spans]
         if prefetch is not None:
-            prefetch(Step(builder, k, a, next_a, shape.height, vectors.item))
+            prefetch(TileStep(builder, k, a, next_a, shape.height, vectors.item))
         if transposed:
             a_row = builder.add(load_entry(builder, a.table, k), a.offset)
         updated, sums = [], iter(sums)

@@ -54,8 +54,8 @@ GATE, KERNEL, JOB, PLACES, LINGER = range(5)
 # whether others may join, whether the slot is taken, and the launch's number. The number may wrap
 # around, because it is only compared for equality.
 COUNT_BITS = 15
-INSIDE, COME = 1, 1 << COUNT_BITS
-COUNT_MASK = COME - 1
+INSIDE, JOINED = 1, 1 << COUNT_BITS
+COUNT_MASK = JOINED - 1
 OPEN, TAKEN, NUMBER_SHIFT = 1 << 30, 1 << 31, 32
 MOST_THREADS = 1 + RECORDS  # of a launch
 
@@ -153,13 +153,13 @@ def _enter(words, slot):
     """Join a launch if its gate is open: this thread's number in it, or 0 if there is no place."""
     while True:
         gate = atomic_load(words, slot + GATE)
-        come = gate >> COUNT_BITS & COUNT_MASK
+        joined = gate >> COUNT_BITS & COUNT_MASK
         # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed. A
         # thread that finds no place because it reads the next launch's number hears its bell.
-        if gate & OPEN == 0 or come >= words[slot + PLACES]:
+        if gate & OPEN == 0 or joined >= words[slot + PLACES]:
             return 0
-        if atomic_swap(words, slot + GATE, gate, gate + COME + INSIDE):
-            return come + 1
+        if atomic_swap(words, slot + GATE, gate, gate + JOINED + INSIDE):
+            return joined + 1
 
 
 @device
