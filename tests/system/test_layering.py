@@ -176,15 +176,11 @@ def test_functions_are_short(path):
         assert lines <= MOST_LINES_OF_FUNCTION, f"{node.name} has {lines} lines"
 
 
-LONG_CALLS = {("training.py", "Block")}  # compiled code; the record's fields are in order
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_calls_have_few_positional_arguments(path):
     for node in nodes_of(path, ast.Call):
         name = ast.unparse(node.func)
-        if (path.name, name) not in LONG_CALLS:
-            assert len(node.args) <= MOST_POSITIONAL_ARGUMENTS, f"{name}, line {node.lineno}"
+        assert len(node.args) <= MOST_POSITIONAL_ARGUMENTS, f"{name}, line {node.lineno}"
 
 
 def public(nodes, kinds):

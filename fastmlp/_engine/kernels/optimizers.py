@@ -99,7 +99,10 @@ def update(hyperparameters, weights, moments, sums, step):
             weights[i] = multiply_add(-eta, g, weights[i])
     elif rule == GRADIENT:
         mean_gradient(first, weights, sums, penalty, scale)
-    else:  # u <- mu u - eta g; w <- w + u, or with Nesterov w <- w + mu u - eta g
+    elif rule in (
+        MOMENTUM,
+        NESTEROV,
+    ):  # u <- mu u - eta g; w <- w + u, or with Nesterov w <- w + mu u - eta g
         mu, looks_ahead = real(hyperparameters.momentum), rule == NESTEROV
         for i in range(weights.size):
             g = _mean_gradient_of(weights[i], sums[i], penalty, scale)
