@@ -78,7 +78,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -225,6 +227,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
 
+    **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
+    errors loses nothing.
+
     References
     ----------
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
@@ -367,7 +372,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         draft = fitted.draft_of(self)
         ClassTargets.begin_partial_fit(draft, y, classes)
-        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))
+        warnings = draft._fit(X, y, sample_weight, incremental=True)
+        return fitted.commit(self, draft, warnings)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict the probability of each class.
@@ -482,7 +488,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -615,6 +623,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
 
+    **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
+    errors loses nothing.
+
     References
     ----------
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
@@ -742,4 +753,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             With solver 'lbfgs', which has no such steps.
         """
         draft = fitted.draft_of(self)
-        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))
+        warnings = draft._fit(X, y, sample_weight, incremental=True)
+        return fitted.commit(self, draft, warnings)

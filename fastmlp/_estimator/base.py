@@ -1,7 +1,7 @@
 """BaseMLP: fit, partial_fit, predict. A draft is fitted, then committed."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -91,7 +91,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If max_iter, max_fun or max_time ends the fit.
         UserWarning
-            If Ctrl-C ends the fit, which keeps the model so far.
+            If Ctrl-C ends the fit, which keeps the model so far, or if `batch_size` exceeds the
+            number of samples.
 
         Notes
         -----
@@ -102,10 +103,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
-        draft = fitted.draft_of(self)._fit(X, y, sample_weight, validation=validation, tasks=tasks)
+        draft = fitted.draft_of(self)
+        warnings = draft._fit(X, y, sample_weight, validation=validation, tasks=tasks)
         if tasks is not None:
             tasks.end(vars(draft))
-        return fitted.commit(self, draft)
+        return fitted.commit(self, draft, warnings)
 
     def _fit(
         self,
@@ -116,8 +118,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         incremental: bool = False,
         validation: tuple = (None, None, None),
         tasks: FitTasks | None = None,
-    ) -> Self:
-        """Fit this draft; with `incremental`, continue the last call for one epoch."""
+    ) -> list[Warning]:
+        """Fit this draft; with `incremental`, continue the last call for one epoch.
+
+        Returns the warnings to give once the draft is committed.
+        """
         hidden = parameters.hidden_layer_sizes(self)
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         targets, (X, y) = kind_of_targets(self).prepare(
@@ -157,7 +162,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
         fitted.take_network(self, solution.network)
-        return self
+        return solution.warnings
 
     def _solve(self, problem: Problem) -> Solution:
         """Train; estimators for clusters override this."""

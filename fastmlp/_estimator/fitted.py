@@ -25,9 +25,17 @@ def draft_of(estimator: Estimator) -> Estimator:
     return draft
 
 
-def commit(estimator: Estimator, draft: Estimator) -> Estimator:
-    """Give an estimator all attributes of `draft` atomically."""
+def commit(
+    estimator: Estimator, draft: Estimator, closing_warnings: Sequence[Warning] = ()
+) -> Estimator:
+    """Give an estimator all attributes of `draft` atomically, then give the warnings of the fit.
+
+    A filter may turn a warning into an error, which must not lose the fit. The warnings are
+    attributed to this module, so that filters on the module "fastmlp" find them.
+    """
     estimator.__dict__ = draft.__dict__
+    for warning in closing_warnings:
+        warnings.warn(warning, stacklevel=1)
     return estimator
 
 

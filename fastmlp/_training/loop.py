@@ -1,6 +1,5 @@
 """The fit loop: epochs, stopping, callbacks, interrupts."""
 
-import warnings
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, Self
@@ -43,13 +42,23 @@ class TimeLimit:
             raise OutOfTime
 
 
-def warn_of_time(settings: Settings) -> None:
-    """Warn that max_time ended the fit."""
-    warnings.warn(
+def out_of_time(settings: Settings) -> Warning:
+    """The warning that max_time ended the fit."""
+    return ConvergenceWarning(
         f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
-        "converged yet.",
-        ConvergenceWarning,
-        stacklevel=2,
+        "converged yet."
+    )
+
+
+def interrupted() -> Warning:
+    """The warning that Ctrl-C ended the fit."""
+    return UserWarning("Training interrupted by user.")
+
+
+def batch_size_clipped() -> Warning:
+    """The warning that a batch has all samples, because there are fewer than batch_size."""
+    return UserWarning(
+        "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
     )
 
 
@@ -100,7 +109,7 @@ def descend(
     one_epoch: bool = False,
     validate: Callable[[], tuple[float, float | None]] | None = None,
     tasks: FitTasks | None = None,
-) -> None:
+) -> list[Warning]:
     """Run epochs until the loss or the validation score stops improving.
 
     Parameters
@@ -118,12 +127,11 @@ def descend(
     tasks : FitTasks, optional
         Callbacks. They see every epoch and may end the fit.
 
-    Warns
-    -----
-    ConvergenceWarning
-        If max_iter or max_time ended the fit.
-    UserWarning
-        If Ctrl-C ended the fit; the network stays as it was at that moment.
+    Returns
+    -------
+    list of Warning
+        To be given once the model is committed: a ConvergenceWarning if max_iter or max_time ended
+        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment.
     """
     settings = runner.settings
     history.n_iter = 0
@@ -138,18 +146,17 @@ def descend(
                 if tasks is not None:
                     is_over |= tasks.end_epoch()
                 if is_over:
-                    break
-            else:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
-                    "reached and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
+                    return []
     except OutOfTime:
-        warn_of_time(settings)
+        return [out_of_time(settings)]
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        return [interrupted()]
+    return [
+        ConvergenceWarning(
+            f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
+            "reached and the optimization hasn't converged yet."
+        )
+    ]
 
 
 def _run_epoch(

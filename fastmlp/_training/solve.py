@@ -1,7 +1,7 @@
 """From a network and samples to a trained network: choose the solver, prepare it, run it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from fastmlp._engine.network import Network
 from fastmlp._training import lbfgs
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
-from fastmlp._training.loop import descend
+from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
@@ -84,10 +84,13 @@ class Solution:
         The trained network.
     attributes : dict
         Other attributes of the fitted estimator.
+    warnings : list of Warning
+        To be given once the model is committed: a filter may turn them into errors.
     """
 
     network: Network
     attributes: dict[str, Any]
+    warnings: list[Warning] = field(default_factory=list)
 
 
 def solve(problem: Problem) -> Solution:
@@ -125,9 +128,11 @@ def _solve_by_descent(problem: Problem) -> Solution:
         judged = problem.with_network(network)
         validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
     X, encoded, sample_weight = problem.kernel_data()
+    settings = problem.settings.clip_batch_size(X.shape[0] if training is None else len(training))
+    warnings = [] if settings is problem.settings else [batch_size_clipped()]
     descent = Descent(
         network,
-        problem.settings,
+        settings,
         model.out_activation_,
         X,
         encoded,
@@ -138,11 +143,13 @@ def _solve_by_descent(problem: Problem) -> Solution:
     )
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, history))
-    descend(descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks)
+    warnings += descend(
+        descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks
+    )
     kept = network
     if model.restore_best_weights and history.best is not None:
         kept = history.best
-    return Solution(kept, {**history.attributes(), "_optimizer": state})
+    return Solution(kept, {**history.attributes(), "_optimizer": state}, warnings)
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:
@@ -153,7 +160,7 @@ def _solve_by_lbfgs(problem: Problem) -> Solution:
     data = problem.kernel_data()
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, None))
-    loss, n_iter = lbfgs.minimize(
+    loss, n_iter, warnings = lbfgs.minimize(
         network,
         problem.settings,
         problem.model.out_activation_,
@@ -161,4 +168,4 @@ def _solve_by_lbfgs(problem: Problem) -> Solution:
         max_fun=problem.model.max_fun,
         tasks=problem.tasks,
     )
-    return Solution(network, {"loss_": loss, "n_iter_": n_iter})
+    return Solution(network, {"loss_": loss, "n_iter_": n_iter}, warnings)

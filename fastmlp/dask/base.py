@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.targets import kind_of_targets
-from fastmlp._training.loop import descend
+from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.solve import Problem, Solution
 from fastmlp.dask.local_sgd import ClusterDescent
@@ -80,7 +80,7 @@ class BaseDaskMLP(BaseMLP):
         draft = fitted.draft_of(self)
         draft._gather(matching_partitions(X, y, sample_weight), n_replicas)
         X, y = representative([each for _, each in draft._rows], is_classifier(self))
-        return fitted.commit(self, draft._fit(X, y, None))
+        return fitted.commit(self, draft, draft._fit(X, y, None))
 
     def _refuse_what_needs_all_rows(self) -> None:
         refused = {
@@ -122,8 +122,11 @@ class BaseDaskMLP(BaseMLP):
         cluster = ClusterDescent(
             self.client, network, settings, self.out_activation_, shards, shares, n_samples, state
         )
-        descend(cluster, history, problem.random_state)
-        return Solution(network, {**history.attributes(), "_optimizer": state})
+        rows_of_smallest = min(each.n_samples for each in summaries)
+        is_clipped = settings.clip_batch_size(rows_of_smallest) is not settings
+        warnings = [batch_size_clipped()] if is_clipped else []
+        warnings += descend(cluster, history, problem.random_state)
+        return Solution(network, {**history.attributes(), "_optimizer": state}, warnings)
 
     @property
     def partial_fit(self):

@@ -74,7 +74,9 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -315,7 +317,9 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None

@@ -161,6 +161,7 @@ def train_shard(
     )
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an unaligned address
+    settings = settings.clip_batch_size(X.shape[0])  # the client has given the warning
     data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
     with Descent(network, settings, epoch.output, *data, state, order, epochs=1) as descent:

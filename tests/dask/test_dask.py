@@ -4,6 +4,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -244,6 +245,18 @@ def test_a_warm_start_continues(client):
         model.fit(X, y % 5)
     for ours, expected in zip(model.coefs_, before, strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("option", [{"max_time": 1e-9}, {}, {"batch_size": CHUNK + 1}])
+def test_a_warning_as_an_error_leaves_the_fitted_model(client, option):
+    X, y = blocks(DIGITS_X[: 2 * CHUNK], DIGITS_Y[: 2 * CHUNK])
+    model = DaskMLPClassifier(**PARAMETERS, **option)
+    words = "clipped" if "batch_size" in option else "converged yet"
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match=words):
+        warnings.filterwarnings("error", message=f".*{words}", module="fastmlp")
+        model.fit(X, y)
+    assert model.predict(X).compute().shape == (2 * CHUNK,)
+    assert model.n_iter_ == (0 if "max_time" in option else PARAMETERS["max_iter"])
 
 
 def test_a_local_model_a_pickle_and_a_clone_leave_the_client_behind(client):
