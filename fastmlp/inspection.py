@@ -14,6 +14,7 @@ from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
+from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent
 
 __all__ = ["check_gradient"]
 
@@ -95,11 +96,13 @@ class _Problem:
         self.X = rows_in_place(X, dtype)
         self.targets = targets.encode(y, dtype)
         weights = targets.check_sample_weight(sample_weight, X, y)
-        self.sample_weight = None if weights is None else weights.astype(np.float64)
+        exponent = scaling_exponent(weights)
+        self.sample_weight = scale_weights(weights, exponent, dtype)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
         one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
         model.set_params(**one_batch, max_time=None)
-        self.settings = settings_of(model, len(self.network.layer_sizes) - 2)
+        settings = settings_of(model, len(self.network.layer_sizes) - 2)
+        self.settings = scale_penalty(settings, exponent, dtype)
 
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """Take one step on a copy of the network; return the loss before and the state after it."""

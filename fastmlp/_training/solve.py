@@ -16,6 +16,7 @@ from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
+from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent
 
 
 @dataclass
@@ -60,13 +61,24 @@ class Problem:
     one_epoch: bool
     tasks: FitTasks | None
 
-    def kernel_data(self) -> tuple:
-        """X, targets and weights in the network's dtype."""
+    def kernel_data(self, chosen: np.ndarray | None = None) -> tuple[Settings, tuple]:
+        """Settings for the kernels; X, targets and weights in the network's dtype.
+
+        The weights, and alpha in the settings, are multiplied by a power of two; see `weights`.
+        `chosen` has the indices of the samples to train on; None means all.
+        """
         X, y, sample_weight = self.samples
         dtype = self.network.dtype
-        if sample_weight is not None:
-            sample_weight = sample_weight.astype(dtype, copy=False)
-        return rows_in_place(X, dtype), self.targets.encode(y, dtype), sample_weight
+        trained = (
+            sample_weight if chosen is None or sample_weight is None else sample_weight[chosen]
+        )
+        exponent = scaling_exponent(trained)
+        data = (
+            rows_in_place(X, dtype),
+            self.targets.encode(y, dtype),
+            scale_weights(sample_weight, exponent, dtype),
+        )
+        return scale_penalty(self.settings, exponent, dtype), data
 
     def snapshot(self, history: History | None) -> dict:
         """The attributes of the model if the fit ended with the network's current state."""
@@ -127,12 +139,12 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if held_out is not None:
         judged = problem.with_network(network)
         validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
-    X, encoded, sample_weight = problem.kernel_data()
-    settings = problem.settings.clip_batch_size(X.shape[0] if training is None else len(training))
-    warnings = [] if settings is problem.settings else [batch_size_clipped()]
+    settings, (X, encoded, sample_weight) = problem.kernel_data(training)
+    clipped = settings.clip_batch_size(X.shape[0] if training is None else len(training))
+    warnings = [] if clipped is settings else [batch_size_clipped()]
     descent = Descent(
         network,
-        settings,
+        clipped,
         model.out_activation_,
         X,
         encoded,
@@ -157,12 +169,12 @@ def _solve_by_lbfgs(problem: Problem) -> Solution:
     given = problem.network
     network = Network.from_arrays(given.coefs, given.intercepts, np.dtype(np.float64))
     problem = replace(problem, network=network)
-    data = problem.kernel_data()
+    settings, data = problem.kernel_data()
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, None))
     loss, n_iter, warnings = lbfgs.minimize(
         network,
-        problem.settings,
+        settings,
         problem.model.out_activation_,
         *data,
         max_fun=problem.model.max_fun,

@@ -23,6 +23,7 @@ from fastmlp.dask.partitions import (
     matching_partitions,
     representative,
     row_blocks,
+    shares_of_weights,
     summarize,
 )
 
@@ -110,10 +111,10 @@ class BaseDaskMLP(BaseMLP):
         """Train by local SGD on the rows gathered; the problem's samples only stand for them."""
         rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
         n_samples = sum(each.n_samples for each in summaries)
-        weight_sum = sum(each.weight_sum for each in summaries)
-        if weight_sum <= 0:
-            raise ValueError(f"sample_weight sums to {weight_sum}; it must be more than 0")
-        shares = [(each.weight_sum / weight_sum, each.n_samples / n_samples) for each in summaries]
+        shares = [
+            (of_weights, each.n_samples / n_samples)
+            for of_weights, each in zip(shares_of_weights(summaries), summaries, strict=True)
+        ]
         network, settings, history = problem.network, problem.settings, problem.history
         model = self.to_local()
         shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)

@@ -51,7 +51,7 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'
@@ -294,7 +294,7 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'

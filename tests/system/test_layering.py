@@ -34,7 +34,7 @@ FLOORS = [
     {"fastmlp._training.sgd"},
     {"fastmlp._training.loop"},
     {"fastmlp._training.validation"},
-    {"fastmlp._training.history", "fastmlp._training.losses"},
+    {"fastmlp._training.history", "fastmlp._training.losses", "fastmlp._training.weights"},
     {"fastmlp._training.optimizer"},
     {"fastmlp._training", "fastmlp._training.callbacks", "fastmlp._training.schedules"},
     {"fastmlp._inference"},
