@@ -154,7 +154,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None
@@ -559,7 +560,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None

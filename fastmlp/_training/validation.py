@@ -1,7 +1,9 @@
 """Held-out data, and a network's loss and score on them during training."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
+from numbers import Number
 from typing import Any, Protocol
 
 import numpy as np
@@ -175,7 +177,22 @@ class ValidationScorer:
             return self.targets.score(held_out.y, predictions, self.sample_weight)
         if not np.isfinite(outputs).all():  # diverged: leave the error to the fit, not to a metric
             return np.nan
-        return float(self.scorer(self.model, self.X, held_out.y, **self.weights))
+        score = self.scorer(self.model, self.X, held_out.y, **self.weights)
+        return _as_number(score, self.model.scoring)
+
+
+def _as_number(score: Any, scorer: Any) -> float:
+    """A score as a float, or the error of scikit-learn's searches if it is no number."""
+    value = score
+    if hasattr(score, "item"):  # a NumPy number, or an array of one
+        with suppress(ValueError):
+            value = score.item()
+    if not isinstance(value, Number) or isinstance(value, complex):
+        raise ValueError(
+            f"scoring must return a number, got {score!r} ({type(score)}) instead. "
+            f"(scorer={scorer})"
+        )
+    return float(value)  # pyright: ignore[reportArgumentType]
 
 
 def _takes_weights(scorer) -> bool:
