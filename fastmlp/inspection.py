@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
+from fastmlp._estimator.fitted import complete
 from fastmlp._estimator.initialization import initial_network
 from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
 from fastmlp._estimator.targets import kind_of_targets
@@ -82,6 +83,8 @@ class _Problem:
         estimator._validate_params()
         fitted, dtype = hasattr(estimator, "coefs_"), np.dtype(np.float64)
         model = deepcopy(estimator).set_params(warm_start=False)
+        if fitted:
+            complete(model)
         targets, (X, y) = kind_of_targets(model).prepare(
             model, X, y, reset=not fitted, incremental=fitted
         )

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.kernels import losses
 from fastmlp._engine.network import Network
 from fastmlp._estimator import fitted, parameters
 from fastmlp._estimator.initialization import initial_network
@@ -19,6 +20,9 @@ from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
+
+# Output activations that no loss has, but users of scikit-learn set by hand.
+OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)}
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -125,6 +129,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         hidden = parameters.hidden_layer_sizes(self)
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        if continues:
+            fitted.complete(self)
         targets, (X, y) = kind_of_targets(self).prepare(
             self, X, y, reset=not continues, incremental=incremental
         )
@@ -134,6 +140,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         layer_sizes = [X.shape[1], *hidden, n_outputs]
         if continues:
             network = fitted.network_to_continue(self, layer_sizes)
+            vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
             network = initial_network(layer_sizes, self.activation, X.dtype, random_state)
             self.n_iter_ = self.t_ = 0
@@ -169,9 +176,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return solve(problem)
 
     def _predict_outputs(self, X) -> np.ndarray:
-        """Validate X and compute its output activations (n_samples, n_outputs)."""
+        """Validate X and compute its output activations (n_samples, n_outputs).
+
+        This is a draft: what its weights imply is set if it is missing.
+        """
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
+        fitted.complete(self)
         network = fitted.network_of(self)
         if self._needs_no_validation(X, network.dtype):
             outputs, may_be_nonfinite = self._apply(network, X)
@@ -183,7 +194,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _apply(self, network: Network, X) -> tuple[np.ndarray, bool]:
         """The network's outputs for valid rows, and whether X may contain NaN or infinity."""
         names = parameters.hidden_activations(self, len(network.layer_sizes) - 2)
-        return apply_network(network, X, names, self.out_activation_, self.n_jobs)
+        output = self.out_activation_
+        if output in losses.CODES:
+            return apply_network(network, X, names, output, self.n_jobs)
+        if output not in OTHER_OUTPUTS:
+            choices = ", ".join([*losses.CODES, *OTHER_OUTPUTS])
+            raise ValueError(f"out_activation_ must be one of {choices}; got {output!r}")
+        outputs, may_be_nonfinite = apply_network(network, X, names, "identity", self.n_jobs)
+        return OTHER_OUTPUTS[output](outputs), may_be_nonfinite
 
     def _needs_no_validation(self, X, dtype: np.dtype) -> bool:
         """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.

@@ -202,7 +202,7 @@ class BaseDaskMLP(BaseMLP):
         """
         predictions = self.predict(X).compute()
         y, sample_weight = dask.compute(y, sample_weight)
-        targets = kind_of_targets(self).of(self)
+        targets = kind_of_targets(self).of(fitted.completed(self))
         return targets.score(np.asarray(y), predictions, sample_weight)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -175,7 +175,9 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         The class labels, sorted.
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -406,7 +408,9 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         out.
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
