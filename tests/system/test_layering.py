@@ -20,7 +20,7 @@ MOST_LINES = 500
 FLOORS = [
     {"fastmlp.__main__"},
     {"fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"},
-    {"fastmlp.estimators"},
+    {"fastmlp.estimators", "fastmlp._report"},
     {"fastmlp._estimator.base"},
     {
         "fastmlp._estimator.architecture",
