@@ -24,6 +24,8 @@ from fastmlp._training.validation import HeldOut
 # Output activations that no loss has, but users of scikit-learn set by hand.
 OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)}
 
+DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
+
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
     """What classifier and regressor share.
@@ -54,6 +56,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     feature_names_in_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, Any]] = parameters.COMMON_CONSTRAINTS
+
+    # The links of the HTML representation, in scikit-learn's protocol for other packages.
+    _doc_link_module = "fastmlp"
+    _doc_link_template = f"{DOCUMENTATION}{{page}}.html#{{estimator_name}}"  # pyright: ignore[reportAssignmentType]
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """The page of this class on the documentation site: that of the package that exports it."""
+        package = type(self).__module__.rpartition(".")[0]
+        return {"page": package.replace(".", "/"), "estimator_name": type(self).__name__}
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
