@@ -36,6 +36,9 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | train on several machines | `fastmlp.dask` |
 | understand or change the engine | `fastmlp._engine` |
 
+After `import fastmlp`, these packages load when they are first used. `fastmlp.show_versions()`
+prints what a bug report needs.
+
 ## Data larger than memory
 
 The kernels read each row where it lies. A memory-mapped file therefore trains without being loaded:
@@ -114,7 +117,52 @@ the kernels for itself, in memory. `python -m fastmlp info` prints the directory
 estimator's class.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastmlp import _report
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.version import __version__
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]
+if TYPE_CHECKING:
+    from fastmlp import dask as dask
+    from fastmlp import displays as displays
+    from fastmlp import inspection as inspection
+    from fastmlp import interop as interop
+
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
+
+_LAZY = ("dask", "displays", "inspection", "interop")  # submodules that load when they are used
+
+
+def show_versions() -> None:
+    """Print what a bug report needs.
+
+    The output of `python -m fastmlp info`, then the versions of the packages that fastmlp needs or
+    can use.
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> fastmlp.show_versions()  # doctest: +ELLIPSIS
+    fastmlp ...
+    """
+    _report.print_rows(_report.machine())
+    print()
+    _report.print_rows(_report.dependencies())
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load a submodule when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
+    try:
+        return importlib.import_module(f"fastmlp.{name}")
+    except ImportError as error:  # an extra is missing: hasattr shall be False, not fail
+        raise AttributeError(str(error)) from error
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*__all__, *_LAZY, "estimators"])

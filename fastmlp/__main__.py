@@ -3,28 +3,19 @@
 import argparse
 import contextlib
 import io
-import platform
 import sys
 import time
 import warnings
 
-import llvmlite
-import numba
 import numpy as np
-import sklearn
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
-from fastmlp._engine.jit.target import target, tile_shapes
-from fastmlp._engine.kernels.prediction import predict
+from fastmlp import _report as report
 from fastmlp._engine.kernels.training import train
-from fastmlp._engine.machine import cpu_name
-from fastmlp._engine.threads import explain_threads
-from fastmlp._inference import predictions
-from fastmlp._training import sgd
 
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
@@ -72,30 +63,7 @@ def run_warmup() -> None:
 
 def run_info() -> None:
     """Print what determines speed on this machine."""
-    chosen = numba.config.CPU_NAME
-    by = f", set by NUMBA_CPU_NAME={chosen}" if chosen else ""
-    shares = (
-        sgd.FLOPS_PER_THREAD,
-        sgd.FLOPS_PER_THREAD_OF_FIT,
-        predictions.FLOPS_PER_THREAD,
-    )
-    per_step, per_fit, per_call = (f"{flops / 1e6:g}" for flops in shares)
-    rows = {
-        "fastmlp": fastmlp.__version__,
-        "python": platform.python_version(),
-        "numba, llvmlite": f"{numba.__version__}, {llvmlite.__version__}",
-        "numpy, scikit-learn": f"{np.__version__}, {sklearn.__version__}",
-        "cpu": f"{cpu_name()}, {platform.machine()}",
-        "instruction set": f"{target().name}, {target().vector_bytes}-byte vectors{by}",
-        "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
-        "threads (n_jobs=None)": explain_threads(),
-        "of them in use": f"one for each {per_step} million operations of a training step and "
-        f"{per_fit} million of a whole fit, {per_call} million of a prediction",
-        "training kernel": train.cache_state(),
-        "prediction kernel": predict.cache_state(),
-    }
-    for name, value in rows.items():
-        print(f"{name:24s}{value}")
+    report.print_rows(report.machine())
 
 
 def run_demo() -> None:

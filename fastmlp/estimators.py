@@ -55,7 +55,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'
@@ -78,7 +78,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -152,7 +154,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None
@@ -173,7 +176,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The class labels, sorted.
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -224,6 +229,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     'lbfgs' too. Contradictory input, such as sparse indices out of range, replaced `coefs_` of
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
+
+    **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
+    errors loses nothing.
 
     References
     ----------
@@ -367,7 +375,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         draft = fitted.draft_of(self)
         ClassTargets.begin_partial_fit(draft, y, classes)
-        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))
+        warnings = draft._fit(X, y, sample_weight, incremental=True)
+        return fitted.commit(self, draft, warnings)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict the probability of each class.
@@ -459,7 +468,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'
@@ -482,7 +491,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -551,7 +562,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None
@@ -564,7 +576,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -614,6 +628,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     'lbfgs' too. Contradictory input, such as sparse indices out of range, replaced `coefs_` of
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
+
+    **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
+    errors loses nothing.
 
     References
     ----------
@@ -742,4 +759,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             With solver 'lbfgs', which has no such steps.
         """
         draft = fitted.draft_of(self)
-        return fitted.commit(self, draft._fit(X, y, sample_weight, incremental=True))
+        warnings = draft._fit(X, y, sample_weight, incremental=True)
+        return fitted.commit(self, draft, warnings)

@@ -9,11 +9,13 @@ from sklearn.utils import check_random_state
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
+from fastmlp._estimator.fitted import complete
 from fastmlp._estimator.initialization import initial_network
 from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
+from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent
 
 __all__ = ["check_gradient"]
 
@@ -80,6 +82,8 @@ class _Problem:
         estimator._validate_params()
         fitted, dtype = hasattr(estimator, "coefs_"), np.dtype(np.float64)
         model = deepcopy(estimator).set_params(warm_start=False)
+        if fitted:
+            complete(model)
         targets, (X, y) = kind_of_targets(model).prepare(
             model, X, y, reset=not fitted, incremental=fitted
         )
@@ -94,11 +98,13 @@ class _Problem:
         self.X = rows_in_place(X, dtype)
         self.targets = targets.encode(y, dtype)
         weights = targets.check_sample_weight(sample_weight, X, y)
-        self.sample_weight = None if weights is None else weights.astype(np.float64)
+        exponent = scaling_exponent(weights)
+        self.sample_weight = scale_weights(weights, exponent, dtype)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
         one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
         model.set_params(**one_batch, max_time=None)
-        self.settings = settings_of(model, len(self.network.layer_sizes) - 2)
+        settings = settings_of(model, len(self.network.layer_sizes) - 2)
+        self.settings = scale_penalty(settings, exponent, dtype)
 
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """Take one step on a copy of the network; return the loss before and the state after it."""

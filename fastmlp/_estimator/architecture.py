@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp._estimator.fitted import completed
 from fastmlp._estimator.parameters import hidden_activations
 
 
@@ -52,6 +53,7 @@ class Architecture:
                 f"expected a multilayer perceptron, got {type(estimator).__name__}; "
                 "for a pipeline or a search, pass the fitted step"
             )
+        estimator = completed(estimator)
         coefs = estimator.coefs_
         sizes = (coefs[0].shape[0], *(coef.shape[1] for coef in coefs))
         hidden = hidden_activations(estimator, len(coefs) - 1)

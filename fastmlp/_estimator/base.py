@@ -1,7 +1,7 @@
 """BaseMLP: fit, partial_fit, predict. A draft is fitted, then committed."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.kernels import losses
 from fastmlp._engine.network import Network
 from fastmlp._estimator import fitted, parameters
 from fastmlp._estimator.initialization import initial_network
@@ -19,6 +20,11 @@ from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
+
+# Output activations that no loss has, but users of scikit-learn set by hand.
+OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)}
+
+DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -50,6 +56,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     feature_names_in_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, Any]] = parameters.COMMON_CONSTRAINTS
+
+    # The links of the HTML representation, in scikit-learn's protocol for other packages.
+    _doc_link_module = "fastmlp"
+    _doc_link_template = f"{DOCUMENTATION}{{page}}.html#{{estimator_name}}"  # pyright: ignore[reportAssignmentType]
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """The page of this class on the documentation site: that of the package that exports it."""
+        package = type(self).__module__.rpartition(".")[0]
+        return {"page": package.replace(".", "/"), "estimator_name": type(self).__name__}
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
@@ -91,7 +106,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If max_iter, max_fun or max_time ends the fit.
         UserWarning
-            If Ctrl-C ends the fit, which keeps the model so far.
+            If Ctrl-C ends the fit, which keeps the model so far, or if `batch_size` exceeds the
+            number of samples.
 
         Notes
         -----
@@ -102,10 +118,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
-        draft = fitted.draft_of(self)._fit(X, y, sample_weight, validation=validation, tasks=tasks)
+        draft = fitted.draft_of(self)
+        warnings = draft._fit(X, y, sample_weight, validation=validation, tasks=tasks)
         if tasks is not None:
             tasks.end(vars(draft))
-        return fitted.commit(self, draft)
+        return fitted.commit(self, draft, warnings)
 
     def _fit(
         self,
@@ -116,10 +133,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         incremental: bool = False,
         validation: tuple = (None, None, None),
         tasks: FitTasks | None = None,
-    ) -> Self:
-        """Fit this draft; with `incremental`, continue the last call for one epoch."""
+    ) -> list[Warning]:
+        """Fit this draft; with `incremental`, continue the last call for one epoch.
+
+        Returns the warnings to give once the draft is committed.
+        """
         hidden = parameters.hidden_layer_sizes(self)
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        if continues:
+            fitted.complete(self)
         targets, (X, y) = kind_of_targets(self).prepare(
             self, X, y, reset=not continues, incremental=incremental
         )
@@ -129,6 +151,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         layer_sizes = [X.shape[1], *hidden, n_outputs]
         if continues:
             network = fitted.network_to_continue(self, layer_sizes)
+            vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
             network = initial_network(layer_sizes, self.activation, X.dtype, random_state)
             self.n_iter_ = self.t_ = 0
@@ -157,16 +180,20 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
         fitted.take_network(self, solution.network)
-        return self
+        return solution.warnings
 
     def _solve(self, problem: Problem) -> Solution:
         """Train; estimators for clusters override this."""
         return solve(problem)
 
     def _predict_outputs(self, X) -> np.ndarray:
-        """Validate X and compute its output activations (n_samples, n_outputs)."""
+        """Validate X and compute its output activations (n_samples, n_outputs).
+
+        This is a draft: what its weights imply is set if it is missing.
+        """
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
+        fitted.complete(self)
         network = fitted.network_of(self)
         if self._needs_no_validation(X, network.dtype):
             outputs, may_be_nonfinite = self._apply(network, X)
@@ -178,7 +205,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _apply(self, network: Network, X) -> tuple[np.ndarray, bool]:
         """The network's outputs for valid rows, and whether X may contain NaN or infinity."""
         names = parameters.hidden_activations(self, len(network.layer_sizes) - 2)
-        return apply_network(network, X, names, self.out_activation_, self.n_jobs)
+        output = self.out_activation_
+        if output in losses.CODES:
+            return apply_network(network, X, names, output, self.n_jobs)
+        if output not in OTHER_OUTPUTS:
+            choices = ", ".join([*losses.CODES, *OTHER_OUTPUTS])
+            raise ValueError(f"out_activation_ must be one of {choices}; got {output!r}")
+        outputs, may_be_nonfinite = apply_network(network, X, names, "identity", self.n_jobs)
+        return OTHER_OUTPUTS[output](outputs), may_be_nonfinite
 
     def _needs_no_validation(self, X, dtype: np.dtype) -> bool:
         """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.

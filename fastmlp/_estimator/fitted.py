@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from fastmlp._engine.network import Network
+from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp.version import __version__
 
@@ -25,9 +26,17 @@ def draft_of(estimator: Estimator) -> Estimator:
     return draft
 
 
-def commit(estimator: Estimator, draft: Estimator) -> Estimator:
-    """Give an estimator all attributes of `draft` atomically."""
+def commit(
+    estimator: Estimator, draft: Estimator, closing_warnings: Sequence[Warning] = ()
+) -> Estimator:
+    """Give an estimator all attributes of `draft` atomically, then give the warnings of the fit.
+
+    A filter may turn a warning into an error, which must not lose the fit. The warnings are
+    attributed to this module, so that filters on the module "fastmlp" find them.
+    """
     estimator.__dict__ = draft.__dict__
+    for warning in closing_warnings:
+        warnings.warn(warning, stacklevel=1)
     return estimator
 
 
@@ -62,13 +71,37 @@ def network_of(estimator) -> Network:
     dtype = np.result_type(np.float32, *arrays)
     dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
     network = Network.from_arrays(coefs, intercepts, dtype)
-    expected = estimator.n_features_in_, estimator.n_outputs_
-    if (network.layer_sizes[0], network.layer_sizes[-1]) != expected:
+    found = network.layer_sizes[0], network.layer_sizes[-1]
+    expected = tuple(
+        getattr(estimator, name, size)
+        for name, size in zip(("n_features_in_", "n_outputs_"), found, strict=True)
+    )
+    if found != expected:
         raise ValueError(
             f"coefs_ have {network.layer_sizes[0]} features and {network.layer_sizes[-1]} "
             f"outputs; the estimator was fitted with {expected[0]} and {expected[1]}"
         )
     return network
+
+
+def complete(estimator) -> None:
+    """Derive the attributes that an estimator lacks whose weights were set by hand."""
+    known, kind = vars(estimator), kind_of_targets(estimator)
+    if known.keys() >= kind.DERIVED:
+        return
+    sizes = network_of(estimator).layer_sizes
+    derived = {"n_layers_": len(sizes), "n_features_in_": sizes[0], "n_outputs_": sizes[-1]}
+    derived |= kind.derive(estimator, sizes[-1])
+    known.update(derived | known)
+
+
+def completed(estimator: Estimator) -> Estimator:
+    """The estimator, or if it lacks attributes that follow from its weights, a copy with them."""
+    if vars(estimator).keys() >= kind_of_targets(estimator).DERIVED:
+        return estimator
+    draft = draft_of(estimator)
+    complete(draft)
+    return draft
 
 
 def network_to_continue(estimator, layer_sizes: Sequence[int]) -> Network:
@@ -120,5 +153,5 @@ def rebuild(estimator) -> None:
     if isinstance(estimator.__dict__.get("_optimizer"), dict):
         estimator._optimizer = OptimizerState.from_arrays(estimator._optimizer)
     if "coefs_" in estimator.__dict__:
-        with contextlib.suppress(ValueError, TypeError):  # predict will raise it
+        with contextlib.suppress(ValueError, TypeError, AttributeError):  # predict will raise it
             take_network(estimator, network_of(estimator))

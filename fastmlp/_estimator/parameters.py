@@ -107,11 +107,18 @@ def hidden_layer_sizes(estimator) -> list[int]:
     ------
     ValueError
         If a size is not positive, or dropout is used with solver 'lbfgs'.
+    TypeError
+        If a size is not an integer, or a boolean.
     InvalidParameterError
         If a hidden layer's activation or dropout rate is invalid.
     """
     sizes = estimator.hidden_layer_sizes
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if any(isinstance(size, bool | np.bool_) for size in sizes):
+        raise TypeError(
+            "hidden_layer_sizes must hold integers, not booleans; "
+            f"got {estimator.hidden_layer_sizes!r}"
+        )
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     _check_hidden_layers(estimator, len(sizes))

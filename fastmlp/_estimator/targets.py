@@ -1,11 +1,12 @@
 """Targets: validation, encoding, decoding and scores, for class labels and real values."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
@@ -36,10 +37,19 @@ def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
 class Targets(ABC):
     """What an estimator knows about y: `ClassTargets` for labels, `RealTargets` for real values."""
 
+    DERIVED: ClassVar[frozenset[str]] = frozenset(
+        {"n_layers_", "n_features_in_", "n_outputs_", "out_activation_"}
+    )
+
     @classmethod
     @abstractmethod
     def of(cls, estimator) -> Self:
         """The targets of a fitted estimator."""
+
+    @classmethod
+    @abstractmethod
+    def derive(cls, estimator, n_outputs: int) -> dict[str, Any]:
+        """The attributes that follow from the weights and the others, all set by hand."""
 
     @classmethod
     @abstractmethod
@@ -105,13 +115,48 @@ class ClassTargets(Targets):
     class_weight : 'balanced', dict, list of dict or None
     """
 
+    DERIVED = Targets.DERIVED | {"_label_binarizer", "classes_"}
+
     def __init__(self, binarizer: LabelBinarizer, classes: np.ndarray, class_weight=None):
         self.binarizer, self.classes, self.class_weight = binarizer, classes, class_weight
 
     @classmethod
     def of(cls, estimator) -> Self:
-        """The targets of a fitted classifier."""
-        return cls(estimator._label_binarizer, estimator.classes_, estimator.class_weight)
+        """The targets of a fitted classifier.
+
+        Raises
+        ------
+        NotFittedError
+            If the labels are not known, because the weights were set by hand without them.
+        """
+        if not hasattr(estimator, "_label_binarizer"):
+            raise NotFittedError(
+                f"the labels of this {type(estimator).__name__} are not known; call fit, or set "
+                "classes_ beside coefs_ and intercepts_"
+            )
+        classes = np.asarray(estimator.classes_)
+        return cls(estimator._label_binarizer, classes, estimator.class_weight)
+
+    @classmethod
+    def derive(cls, estimator, n_outputs: int) -> dict[str, Any]:
+        """The output activation and, if either is known, the labels and their binarizer.
+
+        Several outputs are those of a multilabel y only if the output activation, or the binarizer,
+        says so.
+        """
+        known = vars(estimator)
+        derived: dict[str, Any] = {}
+        output = known.get("out_activation_", "softmax" if n_outputs > 1 else "logistic")
+        if "_label_binarizer" in known:
+            binarizer = known["_label_binarizer"]
+            if n_outputs > 1 and binarizer.y_type_.startswith("multilabel"):
+                output = "logistic"
+            derived = {"classes_": binarizer.classes_}
+        elif "classes_" in known:
+            is_multilabel = n_outputs > 1 and output == "logistic"
+            binarizer = _binarizer_of(np.asarray(known["classes_"]), n_outputs, is_multilabel)
+            derived = {"_label_binarizer": binarizer}
+        return {"out_activation_": output, **derived}
 
     @classmethod
     def begin_partial_fit(cls, estimator, y, classes) -> None:
@@ -235,6 +280,17 @@ class ClassTargets(Targets):
         return product
 
 
+def _binarizer_of(classes: np.ndarray, n_outputs: int, is_multilabel: bool) -> LabelBinarizer:
+    """The binarizer of labels that were set by hand, in their order."""
+    labels = len(classes)
+    if n_outputs != labels and (n_outputs, labels) != (1, 2):
+        raise ValueError(f"classes_ has {labels} labels, but the network has {n_outputs} outputs")
+    both = np.arange(2)[:, None] * np.ones(n_outputs, dtype=int)
+    binarizer = LabelBinarizer().fit(both if is_multilabel else classes)
+    binarizer.classes_ = classes
+    return binarizer
+
+
 class RealTargets(Targets):
     """Real values, one column or several.
 
@@ -251,6 +307,11 @@ class RealTargets(Targets):
     def of(cls, estimator) -> Self:
         """The targets of a regressor."""
         return cls(estimator.loss)
+
+    @classmethod
+    def derive(cls, estimator, n_outputs: int) -> dict[str, Any]:
+        """The output activation."""
+        return {"out_activation_": cls.of(estimator)._output_activation()}
 
     @classmethod
     def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
@@ -275,8 +336,10 @@ class RealTargets(Targets):
 
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
         """One output for each column."""
-        output = "exp" if "exp" in LOSSES[self.loss].functions else "identity"
-        return y.shape[1] if y.ndim == 2 else 1, output
+        return y.shape[1] if y.ndim == 2 else 1, self._output_activation()
+
+    def _output_activation(self) -> str:
+        return "exp" if "exp" in LOSSES[self.loss].functions else "identity"
 
     def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """The values (n_samples, n_outputs)."""

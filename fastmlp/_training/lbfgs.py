@@ -1,20 +1,20 @@
 """The quasi-Newton solver: SciPy's L-BFGS-B, with loss and gradient from the kernels."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import scipy.optimize
-from sklearn.utils.optimize import _check_optimize_result
+from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
 from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
-from fastmlp._training.loop import TimeLimit, warn_of_time
+from fastmlp._training.loop import TimeLimit, interrupted, out_of_time
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 
-STOPPED = 99  # SciPy's status after a callback raised StopIteration
+# SciPy's status after convergence, and after a callback raised StopIteration.
+CONVERGED, STOPPED = 0, 99
 
 
 class LossAndGradient:
@@ -71,13 +71,15 @@ class Iterations:
     loss : float
         The loss there.
     count : int
+    warnings : list of Warning
+        To be given once the model is committed.
     """
 
     def __init__(self, function: LossAndGradient, settings: Settings, tasks: FitTasks | None):
         self.function, self.settings, self.tasks = function, settings, tasks
         self.time_limit = TimeLimit(settings.max_time)
         self.packed, self.loss, self.count = function.network.pack(), np.inf, 0
-        self._latest_loss = np.inf
+        self._latest_loss, self.warnings = np.inf, list[Warning]()
 
     def evaluate(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient, for SciPy."""
@@ -93,7 +95,7 @@ class Iterations:
         if self.tasks is not None and self.tasks.end_epoch():
             raise StopIteration
         if self.time_limit.is_over():
-            warn_of_time(self.settings)
+            self.warnings.append(out_of_time(self.settings))
             raise StopIteration
 
 
@@ -106,7 +108,7 @@ def minimize(
     sample_weight,
     max_fun: int,
     tasks: FitTasks | None = None,
-) -> tuple[float, int]:
+) -> tuple[float, int, list[Warning]]:
     """Train `network` in place.
 
     Parameters
@@ -122,13 +124,10 @@ def minimize(
     -------
     loss : float
     n_iter : int
-
-    Warns
-    -----
-    ConvergenceWarning
-        If max_iter, max_fun or max_time ended the run.
-    UserWarning
-        If Ctrl-C ended the fit; the network keeps the result of the last iteration.
+    warnings : list of Warning
+        To be given once the model is committed: a ConvergenceWarning if max_iter, max_fun or
+        max_time ended the run, a UserWarning if Ctrl-C did. The network then keeps the result of
+        the last iteration.
     """
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
     iterations = Iterations(function, settings, tasks)
@@ -143,10 +142,26 @@ def minimize(
                 callback=iterations.end,
             )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
         network.unpack(iterations.packed)
-        return float(iterations.loss), iterations.count
+        return float(iterations.loss), iterations.count, [interrupted()]
     network.unpack(result.x)
-    if result.status == STOPPED:
-        return float(result.fun), result.nit
-    return float(result.fun), _check_optimize_result("lbfgs", result, settings.max_iter)
+    if result.status not in (CONVERGED, STOPPED):
+        iterations.warnings.append(_did_not_converge(result, settings.max_iter))
+    return float(result.fun), result.nit, iterations.warnings
+
+
+def _did_not_converge(result: scipy.optimize.OptimizeResult, max_iter: int) -> Warning:
+    """The warning that L-BFGS ended early, in the words of scikit-learn."""
+    message = (
+        f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
+        f"{result.message}\n"
+    )
+    if result.nit == max_iter:
+        message += (
+            f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
+        )
+    message += (
+        "\nYou might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html"
+    )
+    return ConvergenceWarning(message)

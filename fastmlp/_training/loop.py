@@ -1,6 +1,5 @@
 """The fit loop: epochs, stopping, callbacks, interrupts."""
 
-import warnings
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, Self
@@ -10,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
-from fastmlp._training.history import History
+from fastmlp._training.history import TRAINING_LOSS, History
 from fastmlp._training.optimizer import OptimizerState, Settings
 
 LEAST_LEARNING_RATE = 1e-6  # at or below it, the adaptive schedule stops instead of dividing
@@ -43,13 +42,23 @@ class TimeLimit:
             raise OutOfTime
 
 
-def warn_of_time(settings: Settings) -> None:
-    """Warn that max_time ended the fit."""
-    warnings.warn(
+def out_of_time(settings: Settings) -> Warning:
+    """The warning that max_time ended the fit."""
+    return ConvergenceWarning(
         f"max_time={settings.max_time:g} seconds have passed and the optimization hasn't "
-        "converged yet.",
-        ConvergenceWarning,
-        stacklevel=2,
+        "converged yet."
+    )
+
+
+def interrupted() -> Warning:
+    """The warning that Ctrl-C ended the fit."""
+    return UserWarning("Training interrupted by user.")
+
+
+def batch_size_clipped() -> Warning:
+    """The warning that a batch has all samples, because there are fewer than batch_size."""
+    return UserWarning(
+        "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
     )
 
 
@@ -100,7 +109,7 @@ def descend(
     one_epoch: bool = False,
     validate: Callable[[], tuple[float, float | None]] | None = None,
     tasks: FitTasks | None = None,
-) -> None:
+) -> list[Warning]:
     """Run epochs until the loss or the validation score stops improving.
 
     Parameters
@@ -118,15 +127,14 @@ def descend(
     tasks : FitTasks, optional
         Callbacks. They see every epoch and may end the fit.
 
-    Warns
-    -----
-    ConvergenceWarning
-        If max_iter or max_time ended the fit.
-    UserWarning
-        If Ctrl-C ended the fit; the network stays as it was at that moment.
+    Returns
+    -------
+    list of Warning
+        To be given once the model is committed: a ConvergenceWarning if max_iter or max_time ended
+        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment.
     """
     settings = runner.settings
-    history.n_iter = 0
+    history.n_iter, is_over = 0, False
     runner.draw_seed(random_state)
     try:
         with runner:
@@ -139,17 +147,19 @@ def descend(
                     is_over |= tasks.end_epoch()
                 if is_over:
                     break
-            else:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
-                    "reached and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
     except OutOfTime:
-        warn_of_time(settings)
+        return [out_of_time(settings)]
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        return [interrupted()]
+    _check_scores(history, runner.network)
+    if is_over:
+        return []
+    return [
+        ConvergenceWarning(
+            f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) "
+            "reached and the optimization hasn't converged yet."
+        )
+    ]
 
 
 def _run_epoch(
@@ -165,10 +175,42 @@ def _run_epoch(
     history.record(runner.epoch(), runner.n_samples)
     if validate is not None:
         history.record_validation(*validate())
-    history.judge(settings.tol, runner.network)
+    _judge(history, settings.tol, runner.network)
     if settings.verbose:
         history.report()
     runner.state.end_epoch(history.samples_seen)
+
+
+def _judge(history: History, tol: float, network: Network) -> None:
+    """Check the last epoch for improvement.
+
+    A NaN or infinite score of the user's scorer improves only if it exceeds the best one. The
+    default score counts a NaN as an improvement, as in scikit-learn: training has diverged.
+    """
+    best, count = history.best_validation_score, history.no_improvement_count
+    history.judge(tol, network)
+    if best is None or not history.validation_scores or not _has_scorer(history):
+        return
+    latest = history.validation_scores[-1]
+    if not np.isfinite(latest) and not latest > best:
+        history.no_improvement_count = count + 1
+
+
+def _has_scorer(history: History) -> bool:
+    """Whether the user's `scoring` decides."""
+    return history.criterion not in (None, TRAINING_LOSS)
+
+
+def _check_scores(history: History, network: Network) -> None:
+    """Raise an error if no score of the user's scorer was a number, unless training diverged."""
+    scores = history.validation_scores
+    if not scores or not _has_scorer(history) or not np.isnan(scores).all():
+        return
+    if np.isfinite(network.parameters).all():
+        raise ValueError(
+            f"scoring={history.criterion!r} gave NaN in each of the {len(scores)} epochs, "
+            "so early stopping has nothing to maximize"
+        )
 
 
 def _gives_up(history: History, runner: EpochRunner) -> bool:

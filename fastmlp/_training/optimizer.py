@@ -46,6 +46,12 @@ class Settings:
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
 
+    def clip_batch_size(self, n_samples: int) -> "Settings":
+        """These settings, with at most `n_samples` rows in a batch."""
+        if self.batch_size == "auto" or int(self.batch_size) <= n_samples:
+            return self
+        return replace(self, batch_size=n_samples)
+
     @property
     def update_rule(self) -> int:
         """Code of the update rule."""

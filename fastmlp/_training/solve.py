@@ -1,7 +1,7 @@
 """From a network and samples to a trained network: choose the solver, prepare it, run it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,11 @@ from fastmlp._engine.network import Network
 from fastmlp._training import lbfgs
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
-from fastmlp._training.loop import descend
+from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
+from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent
 
 
 @dataclass
@@ -60,13 +61,24 @@ class Problem:
     one_epoch: bool
     tasks: FitTasks | None
 
-    def kernel_data(self) -> tuple:
-        """X, targets and weights in the network's dtype."""
+    def kernel_data(self, chosen: np.ndarray | None = None) -> tuple[Settings, tuple]:
+        """Settings for the kernels; X, targets and weights in the network's dtype.
+
+        The weights, and alpha in the settings, are multiplied by a power of two; see `weights`.
+        `chosen` has the indices of the samples to train on; None means all.
+        """
         X, y, sample_weight = self.samples
         dtype = self.network.dtype
-        if sample_weight is not None:
-            sample_weight = sample_weight.astype(dtype, copy=False)
-        return rows_in_place(X, dtype), self.targets.encode(y, dtype), sample_weight
+        trained = (
+            sample_weight if chosen is None or sample_weight is None else sample_weight[chosen]
+        )
+        exponent = scaling_exponent(trained)
+        data = (
+            rows_in_place(X, dtype),
+            self.targets.encode(y, dtype),
+            scale_weights(sample_weight, exponent, dtype),
+        )
+        return scale_penalty(self.settings, exponent, dtype), data
 
     def snapshot(self, history: History | None) -> dict:
         """The attributes of the model if the fit ended with the network's current state."""
@@ -84,10 +96,13 @@ class Solution:
         The trained network.
     attributes : dict
         Other attributes of the fitted estimator.
+    warnings : list of Warning
+        To be given once the model is committed: a filter may turn them into errors.
     """
 
     network: Network
     attributes: dict[str, Any]
+    warnings: list[Warning] = field(default_factory=list)
 
 
 def solve(problem: Problem) -> Solution:
@@ -124,10 +139,12 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if held_out is not None:
         judged = problem.with_network(network)
         validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
-    X, encoded, sample_weight = problem.kernel_data()
+    settings, (X, encoded, sample_weight) = problem.kernel_data(training)
+    clipped = settings.clip_batch_size(X.shape[0] if training is None else len(training))
+    warnings = [] if clipped is settings else [batch_size_clipped()]
     descent = Descent(
         network,
-        problem.settings,
+        clipped,
         model.out_activation_,
         X,
         encoded,
@@ -138,11 +155,13 @@ def _solve_by_descent(problem: Problem) -> Solution:
     )
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, history))
-    descend(descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks)
+    warnings += descend(
+        descent, history, problem.random_state, problem.one_epoch, validate, problem.tasks
+    )
     kept = network
     if model.restore_best_weights and history.best is not None:
         kept = history.best
-    return Solution(kept, {**history.attributes(), "_optimizer": state})
+    return Solution(kept, {**history.attributes(), "_optimizer": state}, warnings)
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:
@@ -150,15 +169,15 @@ def _solve_by_lbfgs(problem: Problem) -> Solution:
     given = problem.network
     network = Network.from_arrays(given.coefs, given.intercepts, np.dtype(np.float64))
     problem = replace(problem, network=network)
-    data = problem.kernel_data()
+    settings, data = problem.kernel_data()
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, None))
-    loss, n_iter = lbfgs.minimize(
+    loss, n_iter, warnings = lbfgs.minimize(
         network,
-        problem.settings,
+        settings,
         problem.model.out_activation_,
         *data,
         max_fun=problem.model.max_fun,
         tasks=problem.tasks,
     )
-    return Solution(network, {"loss_": loss, "n_iter_": n_iter})
+    return Solution(network, {"loss_": loss, "n_iter_": n_iter}, warnings)

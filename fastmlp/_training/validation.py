@@ -1,7 +1,9 @@
 """Held-out data, and a network's loss and score on them during training."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
+from numbers import Number
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
 from fastmlp._training.losses import LOSSES
 from fastmlp._training.optimizer import Settings
+from fastmlp._training.weights import scale_weights, scaling_exponent
 
 LEAST_ROWS = 2  # least rows of held-out data for early stopping: R2 is undefined for fewer
 
@@ -127,6 +130,8 @@ class ValidationScorer:
         self.output: str = model.out_activation_
         self.X = rows_in_place(held_out.X, network.dtype)
         self.encoded = self._smooth(targets.encode(held_out.y, network.dtype))
+        given = held_out.sample_weight
+        self.sample_weight = scale_weights(given, scaling_exponent(given))
         # Scorers get plain arrays, even if the user's X was a data frame.
         vars(model).pop("feature_names_in_", None)
         self.scorer: Any = None
@@ -156,7 +161,7 @@ class ValidationScorer:
         return loss, self._score(outputs, loss) if self.model.early_stopping else None
 
     def _loss(self, outputs: np.ndarray) -> float:
-        weights = self.held_out.sample_weight
+        weights = self.sample_weight
         if weights is not None and not weights.any():
             return np.nan
         function = LOSSES[self.settings.loss].functions[self.output]
@@ -169,10 +174,25 @@ class ValidationScorer:
             return -loss
         if self.scorer is None:
             predictions = self.targets.decode(outputs)
-            return self.targets.score(held_out.y, predictions, held_out.sample_weight)
+            return self.targets.score(held_out.y, predictions, self.sample_weight)
         if not np.isfinite(outputs).all():  # diverged: leave the error to the fit, not to a metric
             return np.nan
-        return float(self.scorer(self.model, self.X, held_out.y, **self.weights))
+        score = self.scorer(self.model, self.X, held_out.y, **self.weights)
+        return _as_number(score, self.model.scoring)
+
+
+def _as_number(score: Any, scorer: Any) -> float:
+    """A score as a float, or the error of scikit-learn's searches if it is no number."""
+    value = score
+    if hasattr(score, "item"):  # a NumPy number, or an array of one
+        with suppress(ValueError):
+            value = score.item()
+    if not isinstance(value, Number) or isinstance(value, complex):
+        raise ValueError(
+            f"scoring must return a number, got {score!r} ({type(score)}) instead. "
+            f"(scorer={scorer})"
+        )
+    return float(value)  # pyright: ignore[reportArgumentType]
 
 
 def _takes_weights(scorer) -> bool:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.targets import kind_of_targets
-from fastmlp._training.loop import descend
+from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.solve import Problem, Solution
 from fastmlp.dask.local_sgd import ClusterDescent
@@ -23,6 +23,7 @@ from fastmlp.dask.partitions import (
     matching_partitions,
     representative,
     row_blocks,
+    shares_of_weights,
     summarize,
 )
 
@@ -80,7 +81,7 @@ class BaseDaskMLP(BaseMLP):
         draft = fitted.draft_of(self)
         draft._gather(matching_partitions(X, y, sample_weight), n_replicas)
         X, y = representative([each for _, each in draft._rows], is_classifier(self))
-        return fitted.commit(self, draft._fit(X, y, None))
+        return fitted.commit(self, draft, draft._fit(X, y, None))
 
     def _refuse_what_needs_all_rows(self) -> None:
         refused = {
@@ -110,10 +111,10 @@ class BaseDaskMLP(BaseMLP):
         """Train by local SGD on the rows gathered; the problem's samples only stand for them."""
         rows, summaries = zip(*self.__dict__.pop("_rows"), strict=True)
         n_samples = sum(each.n_samples for each in summaries)
-        weight_sum = sum(each.weight_sum for each in summaries)
-        if weight_sum <= 0:
-            raise ValueError(f"sample_weight sums to {weight_sum}; it must be more than 0")
-        shares = [(each.weight_sum / weight_sum, each.n_samples / n_samples) for each in summaries]
+        shares = [
+            (of_weights, each.n_samples / n_samples)
+            for of_weights, each in zip(shares_of_weights(summaries), summaries, strict=True)
+        ]
         network, settings, history = problem.network, problem.settings, problem.history
         model = self.to_local()
         shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)
@@ -122,8 +123,11 @@ class BaseDaskMLP(BaseMLP):
         cluster = ClusterDescent(
             self.client, network, settings, self.out_activation_, shards, shares, n_samples, state
         )
-        descend(cluster, history, problem.random_state)
-        return Solution(network, {**history.attributes(), "_optimizer": state})
+        rows_of_smallest = min(each.n_samples for each in summaries)
+        is_clipped = settings.clip_batch_size(rows_of_smallest) is not settings
+        warnings = [batch_size_clipped()] if is_clipped else []
+        warnings += descend(cluster, history, problem.random_state)
+        return Solution(network, {**history.attributes(), "_optimizer": state}, warnings)
 
     @property
     def partial_fit(self):
@@ -198,7 +202,7 @@ class BaseDaskMLP(BaseMLP):
         """
         predictions = self.predict(X).compute()
         y, sample_weight = dask.compute(y, sample_weight)
-        targets = kind_of_targets(self).of(self)
+        targets = kind_of_targets(self).of(fitted.completed(self))
         return targets.score(np.asarray(y), predictions, sample_weight)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'
@@ -74,7 +74,9 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -148,7 +150,8 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None
@@ -172,7 +175,9 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         The class labels, sorted.
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -292,7 +297,7 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
           rounding may lead the two to different ones.
     alpha : float, default=0.0001
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
-        sample weights in the batch.
+        sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
         The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str, default='constant'
@@ -315,7 +320,9 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        The maximum number of epochs, or of iterations of 'lbfgs'.
+        The maximum number of epochs, or of iterations of 'lbfgs'. A fit that reaches it ends with a
+        ConvergenceWarning. Filters find it under ``module="fastmlp"``, as they find scikit-learn's
+        under ``module="sklearn.neural_network"``.
     shuffle : bool, default=True
         Whether to shuffle the samples before each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -384,7 +391,8 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
         as for :func:`sklearn.metrics.check_scoring`. It gets the estimator with the weights of the
-        current epoch, X as an array and, if it accepts them, sample weights.
+        current epoch, X as an array and, if it accepts them, sample weights. It must return a
+        number: anything else is a ValueError, and so is NaN in every epoch.
     restore_best_weights : bool, default=True
         Whether early_stopping ends with the weights of the best epoch; otherwise with the last.
     max_time : float or None, default=None
@@ -400,7 +408,9 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         out.
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
-        C-contiguous. Predictions follow both changes in place and replaced arrays.
+        C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
+        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
+        classes_ to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float

@@ -43,6 +43,7 @@ from fastmlp._engine.threads import available_threads
 from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp._training.sgd import Descent
+from fastmlp._training.weights import scale_penalty
 
 FAN_IN = 8  # snapshots summed by one task
 MOST_ATTEMPTS = 5  # at one round, before lost data count as lost for good
@@ -53,11 +54,15 @@ LARGEST_SEED = 2**31 - 1
 
 @dataclass
 class Shard:
-    """The rows of one replica, on one worker, as `sgd.Descent` takes them."""
+    """The rows of one replica, on one worker, as `sgd.Descent` takes them.
+
+    The weights are multiplied by 2^exponent, which may differ from replica to replica.
+    """
 
     X: np.ndarray
     targets: np.ndarray
     sample_weight: np.ndarray | None
+    exponent: int
 
 
 @dataclass
@@ -161,6 +166,8 @@ def train_shard(
     )
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an unaligned address
+    settings = scale_penalty(settings, shard.exponent, dtype)
+    settings = settings.clip_batch_size(X.shape[0])  # the client has given the warning
     data = X, shard.targets, shard.sample_weight
     order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
     with Descent(network, settings, epoch.output, *data, state, order, epochs=1) as descent:

@@ -1,5 +1,6 @@
 """From Dask collections to the shards that replicas train on: gather, validate, summarize."""
 
+import math
 from dataclasses import dataclass
 
 import dask
@@ -12,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._training.weights import scale_weights, scaling_exponent
 from fastmlp.dask.local_sgd import Shard
 
 
@@ -36,10 +38,14 @@ class Rows:
 
 @dataclass
 class Summary:
-    """What the client needs to know about a replica's rows: sizes, one row, all labels."""
+    """What the client needs to know about a replica's rows: sizes, one row, all labels.
+
+    `weight_sum` is the sum of the weights times 2^exponent.
+    """
 
     n_samples: int
     weight_sum: float
+    exponent: int
     row: np.ndarray
     labels: np.ndarray
     names: np.ndarray | None
@@ -148,10 +154,28 @@ def summarize(rows: Rows | None, is_classification: bool) -> Summary | None:
     if rows is None:
         return None
     n_samples = rows.X.shape[0]
-    weight_sum = float(n_samples if rows.sample_weight is None else rows.sample_weight.sum())
+    exponent = scaling_exponent(rows.sample_weight)
+    weights = scale_weights(rows.sample_weight, exponent)
+    weight_sum = float(n_samples if weights is None else weights.sum())
     has_labels = is_classification and rows.y.ndim == 1
     labels = np.unique(rows.y) if has_labels else rows.y[:1]
-    return Summary(n_samples, weight_sum, rows.X[:1], labels, rows.names)
+    return Summary(n_samples, weight_sum, exponent, rows.X[:1], labels, rows.names)
+
+
+def shares_of_weights(summaries: list[Summary]) -> list[float]:
+    """Each replica's share of the total sample weight.
+
+    Raises
+    ------
+    ValueError
+        If the total is not positive.
+    """
+    least = min((each.exponent for each in summaries if each.weight_sum), default=0)
+    sums = [math.ldexp(each.weight_sum, least - each.exponent) for each in summaries]
+    total = sum(sums)
+    if total <= 0:
+        raise ValueError("sample_weight sums to 0 or less; it must be more than 0")
+    return [each / total for each in sums]
 
 
 def representative(summaries: list[Summary], is_classification: bool) -> tuple:
@@ -185,7 +209,7 @@ def representative(summaries: list[Summary], is_classification: bool) -> tuple:
 
 def make_shard(rows: Rows, model, dtype: np.dtype) -> Shard:
     """Convert rows to what the engine reads; X is copied only if its type differs."""
-    weights = rows.sample_weight
-    weights = None if weights is None else weights.astype(dtype, copy=False)
+    exponent = scaling_exponent(rows.sample_weight)
+    weights = scale_weights(rows.sample_weight, exponent, dtype)
     targets = kind_of_targets(model).of(model)
-    return Shard(rows_in_place(rows.X, dtype), targets.encode(rows.y, dtype), weights)
+    return Shard(rows_in_place(rows.X, dtype), targets.encode(rows.y, dtype), weights, exponent)

@@ -76,7 +76,7 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
         onnx.helper.make_graph(
             graph.nodes,
             type(estimator).__name__,
-            [_value(INPUT, dtype, estimator.n_features_in_)],
+            [_value(INPUT, dtype, len(estimator.coefs_[0]))],
             [_value(name, *type_and_columns) for name, type_and_columns in types.items()],
             graph.initializers,
         )

@@ -7,6 +7,7 @@ from sklearn.base import is_classifier
 
 from fastmlp._engine.kernels import activations
 from fastmlp._estimator.architecture import Architecture
+from fastmlp._estimator.fitted import completed
 
 
 class Graph:
@@ -175,6 +176,7 @@ def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
     dict of str to str
         The name of each result in the graph, under the keys of `output_types`.
     """
+    estimator = completed(estimator)
     outputs = add_network(graph, estimator, X)
     results = add_labels(graph, estimator, outputs) if is_classifier(estimator) else (outputs,)
     return dict(zip(output_types(estimator, graph.dtype), results, strict=True))
@@ -188,6 +190,7 @@ def output_types(estimator, dtype) -> dict[str, tuple[np.dtype, int | None]]:
     dict of str to tuple
         The number of columns is None for a vector; the type of strings is object.
     """
+    estimator = completed(estimator)
     dtype, columns = np.dtype(dtype), estimator.n_outputs_
     if not is_classifier(estimator):
         return {"variable": (dtype, columns)}

@@ -79,6 +79,7 @@ def to_sklearn(
     """
     theirs = _counterpart(estimator, dict(PAIRS))
     check_is_fitted(estimator)
+    estimator = fitted.completed(estimator)
     model = theirs(**_shared_parameters(estimator, theirs))
     _check_values(model)
     _take_attributes(model, estimator)

@@ -4,6 +4,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -239,6 +240,31 @@ def test_a_warm_start_continues(client):
         model.fit(X, y % 5)
     for ours, expected in zip(model.coefs_, before, strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_common_factor_of_the_weights_changes_no_bit(client):
+    """Nor does it matter that one replica's weights are all tiny beside the other's."""
+    weights = np.round(WEIGHT * 8)
+    weights[: 2 * CHUNK] *= 2.0**-50
+    models = []
+    for factor in (1.0, 2.0**-300):
+        data = blocks(DIGITS_X[: 4 * CHUNK], DIGITS_Y[: 4 * CHUNK], weights[: 4 * CHUNK] * factor)
+        models.append(DaskMLPClassifier(**PARAMETERS, alpha=0).fit(*data, n_replicas=2))
+    assert_same_bytes(*models)
+    assert models[0].loss_curve_ == models[1].loss_curve_
+    assert models[0].loss_curve_[-1] < models[0].loss_curve_[0]
+
+
+@pytest.mark.parametrize("option", [{"max_time": 1e-9}, {}, {"batch_size": CHUNK + 1}])
+def test_a_warning_as_an_error_leaves_the_fitted_model(client, option):
+    X, y = blocks(DIGITS_X[: 2 * CHUNK], DIGITS_Y[: 2 * CHUNK])
+    model = DaskMLPClassifier(**PARAMETERS, **option)
+    words = "clipped" if "batch_size" in option else "converged yet"
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match=words):
+        warnings.filterwarnings("error", message=f".*{words}", module="fastmlp")
+        model.fit(X, y)
+    assert model.predict(X).compute().shape == (2 * CHUNK,)
+    assert model.n_iter_ == (0 if "max_time" in option else PARAMETERS["max_iter"])
 
 
 def test_a_local_model_a_pickle_and_a_clone_leave_the_client_behind(client):

@@ -26,7 +26,7 @@ MOST_LINES_OF_FILE, MOST_LINES_OF_FUNCTION, MOST_POSITIONAL_ARGUMENTS = 400, 60,
 FLOORS = [
     {"fastmlp.__main__"},
     {"fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"},
-    {"fastmlp.estimators"},
+    {"fastmlp.estimators", "fastmlp._report"},
     {"fastmlp._estimator.base"},
     {
         "fastmlp._estimator.architecture",
@@ -40,7 +40,7 @@ FLOORS = [
     {"fastmlp._training.sgd"},
     {"fastmlp._training.loop"},
     {"fastmlp._training.validation"},
-    {"fastmlp._training.history", "fastmlp._training.losses"},
+    {"fastmlp._training.history", "fastmlp._training.losses", "fastmlp._training.weights"},
     {"fastmlp._training.optimizer"},
     {"fastmlp._training", "fastmlp._training.callbacks", "fastmlp._training.schedules"},
     {"fastmlp._inference"},

@@ -91,6 +91,12 @@ def test_shared_entries_are_equal_word_for_word(section):
         assert len(texts) == 1
 
 
+@pytest.mark.parametrize("name", DOCSTRINGS)
+def test_every_copy_says_how_to_filter_warnings(name):
+    entry = entries(sections(DOCSTRINGS[name])["Parameters"])["max_iter"]
+    assert '``module="fastmlp"``' in entry and '``module="sklearn.neural_network"``' in entry
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_fitted_attributes_are_declared_and_documented(estimator):
     X, y = load_digits(return_X_y=True)
