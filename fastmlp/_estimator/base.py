@@ -206,10 +206,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """The network's outputs for valid rows, and whether X may contain NaN or infinity."""
         names = parameters.hidden_activations(self, len(network.layer_sizes) - 2)
         output = self.out_activation_
-        if output in losses.CODES:
+        if output in losses.OUTPUTS:
             return apply_network(network, X, names, output, self.n_jobs)
         if output not in OTHER_OUTPUTS:
-            choices = ", ".join([*losses.CODES, *OTHER_OUTPUTS])
+            choices = ", ".join([*losses.OUTPUTS, *OTHER_OUTPUTS])
             raise ValueError(f"out_activation_ must be one of {choices}; got {output!r}")
         outputs, may_be_nonfinite = apply_network(network, X, names, "identity", self.n_jobs)
         return OTHER_OUTPUTS[output](outputs), may_be_nonfinite
