@@ -1,78 +1,28 @@
 """Compiled kernels on disk: fresh after every change, right after every damage."""
 
 import compileall
-import contextlib
-import ctypes
 import errno
 import os
 import shutil
 import subprocess
 import sys
 import threading
-import time
-import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
-import numpy as np
 import pytest
-from numba import njit
+from small_kernel import double, files, hits, hits_of_a_new_kernel, make_kernel, result, triple
 
 import fastmlp
 from fastmlp._engine.jit import cache
 from fastmlp._engine.jit.kernel import Kernel
-from fastmlp._engine.jit.target import JIT
 from fastmlp._engine.kernels.prediction import predict
 from fastmlp._engine.kernels.training import train
 from fastmlp._engine.threading import pool
 
 PACKAGE = Path(fastmlp.__file__).parent
-
-
-@njit(**JIT)
-def double(x):
-    return 2 * x
-
-
-@njit(**JIT)
-def triple(x):
-    return 3 * x
-
-
-def apply(count, values):
-    for i in range(count):
-        values[i] = callee(values[i])  # noqa: F821 - a global of each function's own
-
-
-def make_kernel(callee=double):
-    """`apply` as a kernel: a new one each time, the same place in the cache."""
-    names = {"callee": callee, "__name__": __name__}
-    signature = numba.types.void(numba.types.int64, numba.types.CPointer(numba.types.float64))
-    return Kernel(types.FunctionType(apply.__code__, names, "apply"), signature)
-
-
-def result(kernel):
-    values = np.ones(3)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-    call(kernel.address())(values.size, values.ctypes.data)
-    return values.tolist()
-
-
-def hits(kernel):
-    return kernel.cache_hits
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty directory in which kernels are cached."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    return tmp_path
-
-
-def files(folder):
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_a_kernel_is_compiled_once_and_then_loaded(folder):
@@ -238,115 +188,6 @@ def test_a_half_saved_kernel_does_not_bring_back_an_older_one(function, folder, 
     assert result(make_kernel(triple)) == [3, 3, 3]
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """The folder for kernels in the cache directory of a user who has kept none yet."""
-    home = tmp_path / "user"
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(home))
-    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(variable, raising=False)
-    return cache.user_folder()
-
-
-def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, home, monkeypatch):
-    (folder / "file").write_text("")
-    (folder / "user").write_text("")
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder / "file" / "cache"))
-    kernel = make_kernel()
-    assert result(kernel) == [2, 2, 2]
-    assert {path.name for path in folder.rglob("*")} == {"file", "user"}
-    assert kernel.cache_state() == "in memory only: no writable directory was found"
-
-
-def test_without_a_named_directory_kernels_are_kept_in_the_users_cache(home, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    result(make_kernel())
-    assert [path.parent for path in files(home)] == [home]
-    assert hits_of_a_new_kernel() == 1
-
-
-def test_where_a_named_directory_takes_no_files_they_are_kept_in_the_users_cache(
-    folder, home, monkeypatch
-):
-    (folder / "file").write_text("")
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder / "file"))
-    assert hits_of_a_new_kernel() == 0
-    assert len(files(home)) == 1
-    assert hits_of_a_new_kernel() == 1
-
-
-def test_a_named_directory_hides_the_users_cache(folder, home, monkeypatch):
-    with monkeypatch.context() as unnamed:
-        unnamed.setattr(numba.config, "CACHE_DIR", "")
-        assert hits_of_a_new_kernel() == 0
-    assert hits_of_a_new_kernel() == 0
-    assert hits_of_a_new_kernel() == 1
-
-
-def hits_of_a_new_kernel():
-    kernel = make_kernel()
-    assert result(kernel) == [2, 2, 2]
-    return hits(kernel)
-
-
-def unwritable(*arguments, **options):
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-
-@pytest.mark.parametrize("place", ["named", "user", "beside"])
-def test_kernels_in_a_place_that_is_read_only_are_used(place, folder, home, tmp_path, monkeypatch):
-    beside = tmp_path / "beside"
-    monkeypatch.setattr(cache, "BESIDE_PACKAGE", beside)
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path) if place == "named" else "")
-    with cache.kept_in(beside) if place == "beside" else contextlib.nullcontext():
-        assert hits_of_a_new_kernel() == 0
-    (path,) = files(tmp_path)
-    long_ago = time.time() - 10 * cache.DAY
-    os.utime(path, (long_ago, long_ago))
-    for function in ("mkdir", "write_bytes"):
-        monkeypatch.setattr(Path, function, unwritable)
-    for function in ("open", "utime"):
-        monkeypatch.setattr(os, function, unwritable)
-    assert hits_of_a_new_kernel() == 1
-    assert make_kernel().cache_state() == f"{path.parent} (1 compiled)"
-
-
-def test_kernels_beside_the_package_are_used_whatever_directory_is_named(
-    folder, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(cache, "BESIDE_PACKAGE", tmp_path / "beside")
-    with cache.kept_in(cache.BESIDE_PACKAGE):
-        assert hits_of_a_new_kernel() == 0
-    assert hits_of_a_new_kernel() == 1
-    assert [path.parent for path in files(folder)] == [tmp_path / "beside"]
-
-
-def test_a_damaged_file_does_not_hide_a_whole_one(folder, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "BESIDE_PACKAGE", tmp_path / "beside")
-    with cache.kept_in(cache.BESIDE_PACKAGE):
-        hits_of_a_new_kernel()
-    (whole,) = files(tmp_path)
-    damaged = cache.folders.to_write() / whole.name
-    damaged.write_bytes(whole.read_bytes()[:-1])
-    assert hits_of_a_new_kernel() == 1
-
-
-@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
-def test_the_users_cache_is_where_the_system_keeps_caches(system, home, monkeypatch):
-    monkeypatch.setattr(sys, "platform", system)
-    assert cache.user_folder().name == "fastmlp"
-    assert cache.user_folder().is_relative_to(os.path.expanduser("~"))
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the variable of other systems")
-def test_the_users_cache_is_where_the_user_says(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.user_folder() == tmp_path / "fastmlp"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache.user_folder() is None
-
-
 SETTINGS = {
     "OPT": numba.core.config._OptLevel(2),
     "LOOP_VECTORIZE": 0,
@@ -396,37 +237,6 @@ def test_each_variant_has_a_file_and_a_name_of_its_own(folder):
         assert hits(kernel) == 0
     names = {path.name.split(".")[1] for path in files(folder)}
     assert names == {"apply", "apply-1", "apply-11"}
-
-
-def test_what_nobody_uses_is_removed_in_the_end(folder):
-    make = cache.folders.to_write() / "training.of_an_older_version.0123.4567.nbc"
-    unfinished = make.with_name(f"{make.name}.89ab")
-    recent = make.with_name("training.another.0123.4567.nbc")
-    for path, days in ((make, 91), (unfinished, 91), (recent, 89)):
-        path.write_bytes(b"")
-        os.utime(path, (time.time() - days * cache.DAY,) * 2)
-    result(make_kernel())
-    assert [path.exists() for path in (make, unfinished, recent)] == [False, False, True]
-
-
-def test_use_keeps_a_kernel(folder):
-    result(make_kernel())
-    (path,) = files(folder)
-    os.utime(path, (time.time() - 91 * cache.DAY,) * 2)
-    assert hits_of_a_new_kernel() == 1
-    assert path.stat().st_mtime > time.time() - cache.DAY
-
-
-def test_of_very_many_forms_the_oldest_are_removed(folder, monkeypatch):
-    monkeypatch.setattr(cache, "MOST_KEPT", 3)
-    for age in range(5):
-        monkeypatch.setattr(cache, "engine_digest", lambda age=age: f"version {age}")
-        before = set(files(folder))
-        assert hits_of_a_new_kernel() == 0
-        (path,) = set(files(folder)) - before
-        os.utime(path, (time.time() - 100 + age,) * 2)
-    assert len(files(folder)) == 3
-    assert hits_of_a_new_kernel() == 1  # the newest
 
 
 def test_another_process_that_reads_the_file_does_not_matter(folder, monkeypatch):
