@@ -301,29 +301,41 @@ def logistic_function(z):
 '''
 
 
-@pytest.mark.slow
-def test_editing_a_callee_of_the_real_kernels_takes_effect(tmp_path):
-    copy = tmp_path / "fastmlp"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path),
-        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-    }
+@pytest.fixture
+def run(tmp_path):
+    """Run code in a process that imports a copy of the package in `tmp_path`."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "fastmlp", ignore=ignored)
+    cache = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
-    def predict():
-        run = subprocess.run(
-            [sys.executable, "-c", PREDICT],
-            env=environment,
+    def run_code(code):
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **cache},
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=True,
-        )
-        return run.stdout.split()
+        ).stdout.split()
 
-    assert predict() == ["0.5", "0"]
-    assert predict() == ["0.5", "1"]
-    with open(copy / "_engine" / "kernels" / "activations.py", "a") as source:
+    return run_code
+
+
+@pytest.mark.slow
+def test_editing_a_callee_of_the_real_kernels_takes_effect(run, tmp_path):
+    assert run(PREDICT) == ["0.5", "0"]
+    assert run(PREDICT) == ["0.5", "1"]
+    with open(tmp_path / "fastmlp" / "_engine" / "kernels" / "activations.py", "a") as source:
         source.write(LATER_LOGISTIC)
-    assert predict() == ["0.25", "0"]
+    assert run(PREDICT) == ["0.25", "0"]
+
+
+@pytest.mark.slow
+def test_an_upgrade_of_a_running_process_does_not_give_old_kernels_the_new_name(run):
+    upgrade = f"""
+import fastmlp
+with open("fastmlp/_engine/kernels/activations.py", "a") as source:
+    source.write({LATER_LOGISTIC!r})
+"""
+    assert run(upgrade + PREDICT) == ["0.5", "0"]
+    assert run(PREDICT) == ["0.25", "0"]

@@ -11,6 +11,7 @@ import numba
 import pytest
 from small_kernel import files, hits_of_a_new_kernel, make_kernel, result
 
+from fastmlp import __main__ as command
 from fastmlp._engine.jit import cache
 
 
@@ -135,3 +136,9 @@ def test_of_very_many_forms_the_oldest_are_removed(folder, monkeypatch):
         os.utime(path, (time.time() - 100 + age,) * 2)
     assert len(files(folder)) == 3
     assert hits_of_a_new_kernel() == 1  # the newest
+
+
+def test_only_warmup_keeps_kernels_beside_the_package(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["info", "--beside-package"])
+    assert "for warmup only" in capsys.readouterr().err

@@ -240,6 +240,20 @@ NOT_COVERAGE = {
 }
 
 
+@pytest.mark.parametrize("first", ["fastmlp", "coverage, fastmlp"])
+def test_a_folder_that_is_already_taken_for_a_module_does_no_harm(first, tmp_path):
+    (tmp_path / "coverage").mkdir()
+    code = f"import {first}, sys; sys.path.insert(0, ''); import coverage; print(coverage.__path__)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert str(tmp_path / "coverage") in run.stdout, run.stderr
+
+
 @pytest.mark.parametrize("contents", NOT_COVERAGE)
 def test_a_folder_named_coverage_in_the_working_directory_does_no_harm(contents, tmp_path):
     """Numba imports the library of that name, and takes the folder for it."""

@@ -109,7 +109,7 @@ with contextlib.suppress(RuntimeError):
 
 
 def _versions() -> tuple:
-    python = sys.implementation.cache_tag, getattr(sys, "abiflags", "")
+    python = sys.implementation.cache_tag, getattr(sys, "abiflags", ""), sys.flags.optimize
     return (*python, numba.__version__, llvmlite.__version__, llvm_version_info)
 
 
