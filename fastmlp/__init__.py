@@ -73,10 +73,11 @@ for epoch in range(10):
 ## Threads
 
 A fit or a prediction uses as many threads as its work can keep busy, and at most `n_jobs`.
-`n_jobs=None` allows every CPU that this process may use: the CPU affinity, the cgroup,
-`NUMBA_NUM_THREADS` and joblib's limit for nested parallelism all count, and a task of a Dask worker
-gets one thread. `python -m fastmlp info` prints that number, and how much work a thread needs
-before it is worth waking.
+`n_jobs=None` means the least of these limits: the CPUs that affinity and the cgroup leave to the
+process, `OMP_NUM_THREADS`, `NUMBA_NUM_THREADS`, joblib's limits (for nested parallelism, and
+`n_jobs` of `joblib.parallel_config`) and those that threadpoolctl sets for OpenMP. A task of a Dask
+worker gets one thread. A positive `n_jobs` is used as it is. `python -m fastmlp info` prints which
+limit counts, and how much work a thread needs before it is worth waking.
 
 All fits and predictions of a process share one pool of threads. A thread without work spins for
 0.2 ms, in case more work follows, and then sleeps. With `n_jobs=1`, no other thread takes part.
@@ -106,12 +107,20 @@ so a service can call it once per request.
 NUMBA_CACHE_DIR=/var/cache/fastmlp python -m fastmlp warmup
 ```
 
-Set the same `NUMBA_CACHE_DIR` when you run the image, and keep that directory writable: Numba uses
-a cache only if it can write to it.
+Set the same `NUMBA_CACHE_DIR` when you run the image. The directory may be read-only then, and the
+user another. Or let `python -m fastmlp warmup --beside-package` keep the kernels in the installed
+package, where every user finds them without a variable.
 
-**Where kernels are stored.** In `NUMBA_CACHE_DIR` if it is set, else beside the package, else in
-the user's cache directory: the first of these that is writable. If none is, every process compiles
-the kernels for itself, in memory. `python -m fastmlp info` prints the directory in use.
+**Where kernels are stored.** In `NUMBA_CACHE_DIR`, or in the user's cache directory if that is not
+set or not writable: `~/.cache/fastmlp`, `~/Library/Caches/fastmlp` or `%LOCALAPPDATA%\\fastmlp`.
+They are looked for there, in a read-only `NUMBA_CACHE_DIR`, and beside the package. If no directory
+is writable, every process compiles what it does not find for itself, in memory.
+`python -m fastmlp info` prints the directories in use.
+
+A kernel is used only by the version of fastmlp, Numba and llvmlite, the kind of CPU and the
+settings of Numba that it was compiled with, so environments may share a directory. Kernels that
+nobody has used for 90 days are removed. Zip files and frozen applications keep their kernels in the
+same places.
 
 **Saved models.** An estimator pickles as arrays and built-in types. `skops` needs to trust only the
 estimator's class.

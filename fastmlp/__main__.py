@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 import fastmlp
 from fastmlp import _report as report
+from fastmlp._engine.jit import cache
 from fastmlp._engine.kernels.training import train
 
 SEED = 0
@@ -55,10 +56,14 @@ def warmup(dtypes=DTYPES) -> float:
     return time.perf_counter() - start
 
 
-def run_warmup() -> None:
+def run_warmup(beside_package: bool = False) -> None:
     """Compile the kernels now, so that no fit on this machine has to."""
-    print("Compiling the kernels for float32 and float64, unless they are cached ...")
-    print(f"Ready after {warmup():.1f} s; {train.cache_state()}.")
+    place = cache.kept_in(cache.BESIDE_PACKAGE) if beside_package else contextlib.nullcontext()
+    with place:
+        if beside_package and cache.folders.to_write() is None:
+            sys.exit(f"The package's directory takes no files: {cache.BESIDE_PACKAGE}")
+        print("Compiling the kernels for float32 and float64, unless they are cached ...")
+        print(f"Ready after {warmup():.1f} s; {train.cache_state()}.")
 
 
 def run_info() -> None:
@@ -110,7 +115,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     described = " ".join(f"{name}: {run.__doc__}" for name, run in commands.items())
     parser.add_argument("command", nargs="?", default="demo", choices=commands, help=described)
-    commands[parser.parse_args(arguments).command]()
+    parser.add_argument(
+        "--beside-package",
+        action="store_true",
+        help="warmup: keep the kernels in the package's own directory, for everyone who imports it",
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "warmup":
+        run_warmup(chosen.beside_package)
+    elif chosen.beside_package:
+        parser.error("--beside-package is for warmup only")
+    else:
+        commands[chosen.command]()
 
 
 if __name__ == "__main__":

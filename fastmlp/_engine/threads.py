@@ -19,30 +19,82 @@ def _cpu_count(period: int, affinity: frozenset | None, limit: str | None) -> in
     return joblib.cpu_count()
 
 
-def usable_cpus() -> int:
-    """CPUs that affinity, cgroup, NUMBA_NUM_THREADS and joblib's inner limit allow this process.
-
-    Inside a Dask task it is 1: the worker runs one task per thread, and limits the threads of
-    OpenMP and BLAS but not Numba's (dask/distributed#9075). The cgroup's limit is cached for
-    LIMIT_SECONDS.
-    """
-    if _is_in_dask_task():
-        return 1
+def _cpus_of_process() -> int:
+    """CPUs left to this process; the cgroup's limit is cached for LIMIT_SECONDS."""
     tells = hasattr(os, "sched_getaffinity")
     affinity = frozenset(os.sched_getaffinity(0)) if tells else None
     period, limit = int(monotonic() / LIMIT_SECONDS), os.environ.get("LOKY_MAX_CPU_COUNT")
-    return min(_cpu_count(period, affinity, limit), numba.config.NUMBA_NUM_THREADS)
+    return _cpu_count(period, affinity, limit)
 
 
-def _is_in_dask_task() -> bool:
+@functools.lru_cache(maxsize=8)
+def _first_number(setting: str) -> int | None:
+    """The first number of a list, which is that of the outermost parallel region."""
+    first = setting.split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
+
+
+def _omp_num_threads() -> int | None:
+    return _first_number(os.environ.get("OMP_NUM_THREADS", ""))
+
+
+@functools.cache
+def _openmp():
+    """The function by which scikit-learn counts OpenMP's threads, or None."""
+    helpers = sys.modules.get("sklearn.utils._openmp_helpers")
+    try:
+        return (
+            helpers._openmp_effective_n_threads if helpers._openmp_parallelism_enabled() else None
+        )
+    except AttributeError:  # not loaded, or of another version
+        return None
+
+
+def _openmp_threads() -> int | None:
+    """What OpenMP allows this thread, where scikit-learn is loaded; threadpoolctl sets it."""
+    count = _openmp()
+    return None if count is None else count(None, False)  # not only one thread per core
+
+
+def _joblib_jobs() -> int | None:
+    """The number of jobs in `joblib.parallel_config`, if it is positive."""
+    state = getattr(joblib.parallel, "_backend", None)
+    if state is not None and not hasattr(state, "config"):
+        return None  # outside of any context; to ask in public takes longer
+    jobs = joblib.parallel.get_active_backend()[1]
+    return jobs if jobs is not None and jobs > 0 else None
+
+
+def _dask_threads() -> int | None:
+    """1 inside a task of a Dask worker.
+
+    The worker runs one task per thread, and limits the threads of OpenMP and BLAS but not Numba's
+    (dask/distributed#9075).
+    """
     get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
     if get_worker is None:
-        return False
+        return None
     try:
         get_worker()
     except ValueError:
-        return False
-    return True
+        return None
+    return 1
+
+
+# Every limit, by the name under which `explain_threads` tells it.
+LIMITS = {
+    "CPUs left to this process": _cpus_of_process,
+    "NUMBA_NUM_THREADS": lambda: numba.config.NUMBA_NUM_THREADS,
+    "OMP_NUM_THREADS": _omp_num_threads,
+    "OpenMP or threadpoolctl": _openmp_threads,
+    "joblib.parallel_config": _joblib_jobs,
+    "a Dask task": _dask_threads,
+}
+
+
+def usable_cpus() -> int:
+    """The number of CPUs that this thread may use: the least of all limits."""
+    return min([limit for read in LIMITS.values() if (limit := read()) is not None])
 
 
 def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
@@ -51,7 +103,7 @@ def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
     Parameters
     ----------
     n_jobs : int or None
-        None: all CPUs. Negative: cpus + 1 + n_jobs, as in joblib. Positive: that many.
+        None: as many as `cpus`. Negative: cpus + 1 + n_jobs, as in joblib. Positive: that many.
     cpus : int, optional
         Number of CPUs; `usable_cpus` by default.
 
@@ -70,13 +122,12 @@ def available_threads(n_jobs: int | None, cpus: int | None = None) -> int:
 
 def explain_threads() -> str:
     """The number of threads that ``n_jobs=None`` allows in this process, and the reason for it."""
-    limits = {
-        "CPUs of the machine": os.cpu_count() or 1,
-        "CPUs left to this process": joblib.cpu_count(),
-        "NUMBA_NUM_THREADS": numba.config.NUMBA_NUM_THREADS,
-    }
-    told = ", ".join(f"{name}: {limit}" for name, limit in limits.items())
-    return f"{available_threads(None)}, the least of {told}"
+    limits = {name: read() for name, read in LIMITS.items()}
+    limits = {"CPUs of the machine": os.cpu_count() or 1} | limits
+    set_ones = {name: limit for name, limit in limits.items() if limit is not None}
+    reason = min(set_ones, key=set_ones.__getitem__)  # the first of equals
+    told = ", ".join(f"{name}: {limit}" for name, limit in set_ones.items())
+    return f"{set_ones[reason]}, limited by {reason} ({told})"
 
 
 def useful_threads(n_jobs: int | None, worth: int) -> int:

@@ -140,12 +140,13 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         The share s in [0, 1) of each target that is spread over all K classes: (1 - s) y + s / K.
         With two classes or multilabel y, each output has (1 - s) y + s / 2.
     n_jobs : int or None, default=None
-        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
-        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
-        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
-        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
-        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
-        one.
+        The maximum number of threads. None means the least of these limits: the CPUs that affinity
+        and the cgroup leave to the process, OMP_NUM_THREADS (the first number of a list),
+        NUMBA_NUM_THREADS, joblib's limits and those that threadpoolctl sets for OpenMP; a task of a
+        Dask worker has one thread. -1 means as many as None, -2 one fewer, and so on; a positive
+        number is used as it is. Small steps use fewer threads. The result is the same, bit for bit,
+        for any number. Unless n_jobs is 1, threads that have helped with a prediction spin for a
+        fraction of a millisecond, ready for the next one.
     scoring : {'loss'}, str, callable or None, default=None
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,
@@ -381,12 +382,13 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     huber_delta : float, default=1.0
         The error at which 'huber' turns from quadratic to linear, in units of y.
     n_jobs : int or None, default=None
-        The maximum number of threads. None means every CPU that the process may use: CPU affinity,
-        the cgroup, NUMBA_NUM_THREADS and joblib's inner limit all count, and a task of a Dask
-        worker has one. -1 means all of them, -2 all but one, and so on. Small steps use fewer
-        threads. The result is the same, bit for bit, for any number. Unless n_jobs is 1, threads
-        that have helped with a prediction spin for a fraction of a millisecond, ready for the next
-        one.
+        The maximum number of threads. None means the least of these limits: the CPUs that affinity
+        and the cgroup leave to the process, OMP_NUM_THREADS (the first number of a list),
+        NUMBA_NUM_THREADS, joblib's limits and those that threadpoolctl sets for OpenMP; a task of a
+        Dask worker has one thread. -1 means as many as None, -2 one fewer, and so on; a positive
+        number is used as it is. Small steps use fewer threads. The result is the same, bit for bit,
+        for any number. Unless n_jobs is 1, threads that have helped with a prediction spin for a
+        fraction of a millisecond, ready for the next one.
     scoring : {'loss'}, str, callable or None, default=None
         The score that early_stopping maximizes. None is the accuracy of a classifier and the R2 of
         a regressor, 'loss' the negative validation loss. Any other string or callable is a scorer,

@@ -1,70 +1,28 @@
 """Compiled kernels on disk: fresh after every change, right after every damage."""
 
-import ctypes
+import compileall
 import errno
 import os
 import shutil
 import subprocess
 import sys
-import types
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
-import numpy as np
 import pytest
-from numba import njit
+from small_kernel import double, files, hits, hits_of_a_new_kernel, make_kernel, result, triple
 
 import fastmlp
 from fastmlp._engine.jit import cache
 from fastmlp._engine.jit.kernel import Kernel
-from fastmlp._engine.jit.target import JIT
+from fastmlp._engine.kernels.prediction import predict
+from fastmlp._engine.kernels.training import train
+from fastmlp._engine.threading import pool
 
 PACKAGE = Path(fastmlp.__file__).parent
-
-
-@njit(**JIT)
-def double(x):
-    return 2 * x
-
-
-@njit(**JIT)
-def triple(x):
-    return 3 * x
-
-
-def apply(count, values):
-    for i in range(count):
-        values[i] = callee(values[i])  # noqa: F821 - a global of each function's own
-
-
-def make_kernel(callee=double):
-    """`apply` as a kernel: a new one each time, the same place in the cache."""
-    names = {"callee": callee, "__name__": __name__}
-    signature = numba.types.void(numba.types.int64, numba.types.CPointer(numba.types.float64))
-    return Kernel(types.FunctionType(apply.__code__, names, "apply"), signature)
-
-
-def result(kernel):
-    values = np.ones(3)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-    call(kernel.address())(values.size, values.ctypes.data)
-    return values.tolist()
-
-
-def hits(kernel):
-    return kernel.cache_hits
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty directory in which kernels are cached."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "UserProvidedCacheLocator")
-    return tmp_path
-
-
-def files(folder):
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_a_kernel_is_compiled_once_and_then_loaded(folder):
@@ -76,31 +34,57 @@ def test_a_kernel_is_compiled_once_and_then_loaded(folder):
     assert hits(second) == 1
 
 
-def test_digest_changes_with_every_source_and_only_then(tmp_path, monkeypatch):
-    digest = cache.engine_digest.__wrapped__
-    original = digest()
-    copy = tmp_path / "engine"
-    shutil.copytree(PACKAGE / "_engine", copy)
-    monkeypatch.setattr(cache.resources, "files", lambda package: copy)
-    assert digest() == original
-    sources = sorted(copy.rglob("*.py"))
+@pytest.fixture
+def engine(tmp_path):
+    """A copy of the engine's sources."""
+    copy = tmp_path / "copy" / "engine"
+    shutil.copytree(PACKAGE / "_engine", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def test_digest_changes_with_every_source_and_only_then(engine):
+    original = cache.digest_of([str(engine)])
+    assert original == cache.engine_digest()
+    sources = sorted(engine.rglob("*.py"))
     assert len(sources) > 5
-    for source in sources:
+    for source in [each for each in sources if each != engine / "__init__.py"]:
         text = source.read_text()
         source.write_text(text + "\n")
-        assert digest() != original
+        assert cache.digest_of([str(engine)]) != original
         source.write_text(text)
-        assert digest() == original
-    (copy / "inner").mkdir()
-    assert digest() == original
-    (copy / "inner" / "another.py").write_text("")
-    assert digest() != original
+        assert cache.digest_of([str(engine)]) == original
+    (engine / "inner").mkdir()
+    assert cache.digest_of([str(engine)]) == original
+    (engine / "another.py").write_text("")
+    assert cache.digest_of([str(engine)]) != original
 
 
-def test_an_engine_without_sources_compiles_in_memory(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.resources, "files", lambda package: tmp_path)
-    monkeypatch.setattr(cache, "engine_digest", cache.engine_digest.__wrapped__)
-    assert result(make_kernel()) == [2, 2, 2]
+def test_digest_without_sources_is_that_of_the_code_wherever_it_is(engine, tmp_path):
+    """As in a frozen application: compiled modules only."""
+
+    def strip(folder):
+        compileall.compile_dir(folder, quiet=1, legacy=True)
+        for source in folder.rglob("*.py"):
+            source.unlink()
+        return cache.digest_of([str(folder)])
+
+    elsewhere, changed = tmp_path / "elsewhere", tmp_path / "changed"
+    shutil.copytree(engine, elsewhere)
+    shutil.copytree(engine, changed)
+    losses = changed / "kernels" / "losses.py"
+    losses.write_text(losses.read_text() + "\nANOTHER = 1\n")
+    original = strip(engine)
+    assert strip(elsewhere) == original
+    assert strip(changed) != original
+
+
+def test_an_engine_that_cannot_be_read_compiles_in_memory(folder, tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="no modules"):
+        cache.digest_of([str(tmp_path)])
+    monkeypatch.setattr(cache, "engine_digest", lambda: cache.digest_of([str(tmp_path)]))
+    kernel = make_kernel()
+    assert result(kernel) == [2, 2, 2]
+    assert kernel.cache_state().startswith("in memory only")
     assert files(folder) == []
 
 
@@ -175,7 +159,7 @@ def test_a_file_of_older_sources_is_not_taken_under_a_new_name(folder, monkeypat
     content = old.read_bytes()
     monkeypatch.setattr(cache, "engine_digest", lambda: "after")
     assert result(make_kernel(triple)) == [3, 3, 3]
-    (new,) = files(folder)  # and the old one is gone
+    (new,) = set(files(folder)) - {old}
     new.write_bytes(content)
     assert result(make_kernel(triple)) == [3, 3, 3]
 
@@ -204,12 +188,98 @@ def test_a_half_saved_kernel_does_not_bring_back_an_older_one(function, folder, 
     assert result(make_kernel(triple)) == [3, 3, 3]
 
 
-def test_a_kernel_compiles_in_memory_where_no_directory_is_writable(folder, monkeypatch):
-    (folder / "file").write_text("")
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder / "file" / "cache"))
-    kernel = make_kernel()
-    assert result(kernel) == [2, 2, 2]
-    assert [path.name for path in folder.rglob("*")] == ["file"]
+SETTINGS = {
+    "OPT": numba.core.config._OptLevel(2),
+    "LOOP_VECTORIZE": 0,
+    "SLP_VECTORIZE": 1,
+    "BOUNDSCHECK": 1,
+    "EXTEND_VARIABLE_LIFETIMES": 1,
+    "ENABLE_PROFILING": 1,
+    "CPU_NAME": "haswell",
+    "CPU_FEATURES": "+avx2",
+    "LLVM_REFPRUNE_PASS": 0,
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_another_setting_of_numba_compiles_anew(setting, folder, monkeypatch):
+    assert hits_of_a_new_kernel() == 0
+    with monkeypatch.context() as changed:
+        changed.setattr(numba.config, setting, SETTINGS[setting])
+        assert hits_of_a_new_kernel() == 0
+        assert hits_of_a_new_kernel() == 1
+    assert hits_of_a_new_kernel() == 1  # that of the first setting is still there
+
+
+VERSIONS = {
+    "numba.__version__": "0.1",
+    "llvmlite.__version__": "0.1",
+    "fastmlp._engine.jit.cache.llvm_version_info": (1, 2, 3),
+    "fastmlp._engine.jit.cache.engine_digest": lambda: "another",
+    "sys.abiflags": "t",
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_versions_that_share_a_directory_keep_each_others_kernels(version, folder, monkeypatch):
+    assert hits_of_a_new_kernel() == 0
+    with monkeypatch.context() as changed:
+        changed.setattr(version, VERSIONS[version], raising=False)
+        assert hits_of_a_new_kernel() == 0
+        assert hits_of_a_new_kernel() == 1
+    assert hits_of_a_new_kernel() == 1
+
+
+def test_each_variant_has_a_file_and_a_name_of_its_own(folder):
+    for variant in ("", "1", "11"):
+        kernel = Kernel(make_kernel()._function, make_kernel()._signature, variant)
+        assert result(kernel) == [2, 2, 2]
+        assert hits(kernel) == 0
+    names = {path.name.split(".")[1] for path in files(folder)}
+    assert names == {"apply", "apply-1", "apply-11"}
+
+
+def test_another_process_that_reads_the_file_does_not_matter(folder, monkeypatch):
+    """On Windows, a file that is open cannot be replaced."""
+    result(make_kernel())
+
+    def in_use(*arguments):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "replace", in_use)
+    (path,) = files(folder)
+    path.write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result(make_kernel()) == [2, 2, 2]
+    assert files(folder) == [path]
+
+
+def test_names_are_short():
+    """Windows limits a path to 260 characters, most of which may be the folder's."""
+    for kernel in (train, predict, pool._launch):
+        cached = cache.cache_for(kernel._function, kernel._variant)
+        assert len(cached._name(bytes(cache.DIGEST_BYTES))) < 70
+
+
+def test_threads_that_need_a_kernel_at_once_share_one(folder):
+    kernel, start = make_kernel(), threading.Barrier(4)
+
+    def ask(_):
+        start.wait()
+        return kernel.compiled()
+
+    with ThreadPoolExecutor(4) as threads:
+        forms = list(threads.map(ask, range(4)))
+    assert len(set(map(id, forms))) == 1
+
+
+@pytest.mark.parametrize("setting", ["DISABLE_JIT", "DEBUGINFO_DEFAULT"])
+def test_settings_for_functions_of_the_user_do_not_matter(setting, folder, monkeypatch):
+    assert hits_of_a_new_kernel() == 0
+    monkeypatch.setattr(numba.config, setting, 1)
+    assert hits_of_a_new_kernel() == 1
+    assert getattr(numba.config, setting) == 1
 
 
 PREDICT = """
@@ -231,29 +301,41 @@ def logistic_function(z):
 '''
 
 
-@pytest.mark.slow
-def test_editing_a_callee_of_the_real_kernels_takes_effect(tmp_path):
-    copy = tmp_path / "fastmlp"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path),
-        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-    }
+@pytest.fixture
+def run(tmp_path):
+    """Run code in a process that imports a copy of the package in `tmp_path`."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "fastmlp", ignore=ignored)
+    cache = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
-    def predict():
-        run = subprocess.run(
-            [sys.executable, "-c", PREDICT],
-            env=environment,
+    def run_code(code):
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **cache},
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=True,
-        )
-        return run.stdout.split()
+        ).stdout.split()
 
-    assert predict() == ["0.5", "0"]
-    assert predict() == ["0.5", "1"]
-    with open(copy / "_engine" / "kernels" / "activations.py", "a") as source:
+    return run_code
+
+
+@pytest.mark.slow
+def test_editing_a_callee_of_the_real_kernels_takes_effect(run, tmp_path):
+    assert run(PREDICT) == ["0.5", "0"]
+    assert run(PREDICT) == ["0.5", "1"]
+    with open(tmp_path / "fastmlp" / "_engine" / "kernels" / "activations.py", "a") as source:
         source.write(LATER_LOGISTIC)
-    assert predict() == ["0.25", "0"]
+    assert run(PREDICT) == ["0.25", "0"]
+
+
+@pytest.mark.slow
+def test_an_upgrade_of_a_running_process_does_not_give_old_kernels_the_new_name(run):
+    upgrade = f"""
+import fastmlp
+with open("fastmlp/_engine/kernels/activations.py", "a") as source:
+    source.write({LATER_LOGISTIC!r})
+"""
+    assert run(upgrade + PREDICT) == ["0.5", "0"]
+    assert run(PREDICT) == ["0.25", "0"]

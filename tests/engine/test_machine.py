@@ -1,10 +1,9 @@
 """What `python -m fastmlp info` tells of the machine."""
 
-import numba
 import pytest
 
 from fastmlp import __main__ as command
-from fastmlp._engine import machine
+from fastmlp._engine import machine, threads
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.threads import available_threads, explain_threads
 
@@ -28,15 +27,18 @@ def test_a_processor_without_a_name_is_still_told_by_its_kind(no_table, text):
     assert len(kind) > 2
 
 
-def test_threads_are_explained_by_the_limit_that_sets_them(monkeypatch):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
-    assert explain_threads().startswith("1, the least of ")
-    assert "NUMBA_NUM_THREADS: 1" in explain_threads()
+@pytest.mark.parametrize("name", threads.LIMITS)
+def test_threads_are_explained_by_the_limit_that_sets_them(name, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 9)
+    for each in threads.LIMITS:
+        monkeypatch.setitem(threads.LIMITS, each, lambda each=each: 3 if each == name else 9)
+    assert explain_threads().startswith(f"3, limited by {name} (CPUs of the machine: 9, ")
+    assert available_threads(None) == 3
 
 
 def test_info_tells_what_determines_speed(capsys):
     command.main(["info"])
     told = capsys.readouterr().out
-    for text in (machine.cpu_name(), target().name, f"{available_threads(None)}, the least of"):
+    for text in (machine.cpu_name(), target().name, f"{available_threads(None)}, limited by"):
         assert text in told
     assert "kernel" in told

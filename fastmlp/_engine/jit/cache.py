@@ -1,147 +1,324 @@
-"""Compiled kernels on disk, keyed on a digest of every engine source."""
+"""Compiled kernels on disk, keyed on all that their code depends on."""
 
 import contextlib
 import functools
 import hashlib
 import os
 import pickle
+import pkgutil
 import sys
+import time
 import uuid
 import warnings
-from collections.abc import Iterator
-from importlib import resources
-from importlib.resources.abc import Traversable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import CodeType
 
+import llvmlite
 import numba
-from numba.core.caching import FunctionCache, NullCache
+from llvmlite.binding import llvm_version_info
+from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-ENGINE = "fastmlp._engine"  # the package whose sources the kernels are compiled from
+ENGINE = "fastmlp._engine"  # the package whose modules the kernels are compiled from
+BESIDE_PACKAGE = Path(__file__).parents[1] / "__pycache__"
 DIGEST_BYTES = hashlib.sha256().digest_size
-NAME_CHARACTERS = 16  # characters of a digest in a file's name
+NAME_CHARACTERS = 16  # of a digest in a file's name: Windows limits paths to 260
+# Environments of other versions, and other CPUs, may share a folder. So a save removes only files
+# that nobody has used for long, and the oldest of very many.
+DAYS_KEPT = 90
+MOST_KEPT = 64  # files of one kernel
+DAY = 86_400  # seconds; a file's time of last use is this coarse
+
+# Numba's settings that can change the generated code.
+SETTINGS = (
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "BOUNDSCHECK",
+    "DEBUGINFO_DEFAULT",
+    "EXTEND_VARIABLE_LIFETIMES",
+    "ENABLE_PROFILING",
+    "ENABLE_AVX",
+    "CPU_NAME",
+    "CPU_FEATURES",
+    "DISABLE_INTEL_SVML",
+    "LLVM_REFPRUNE_PASS",
+    "LLVM_REFPRUNE_FLAGS",
+)
 
 
-def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-    """Path and content of every Python source below a folder, which may be inside a zip file."""
-    for entry in folder.iterdir():
-        path = f"{prefix}/{entry.name}"
-        if entry.is_dir():
-            yield from _sources(entry, path)
-        elif path.endswith(".py"):
-            yield path, entry.read_bytes()
+def _described(code: CodeType) -> tuple:
+    """What a code object does: not where its file is, nor anything that differs between runs."""
+    constants = [
+        _described(each)
+        if isinstance(each, CodeType)
+        else sorted(map(repr, each))
+        if isinstance(each, frozenset)
+        else repr(each)
+        for each in code.co_consts
+    ]
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    return code.co_name, code.co_code, code.co_exceptiontable, *counts, *names, constants
 
 
-@functools.cache
-def engine_digest() -> str:
-    """SHA-256 of all engine sources: Numba alone would miss a change in a callee's file.
+def _contents(paths: Iterable[str], package: str) -> Iterator[tuple[str, bytes]]:
+    """Name and source of every module in a package; of those without a source, their code."""
+    for found in pkgutil.iter_modules(paths, f"{package}."):
+        spec = found.module_finder.find_spec(found.name, None)
+        source = spec.loader.get_source(found.name)
+        if source is None:
+            yield found.name, repr(_described(spec.loader.get_code(found.name))).encode()
+        else:
+            yield found.name, source.encode()
+        if found.ispkg:
+            yield from _contents(spec.submodule_search_locations, found.name)
+
+
+def digest_of(paths: Iterable[str]) -> str:
+    """SHA-256 of all modules of an engine in these folders, which may be inside a zip file.
 
     Raises
     ------
     RuntimeError
-        If the engine was installed without its sources: cached kernels could be stale.
+        If there are neither sources nor code: cached kernels could be stale.
     """
-    sources = sorted(_sources(resources.files(ENGINE)))
-    if not sources:
-        raise RuntimeError(f"{ENGINE} has no sources to identify its compiled kernels")
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path, content in sources:
-        digest.update(path.encode())
-        digest.update(content)
+    digest, found = hashlib.sha256(), False
+    try:
+        for name, content in sorted(_contents(paths, ENGINE)):
+            digest.update(f"{name} {len(content)} ".encode() + content)
+            found = True
+    except (AttributeError, ImportError, OSError) as error:  # an importer without these methods
+        raise RuntimeError(f"the modules of {ENGINE} cannot be read") from error
+    if not found:
+        raise RuntimeError(f"{ENGINE} has no modules to identify its compiled kernels")
     return digest.hexdigest()
 
 
-class KernelFiles:
-    """One file per compiled form of a kernel, used only if its checksum is right.
+@functools.cache
+def engine_digest() -> str:
+    """The digest of this engine: Numba alone would miss a change in a callee's file."""
+    return digest_of(sys.modules[ENGINE].__path__)
 
-    Sources and signature enter a file's name and checksum. There is no index that two processes
-    could overwrite, and a partly written file is never mistaken for a complete one.
+
+# Read the sources while they are imported: a later upgrade must not give its name to this code.
+with contextlib.suppress(RuntimeError):
+    engine_digest()
+
+
+def _versions() -> tuple:
+    python = sys.implementation.cache_tag, getattr(sys, "abiflags", ""), sys.flags.optimize
+    return (*python, numba.__version__, llvmlite.__version__, llvm_version_info)
+
+
+def user_folder() -> Path | None:
+    """The folder for kernels in the user's cache directory; None if there is no home."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = os.path.expanduser(base)
+    return Path(folder, "fastmlp") if os.path.isabs(folder) else None
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is created if possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"probe.nbc.{uuid.uuid4().hex[:8]}"
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL))
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+class Folders:
+    """Where compiled kernels are looked for, and where new ones are written.
+
+    They are read from NUMBA_CACHE_DIR, from beside the package, and from the folder to write to:
+    NUMBA_CACHE_DIR, or the user's cache if it is not set or not writable.
 
     Parameters
     ----------
-    folder : Path
-    base : str
-        Prefix of the file names.
-    stamp : str
-        Digest of the sources.
+    only : Path, optional
+        Read and write here alone.
     """
 
-    def __init__(self, folder: Path, base: str, stamp: str):
-        self.folder, self.base, self.stamp = folder, base, stamp
+    def __init__(self, only: Path | None = None):
+        self._only = only
 
-    def _identity(self, key) -> bytes:
-        return hashlib.sha256(f"{self.stamp} {key!r}".encode()).digest()
+    def _chosen(self) -> list[Path]:
+        """Folders that may be written to, the first first."""
+        if self._only is not None:
+            return [self._only]
+        named = [Path(numba.config.CACHE_DIR, "fastmlp")] if numba.config.CACHE_DIR else []
+        return [*named, *filter(None, [user_folder()])]
 
-    def path(self, key) -> Path:
-        """The file of the form for `key`."""
-        stamp, form = self.stamp[:NAME_CHARACTERS], self._identity(key).hex()[:NAME_CHARACTERS]
-        return self.folder / f"{self.base}.{stamp}.{form}.nbc"
+    def to_write(self) -> Path | None:
+        """The first folder that is writable."""
+        return next(filter(is_writable, self._chosen()), None)
 
-    def saved(self) -> list[Path]:
-        """The files that belong to the current sources."""
-        return list(self.folder.glob(f"{self.base}.{self.stamp[:NAME_CHARACTERS]}.*.nbc"))
+    def to_read(self) -> list[Path]:
+        """All folders, in the order in which they are searched."""
+        chosen = self._chosen()
+        if self._only is None:
+            if numba.config.CACHE_DIR and is_writable(chosen[0]):
+                del chosen[1:]
+            chosen.insert(1 if numba.config.CACHE_DIR else 0, BESIDE_PACKAGE)
+        return chosen
 
-    def save(self, key, data) -> None:
-        """Write a file atomically, and remove files of older sources."""
-        body = self._identity(key) + dumps(data)
-        path = self.path(key)
-        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+
+folders = Folders()
+
+
+@contextlib.contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Read and write compiled kernels in one folder alone."""
+    global folders
+    before, folders = folders, Folders(folder)
+    try:
+        yield
+    finally:
+        folders = before
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove what has not been used for DAYS_KEPT days, or is older than MOST_KEPT others."""
+    oldest = time.time() - DAYS_KEPT * DAY
+    kernels = defaultdict(list)
+    for path in folder.glob("*.nbc*"):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            kernels[path.name.rsplit(".", 3)[0]].append((path.stat().st_mtime, path))
+    for files in kernels.values():
+        for place, (used, path) in enumerate(sorted(files, reverse=True)):
+            if used < oldest or place >= MOST_KEPT:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+class KernelCache:
+    """The compiled forms of a kernel on disk, each in a file of its own.
+
+    All that a form's code depends on enters its file's name and checksum. There is no index that
+    two processes could overwrite, and a partly written file is never mistaken for a complete one.
+
+    Parameters
+    ----------
+    function : callable
+    variant : str
+        Distinguishes forms of the same sources and signature.
+
+    Raises
+    ------
+    RuntimeError
+        If the engine cannot be identified.
+    """
+
+    def __init__(self, function, variant: str = ""):
+        self._about = function.__module__, function.__qualname__, _described(function.__code__)
+        self._variant = variant
+        self._stamp = hashlib.sha256(repr((engine_digest(), _versions())).encode()).hexdigest()
+        names = [function.__module__.rpartition(".")[2], function.__name__]
+        self._base = f"{'.'.join(names)}{variant and '-'}{variant}.{self._stamp[:NAME_CHARACTERS]}"
+
+    def _identity(self, signature, codegen) -> bytes:
+        settings = [(name, repr(getattr(numba.config, name, None))) for name in SETTINGS]
+        key = self._stamp, self._about, self._variant, signature, codegen.magic_tuple(), settings
+        return hashlib.sha256(repr(key).encode()).digest()
+
+    def _name(self, identity: bytes) -> str:
+        return f"{self._base}.{identity.hex()[:NAME_CHARACTERS]}.nbc"
+
+    def saved(self, folder: Path) -> list[Path]:
+        """The files in a folder that belong to the current sources and versions."""
         try:
-            unfinished.write_bytes(hashlib.sha256(body).digest() + body)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        for stale in set(self.folder.glob(f"{self.base}.*.nbc")) - set(self.saved()):
-            with contextlib.suppress(OSError):  # another process may have removed it
-                stale.unlink()
-
-    def load(self, key):
-        """The saved form, or None if there is no valid one."""
-        try:
-            data = self.path(key).read_bytes()
+            return list(folder.glob(f"{self._base}.*.nbc"))
         except OSError:
-            return None
-        checksum, body = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-        identity = self._identity(key)
-        if hashlib.sha256(body).digest() != checksum or not body.startswith(identity):
-            return None
-        try:
-            return pickle.loads(body[len(identity) :])
-        except Exception:  # a library that the pickle refers to has changed: recompile
-            return None
-
-    def flush(self) -> None:
-        """Remove all files that belong to the current sources."""
-        for path in self.saved():
-            path.unlink(missing_ok=True)
-
-
-class EngineCache(FunctionCache):
-    """Numba's function cache on top of `KernelFiles`.
-
-    `variant` distinguishes forms of the same sources and signature.
-    """
-
-    def __init__(self, py_func, variant: str = ""):
-        super().__init__(py_func)
-        function = f"{py_func.__module__}.{py_func.__qualname__}"
-        name = f"{function}{variant}-{sys.implementation.cache_tag}"
-        self._cache_file = KernelFiles(Path(self.cache_path), name, engine_digest())
+            return []
 
     def describe(self) -> str:
         """Where compiled forms are kept, for people to read."""
-        return f"{self.cache_path} ({len(self._cache_file.saved())} compiled)"
+        counts = {folder: len(self.saved(folder)) for folder in folders.to_read()}
+        write = folders.to_write()
+        kept = [f"{place} ({n} compiled)" for place, n in counts.items() if n or place == write]
+        return ", ".join(kept) or "in memory only: no writable directory was found"
 
-    def save_overload(self, sig, data) -> None:
+    def load_overload(self, signature, target_context) -> CompileResult | None:
+        """The saved form for a signature, or None if there is no valid one."""
+        target_context.refresh()
+        identity = self._identity(signature, target_context.codegen())
+        for folder in folders.to_read():
+            saved = _read(folder / self._name(identity), identity)
+            if saved is not None:
+                return CompileResult._rebuild(target_context, *saved)
+        return None
+
+    def save_overload(self, signature, data: CompileResult) -> None:
+        """Save a form, if possible."""
+        folder = folders.to_write()
+        if folder is None or data.library.has_dynamic_globals:  # addresses of this process
+            return
+        identity = self._identity(signature, data.codegen)
         try:
-            super().save_overload(sig, data)
-        except OSError as error:  # a full or read-only disk must not stop a fit
+            _write(folder / self._name(identity), identity + dumps(data._reduce()))
+            _remove_unused(folder)
+        except OSError as error:  # a full disk must not stop a fit
             warnings.warn(f"fastmlp could not cache a compiled kernel: {error}", stacklevel=2)
 
 
-def cache_for(function, variant: str = "") -> EngineCache | NullCache:
-    """The cache of a kernel's compiled forms; without a writable directory, one in memory."""
+def _read(path: Path, identity: bytes):
+    """What a file holds, or None if it is not whole or not the one with this identity."""
     try:
-        return EngineCache(function, variant)
-    except (RuntimeError, OSError):  # from Numba and from the system
-        return NullCache()
+        data = path.read_bytes()
+    except OSError:
+        return None
+    checksum, body = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != checksum or not body.startswith(identity):
+        return None
+    with contextlib.suppress(OSError):  # a place that is read-only
+        if path.stat().st_mtime < time.time() - DAY:
+            os.utime(path)
+    try:
+        return pickle.loads(body[len(identity) :])
+    except Exception:  # a library that the pickle refers to has changed: recompile
+        return None
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Write a file atomically."""
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        unfinished.write_bytes(hashlib.sha256(body).digest() + body)
+        os.replace(unfinished, path)
+    except PermissionError:
+        if not path.exists():  # on Windows, another process may be reading it
+            raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class NoCache:
+    """Stands for the cache where compiled forms cannot be identified."""
+
+    def load_overload(self, signature, target_context) -> None:
+        """Nothing."""
+
+    def save_overload(self, signature, data) -> None:
+        """Nothing to do."""
+
+    def describe(self) -> str:
+        """Where compiled forms are kept, for people to read."""
+        return "in memory only: the engine's sources cannot be read"
+
+
+def cache_for(function, variant: str = "") -> KernelCache | NoCache:
+    """The cache of a kernel's compiled forms; without sources to identify them, none."""
+    try:
+        return KernelCache(function, variant)
+    except RuntimeError:
+        return NoCache()

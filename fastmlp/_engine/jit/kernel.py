@@ -1,13 +1,32 @@
 """Kernels: compiled C functions, the entry points for Python and for the pool's threads."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
+import numba
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.typing.templates import Signature
 
-from fastmlp._engine.jit.cache import EngineCache, cache_for
+from fastmlp._engine.jit.cache import cache_for
 from fastmlp._engine.jit.target import JIT
+
+# Without Numba's compiler there are no kernels; and with full debug information, nothing would be
+# inlined, so no loop would vectorize. Both settings are for the user's own functions.
+OVERRIDDEN = {"DISABLE_JIT": 0, "DEBUGINFO_DEFAULT": 0}
+
+
+@contextlib.contextmanager
+def _settings_for_kernels() -> Iterator[None]:
+    """Replace Numba's settings while it compiles a kernel; the caller holds the compiler's lock."""
+    numba.config.reload_config()  # the compiler would, and undo the replacement
+    before = {name: getattr(numba.config, name) for name in OVERRIDDEN}
+    vars(numba.config).update(OVERRIDDEN)
+    try:
+        yield
+    finally:
+        vars(numba.config).update(before)
 
 
 class Kernel:
@@ -30,15 +49,21 @@ class Kernel:
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
     def compiled(self, real: type | None = None) -> CFunc:
-        """Numba's compiled form for a working type."""
-        if real not in self._compiled:
-            signature = self._signature if real is None else self._signature(real)
-            options = {**JIT, "nopython": True}
-            form = CFunc(self._function, (signature.args, signature.return_type), {}, options)
-            form._cache = cache_for(self._function, self._variant)
-            form.compile()
-            self._compiled[real] = form
-        return self._compiled[real]
+        """Numba's compiled form for a working type; threads that ask at once share one."""
+        form = self._compiled.get(real)
+        if form is None:
+            with global_compiler_lock, _settings_for_kernels():
+                form = self._compiled.get(real) or self._compile(real)
+                self._compiled[real] = form
+        return form
+
+    def _compile(self, real: type | None) -> CFunc:
+        signature = self._signature if real is None else self._signature(real)
+        options = {**JIT, "nopython": True}
+        form = CFunc(self._function, (signature.args, signature.return_type), {}, options)
+        form._cache = cache_for(self._function, self._variant)
+        form.compile()
+        return form
 
     def address(self, real: type | None = None) -> int:
         """Address of the compiled form for a working type."""
@@ -56,10 +81,7 @@ class Kernel:
 
     def cache_state(self) -> str:
         """Where compiled forms are kept, for people to read."""
-        cache = cache_for(self._function, self._variant)
-        if isinstance(cache, EngineCache):
-            return cache.describe()
-        return "in memory only: no writable directory was found"
+        return cache_for(self._function, self._variant).describe()
 
 
 def kernel(signature: Signature | Callable, variant: str = "") -> Callable[[Callable], Kernel]:
