@@ -179,6 +179,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             )
         vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
+        if solution.history is not None:
+            vars(self).update(solution.history.finish())
         fitted.take_network(self, solution.network)
         return solution.warnings
 

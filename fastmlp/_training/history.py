@@ -12,6 +12,48 @@ from fastmlp._engine.network import Network
 TRAINING_LOSS = "training loss"  # the criterion without early stopping
 
 
+class Curve:
+    """A value for each epoch: those of earlier calls, and those of this one.
+
+    The earlier list stays as it is until `finish` extends it. So a fit that fails changes nothing,
+    and a call of partial_fit takes the same time however many came before.
+
+    Parameters
+    ----------
+    earlier : list of float, optional
+    """
+
+    def __init__(self, earlier: list[float] | None = None):
+        self.earlier = [] if earlier is None else earlier
+        self.new: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.earlier) + len(self.new)
+
+    def append(self, value: float) -> None:
+        """Add the value of an epoch."""
+        self.new.append(value)
+
+    @property
+    def latest(self) -> float:
+        """The value of the last epoch."""
+        return (self.new or self.earlier)[-1]
+
+    @latest.setter
+    def latest(self, value: float) -> None:
+        (self.new or self.earlier)[-1] = value
+
+    def so_far(self) -> list[float]:
+        """All values, in a list of their own."""
+        return [*self.earlier, *self.new]
+
+    def finish(self) -> list[float]:
+        """All values, in the earlier list."""
+        self.earlier.extend(self.new)
+        self.new = []
+        return self.earlier
+
+
 @dataclass
 class History:
     """The progress of a fit, from which a later call continues.
@@ -24,8 +66,8 @@ class History:
         Epochs of this call.
     samples_seen : int
         Samples of all calls.
-    loss_curve : list of float
-    validation_loss_curve : list of float or None
+    loss_curve : Curve
+    validation_loss_curve : Curve or None
         As long as `loss_curve`, NaN for epochs without validation data; None without any.
     best_loss : float or None
         None if a validation score decides.
@@ -39,8 +81,8 @@ class History:
     criterion: str | Callable | None = TRAINING_LOSS
     n_iter: int = 0
     samples_seen: int = 0
-    loss_curve: list[float] = field(default_factory=list)
-    validation_loss_curve: list[float] | None = None
+    loss_curve: Curve = field(default_factory=Curve)
+    validation_loss_curve: Curve | None = None
     best_loss: float | None = np.inf
     no_improvement_count: int = 0
     validation_scores: list[float] | None = None
@@ -51,6 +93,8 @@ class History:
     # only under the same criterion.
     _KEPT: ClassVar[dict[str, str]] = {
         "samples_seen": "t_",
+    }
+    _CURVES: ClassVar[dict[str, str]] = {
         "loss_curve": "loss_curve_",
         "validation_loss_curve": "validation_loss_curve_",
     }
@@ -84,16 +128,29 @@ class History:
         for name, attribute in (cls._KEPT | cls._JUDGED if same else cls._KEPT).items():
             if attribute in fitted:
                 setattr(history, name, copy(fitted[attribute]))
+        for name, attribute in cls._CURVES.items():
+            values = fitted.get(attribute)
+            if values is not None:
+                setattr(history, name, Curve(values if type(values) is list else list(values)))
         return history
 
     def attributes(self) -> dict[str, Any]:
         """The estimator's attributes after this progress."""
+        return self._attributes(Curve.so_far)
+
+    def finish(self) -> dict[str, Any]:
+        """The same at the end of a fit, when the lists of earlier calls may be extended."""
+        return self._attributes(Curve.finish)
+
+    def _attributes(self, values_of: Callable[[Curve], list[float]]) -> dict[str, Any]:
         names = self._KEPT | self._JUDGED
+        curves = {attribute: getattr(self, name) for name, attribute in self._CURVES.items()}
         return {
             **{attribute: copy(getattr(self, name)) for name, attribute in names.items()},
             "n_iter_": self.n_iter,
-            "loss_": self.loss_curve[-1] if self.loss_curve else np.inf,
+            "loss_": self.loss_curve.latest if len(self.loss_curve) else np.inf,
             "_criterion": self.criterion,
+            **{key: None if each is None else values_of(each) for key, each in curves.items()},
         }
 
     def record(self, loss: float, n_samples: int) -> None:
@@ -109,8 +166,8 @@ class History:
     def record_validation(self, loss: float, score: float | None) -> None:
         """Record the validation loss after the last epoch and, with early stopping, the score."""
         if self.validation_loss_curve is None:
-            self.validation_loss_curve = [np.nan] * len(self.loss_curve)
-        self.validation_loss_curve[-1] = loss
+            self.validation_loss_curve = Curve([np.nan] * len(self.loss_curve))
+        self.validation_loss_curve.latest = loss
         if score is not None and self.validation_scores is not None:
             self.validation_scores[-1] = score
 
@@ -124,7 +181,7 @@ class History:
                 self.best_validation_score = latest
                 self.best = network.copy()
         else:
-            latest = self.loss_curve[-1]
+            latest = self.loss_curve.latest
             assert self.best_loss is not None
             improves = not latest > self.best_loss - tol
             if latest < self.best_loss:
@@ -133,6 +190,6 @@ class History:
 
     def report(self) -> None:
         """Print the last epoch in scikit-learn's format."""
-        print(f"Iteration {self.n_iter}, loss = {self.loss_curve[-1]:.8f}")
+        print(f"Iteration {self.n_iter}, loss = {self.loss_curve.latest:.8f}")
         if self.validation_scores is not None:
             print(f"Validation score: {self.validation_scores[-1]:f}")

@@ -98,11 +98,14 @@ class Solution:
         Other attributes of the fitted estimator.
     warnings : list of Warning
         To be given once the model is committed: a filter may turn them into errors.
+    history : History or None
+        More attributes: it is finished when nothing can fail any more. None for 'lbfgs'.
     """
 
     network: Network
     attributes: dict[str, Any]
     warnings: list[Warning] = field(default_factory=list)
+    history: History | None = None
 
 
 def solve(problem: Problem) -> Solution:
@@ -161,7 +164,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
     kept = network
     if model.restore_best_weights and history.best is not None:
         kept = history.best
-    return Solution(kept, {**history.attributes(), "_optimizer": state}, warnings)
+    return Solution(kept, {"_optimizer": state}, warnings, history)
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:

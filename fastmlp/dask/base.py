@@ -127,7 +127,7 @@ class BaseDaskMLP(BaseMLP):
         is_clipped = settings.clip_batch_size(rows_of_smallest) is not settings
         warnings = [batch_size_clipped()] if is_clipped else []
         warnings += descend(cluster, history, problem.random_state)
-        return Solution(network, {**history.attributes(), "_optimizer": state}, warnings)
+        return Solution(network, {"_optimizer": state}, warnings, history)
 
     @property
     def partial_fit(self):

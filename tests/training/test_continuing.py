@@ -185,3 +185,29 @@ def test_an_interrupt_right_after_a_launch_keeps_the_count_of_steps(monkeypatch)
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
     assert model._optimizer.step == 30
+
+
+def test_partial_fit_extends_the_loss_curve_in_place_and_only_if_it_succeeds():
+    X, y = np.random.RandomState(0).rand(40, 5), np.arange(40) % 3
+    model = MLPClassifier((7,), solver="sgd", random_state=0).partial_fit(X, y, classes=range(3))
+    curve = model.loss_curve_
+    for calls in range(2, 5):
+        model.partial_fit(X, y)
+        assert model.loss_curve_ is curve and len(curve) == calls
+        assert model.loss_ == curve[-1]
+    before = list(curve)
+    with pytest.raises(ValueError, match="non-finite"):
+        model.partial_fit(np.full_like(X, 1e308), y)
+    assert model.loss_curve_ is curve and curve == before
+
+
+def test_a_warm_start_extends_the_curves_it_has():
+    X, y = np.random.RandomState(0).rand(60, 5), np.arange(60) % 3
+    model = MLPClassifier((7,), max_iter=3, random_state=0, warm_start=True)
+    for fits in (1, 2, 3):
+        model.fit(X, y, X_val=X[:10], y_val=y[:10])
+        assert len(model.loss_curve_) == len(model.validation_loss_curve_) == 3 * fits
+        assert np.isfinite(model.validation_loss_curve_).all()
+    model.partial_fit(X, y)
+    assert len(model.loss_curve_) == len(model.validation_loss_curve_) == 10
+    assert np.isnan(model.validation_loss_curve_[-1])
