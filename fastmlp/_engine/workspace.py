@@ -360,9 +360,10 @@ class TrainingWorkspace(Workspace):
                 tail = coef[:, n_out // self.network.lanes * self.network.lanes :].T
                 rows = self.held("forward", "tails")[first : first + len(tail) * stride]
                 rows.reshape(-1, stride)[:, :n_in] = tail
-        squares = [
-            np.einsum("ij,ij->i", coef, coef, dtype=np.float64) for coef in self.network.coefs
-        ]
-        for index, (layer, first, rows, is_bias) in enumerate(self.panels.tolist()):
-            if not is_bias:
-                self.norms[index] = squares[layer][first : first + rows].sum()
+        for index, coef in enumerate(self.network.coefs):
+            squares = np.einsum("ij,ij->i", coef, coef, dtype=np.float64)
+            rows = self._panel_rows(index)
+            whole = len(squares) // rows * rows  # the last panel may be low
+            sums = squares[:whole].reshape(-1, rows).sum(axis=1)
+            of_layer = (self.panels["layer"] == index) & (self.panels["is_bias"] == 0)
+            self.norms[of_layer] = [*sums, squares[whole:].sum()] if whole < len(squares) else sums
