@@ -130,7 +130,6 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastmlp import _report
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.version import __version__
 
@@ -157,6 +156,8 @@ def show_versions() -> None:
     >>> fastmlp.show_versions()  # doctest: +ELLIPSIS
     fastmlp ...
     """
+    from fastmlp import _report  # it imports Numba, which the engine must do first
+
     _report.print_rows(_report.machine())
     print()
     _report.print_rows(_report.dependencies())
