@@ -74,10 +74,11 @@ for epoch in range(10):
 
 A fit or a prediction uses as many threads as its work can keep busy, and at most `n_jobs`.
 `n_jobs=None` means the least of these limits: the CPUs that affinity and the cgroup leave to the
-process, `OMP_NUM_THREADS`, `NUMBA_NUM_THREADS`, joblib's limits (for nested parallelism, and
-`n_jobs` of `joblib.parallel_config`) and those that threadpoolctl sets for OpenMP. A task of a Dask
-worker gets one thread. A positive `n_jobs` is used as it is. `python -m fastmlp info` prints which
-limit counts, and how much work a thread needs before it is worth waking.
+process, `OMP_NUM_THREADS` as it was on import, `NUMBA_NUM_THREADS`, joblib's limits (for nested
+parallelism, and `n_jobs` of `joblib.parallel_config`) and those that threadpoolctl sets for OpenMP.
+A task of a Dask worker gets one thread. A positive `n_jobs` is used as it is.
+`python -m fastmlp info` prints which limit counts, and how much work a thread needs before it is
+worth waking.
 
 All fits and predictions of a process share one pool of threads. A thread without work spins for
 0.2 ms, in case more work follows, and then sleeps. With `n_jobs=1`, no other thread takes part.

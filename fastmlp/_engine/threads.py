@@ -27,15 +27,15 @@ def _cpus_of_process() -> int:
     return _cpu_count(period, affinity, limit)
 
 
-@functools.lru_cache(maxsize=8)
 def _first_number(setting: str) -> int | None:
     """The first number of a list, which is that of the outermost parallel region."""
     first = setting.split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
-def _omp_num_threads() -> int | None:
-    return _first_number(os.environ.get("OMP_NUM_THREADS", ""))
+# Read once, as OpenMP does. Later changes are meant for child processes: Dask's LocalCluster sets
+# it to 1 for its workers in the process that starts them, and leaves it so.
+_OMP_NUM_THREADS = _first_number(os.environ.get("OMP_NUM_THREADS", ""))
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def _dask_threads() -> int | None:
 LIMITS = {
     "CPUs left to this process": _cpus_of_process,
     "NUMBA_NUM_THREADS": lambda: numba.config.NUMBA_NUM_THREADS,
-    "OMP_NUM_THREADS": _omp_num_threads,
+    "OMP_NUM_THREADS": lambda: _OMP_NUM_THREADS,
     "OpenMP or threadpoolctl": _openmp_threads,
     "joblib.parallel_config": _joblib_jobs,
     "a Dask task": _dask_threads,

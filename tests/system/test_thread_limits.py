@@ -23,7 +23,7 @@ def cpus(monkeypatch):
     monkeypatch.setattr(threads, "_cpu_count", lambda *_: 8)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
     monkeypatch.setattr(threads, "_openmp", lambda: None)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_OMP_NUM_THREADS", None)
 
 
 def test_limits_on_threads_are_honoured(cpus, monkeypatch):
@@ -42,11 +42,28 @@ def test_limits_on_threads_are_honoured(cpus, monkeypatch):
     + [(invalid, 8) for invalid in ("", "0", "-1", "many", "1.5", ",2", "²")],
 )
 def test_omp_num_threads_is_honoured(setting, limit, cpus, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    monkeypatch.setattr(threads, "_OMP_NUM_THREADS", threads._first_number(setting))
     assert available_threads(None) == available_threads(-1) == limit
     assert available_threads(-2) == max(1, limit - 1)
     assert available_threads(7) == 7
     assert useful_threads(None, 100) == limit
+
+
+def test_omp_num_threads_counts_as_it_was_when_the_process_began():
+    code = """
+import os
+from fastmlp._engine.threads import LIMITS
+os.environ["OMP_NUM_THREADS"] = "1"  # for child processes, as Dask's LocalCluster sets it
+print(LIMITS["OMP_NUM_THREADS"]())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "3"
 
 
 @pytest.mark.skipif(threads._openmp() is None, reason="scikit-learn without OpenMP")
