@@ -68,19 +68,7 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     dtype = np.result_type(np.float32, *estimator.coefs_) if dtype is None else np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-    graph = Graph(dtype)
-    for name, result in add_estimator(graph, estimator, INPUT).items():
-        graph.node("Identity", result, output=name)
-    types = output_types(estimator, dtype)
-    model = _model(
-        onnx.helper.make_graph(
-            graph.nodes,
-            type(estimator).__name__,
-            [_value(INPUT, dtype, len(estimator.coefs_[0]))],
-            [_value(name, *type_and_columns) for name, type_and_columns in types.items()],
-            graph.initializers,
-        )
-    )
+    model = _model(estimator, dtype)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -102,13 +90,26 @@ def _value(name: str, dtype, columns: int | None):
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
 
 
-def _model(graph):
+def _model(estimator, dtype):
+    """A model with the nodes of the estimator, and an output for each of its results."""
     from onnx import helper
 
+    graph = Graph(dtype)
+    for name, result in add_estimator(graph, estimator, INPUT).items():
+        graph.node("Identity", result, output=name)
+    types = output_types(estimator, dtype)
     opsets = [helper.make_opsetid("", OPSET)]
-    version = helper.find_min_ir_version_for(opsets)
     return helper.make_model(
-        graph, opset_imports=opsets, ir_version=version, producer_name="fastmlp"
+        helper.make_graph(
+            graph.nodes,
+            type(estimator).__name__,
+            [_value(INPUT, dtype, len(estimator.coefs_[0]))],
+            [_value(name, *type_and_columns) for name, type_and_columns in types.items()],
+            graph.initializers,
+        ),
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets),
+        producer_name="fastmlp",
     )
 
 
