@@ -138,7 +138,8 @@ class _ContainerGraph(Graph):
 def register_onnx_converter() -> None:
     """Teach skl2onnx to convert fastmlp's estimators, alone and within pipelines.
 
-    Classifiers have the same option `zipmap` as in scikit-learn. Registering twice is harmless.
+    Classifiers have the same options as in scikit-learn: `zipmap`, `output_class_labels` and
+    `nocl`. Registering twice is harmless.
 
     Raises
     ------
@@ -161,8 +162,11 @@ def register_onnx_converter() -> None:
     ['label', 'probabilities']
     """
     skl2onnx = _imported("skl2onnx", "register_onnx_converter")
-    # skl2onnx looks up the option nocl, "no class labels"; fastmlp always has them.
-    options = {"zipmap": [True, False, "columns"], "nocl": [False]}
+    options = {
+        "zipmap": [True, False, "columns"],
+        "nocl": [True, False],  # read by skl2onnx alone, for the keys of zipmap
+        "output_class_labels": [False, True],
+    }
     for estimator, own in ((MLPClassifier, options), (MLPRegressor, None)):
         name = f"Fastmlp{estimator.__name__}"
         skl2onnx.update_registered_converter(estimator, name, _set_types, _convert, options=own)

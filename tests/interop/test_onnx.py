@@ -208,3 +208,16 @@ def test_the_zipmap_option_works_as_for_scikit_learns_classifiers(problem):
     columns = run(skl2onnx.to_onnx(model, inputs[:1], options={"zipmap": "columns"}), inputs)
     np.testing.assert_array_equal(columns.pop("output_label"), label)
     np.testing.assert_allclose(np.transpose([*columns.values()]), table, rtol=1e-6)
+
+
+@pytest.mark.parametrize("problem", ["words", "objects", "multiclass", "binary"])
+def test_skl2onnx_returns_class_labels_and_takes_its_options_as_for_scikit_learn(problem):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_onnx_converter()
+    model, inputs = fitted(problem, np.float32), X.astype(np.float32)
+    for options in ({"output_class_labels": True}, {"nocl": True}):
+        exported = skl2onnx.to_onnx(model, inputs[:1], options={"zipmap": False, **options})
+        results = run(exported, inputs)
+        if "output_class_labels" in options:
+            np.testing.assert_array_equal(results.pop("class_labels"), model.classes_)
+        assert_equal_predictions(results, model, inputs, 1e-5)
