@@ -270,6 +270,7 @@ class Pool:
         linger : int
             Pauses of about 20 ns for which the joined threads spin afterwards, ready for the next
             launch.
+
         Returns
         -------
         int
