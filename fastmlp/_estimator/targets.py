@@ -224,7 +224,8 @@ class ClassTargets(Targets):
         if y.ndim == 2:
             return np.ascontiguousarray(y, dtype=dtype)
         numbers = np.searchsorted(self.classes, y)
-        if not np.array_equal(self.classes.take(numbers, mode="clip"), y):
+        # Not np.array_equal, which turns an exception of a signal handler into False.
+        if (self.classes.take(numbers, mode="clip") != y).any():
             raise ValueError("y has labels that are not in classes_, or classes_ is not sorted")
         return numbers.astype(dtype).reshape(-1, 1)
 
