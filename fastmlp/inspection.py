@@ -1,7 +1,6 @@
 """Check the gradient that the training kernels compute against finite differences."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -110,8 +109,7 @@ class _Problem:
         """Take one step on a copy of the network; return the loss before and the state after it."""
         network = self.network.copy()
         moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[update_rule]
-        settings = replace(self.settings, momentum=0.0)
-        state = OptimizerState(settings, update_rule, learning_rate, 0, moments)
+        state = OptimizerState(self.settings, update_rule, learning_rate, 0, moments)
         with Descent(
             network, self.settings, self.output, self.X, self.targets, self.sample_weight, state
         ) as descent:

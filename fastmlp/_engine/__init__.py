@@ -260,11 +260,11 @@ counts as zero items claimed: that phase is over. A word with a later phase tell
 nothing is left for it.
 
 **From phase to phase.** A thread first writes the results of its items, then adds their number to
-the done counter with release. A thread goes on only when it has read, with acquire, a value of at
-least the done target. Atomic additions continue the release sequence of earlier ones, so this one
-read makes the results of *all* threads visible. It also keeps a thread from starting the next phase
-early. The counter and the phases begin at zero in every launch, and the counter runs on through its
-phases.
+the done counter, which releases them. A thread goes on only when it has read, with acquire, a value
+of at least the done target. Atomic additions continue the release sequence of earlier ones, so this
+one read makes the results of *all* threads visible. The wait for it, in `next_items`, is all that
+keeps a thread from starting the next phase early. The counter and the phases begin at zero in every
+launch, and the counter runs on through its phases.
 
 **Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
 activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in

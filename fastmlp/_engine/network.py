@@ -50,7 +50,7 @@ class Network:
     Attributes
     ----------
     layers : record array of shape (n_layers - 1,)
-        See `engine.records.LAYER`.
+        See `records.LAYER`.
     parameters : ndarray of `dtype`
         The buffer.
     coefs, intercepts : lists of ndarray

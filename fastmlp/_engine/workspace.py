@@ -47,7 +47,7 @@ class Workspace:
     block_rows : int
         Rows that pass through the layers together.
     threads : int
-        Most threads of a launch.
+        Maximum number of threads in a launch.
 
     Attributes
     ----------

@@ -21,14 +21,14 @@ from fastmlp._training.history import History
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
 
-# Output activations that no loss has, but users of scikit-learn set by hand.
+# Output activations that no loss has, but that users of scikit-learn set by hand.
 OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)}
 
 DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
-    """What classifier and regressor share.
+    """What the classifier and the regressor share.
 
     A subclass declares the parameters in ``__init__``, and their constraints.
     """
@@ -57,7 +57,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = parameters.COMMON_CONSTRAINTS
 
-    # The links of the HTML representation, in scikit-learn's protocol for other packages.
+    # For the documentation link of the HTML representation; scikit-learn reads these names.
     _doc_link_module = "fastmlp"
     _doc_link_template = f"{DOCUMENTATION}{{page}}.html#{{estimator_name}}"  # pyright: ignore[reportAssignmentType]
 
@@ -68,7 +68,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Train from scratch, or with warm_start from the last solution.
+        """Train from scratch, or, with warm_start, from the last solution.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If max_iter, max_fun or max_time ends the fit.
         UserWarning
-            If Ctrl-C ends the fit, which keeps the model so far, or if `batch_size` exceeds the
+            If Ctrl-C ends the fit (the model so far is kept), or if `batch_size` exceeds the
             number of samples.
 
         Notes
@@ -191,7 +191,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _predict_outputs(self, X) -> np.ndarray:
         """Validate X and compute its output activations (n_samples, n_outputs).
 
-        This is a draft: what its weights imply is set if it is missing.
+        `self` is a draft, so attributes that follow from its weights may be filled in here.
         """
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)

@@ -24,12 +24,12 @@ FLOPS_PER_THREAD = 25_000_000
 # costs, and rows for tiles of full height.
 FLOPS_PER_SPINNING_THREAD = 750_000
 ROWS_PER_SPINNING_THREAD = 8
-# Most work of a launch, so that Python can handle signals in between; see `_training.sgd`.
+# Maximum work of a launch, so that Python can handle signals in between; see `_training.sgd`.
 FLOPS_PER_LAUNCH = 8_000_000_000
 # Predictions at most this far apart follow quickly. Threads spin for that long, and so join the
 # next prediction without being woken.
 QUICK_SECONDS = 200e-6
-# How long predictions in quick succession reuse the number of available threads. To count them takes
+# How long predictions in quick succession reuse the number of available threads. Counting takes
 # 3 us, an eighth of a prediction of 32 rows.
 COUNT_SECONDS = 1e-3
 # After two concurrent predictions, threads do not spin for this long: they have no core to spare.
@@ -82,7 +82,7 @@ def apply_network(
     output : str
         Activation of the last layer.
     n_jobs : int or None
-        Most threads; None for all.
+        Maximum number of threads; None for all.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def apply_network(
     if threads == 1:
         most = min(flops // FLOPS_PER_SPINNING_THREAD, X.shape[0] // ROWS_PER_SPINNING_THREAD)
         if most > 1 and not issparse(X) and succession.is_quick():
-            period = int(succession.last / COUNT_SECONDS)
+            period = int(perf_counter() / COUNT_SECONDS)
             threads = min(_available_threads(n_jobs, get_ident(), period), most)
             linger = LINGER_PAUSES
     idle = network.idle_workspaces.setdefault(threads, [])

@@ -171,12 +171,23 @@ class History:
         if score is not None and self.validation_scores is not None:
             self.validation_scores[-1] = score
 
+    @property
+    def has_scorer(self) -> bool:
+        """Whether the user's `scoring` decides."""
+        return self.criterion not in (None, TRAINING_LOSS)
+
     def judge(self, tol: float, network: Network) -> None:
-        """Count epochs that did not improve by tol, and keep the best result so far."""
+        """Count epochs that did not improve by tol, and keep the best result so far.
+
+        A NaN or infinite score of the user's scorer improves only if it exceeds the best one. The
+        default score counts a NaN as an improvement, as in scikit-learn: training has diverged.
+        """
         if self.validation_scores is not None:
             latest = self.validation_scores[-1]
             assert self.best_validation_score is not None
             improves = not latest < self.best_validation_score + tol
+            if self.has_scorer and not np.isfinite(latest):
+                improves = latest > self.best_validation_score
             if latest > self.best_validation_score:
                 self.best_validation_score = latest
                 self.best = network.copy()

@@ -116,7 +116,7 @@ def minimize(
     network, settings, output, X, targets, sample_weight
         As for `LossAndGradient`.
     max_fun : int
-        Most evaluations of the loss.
+        Maximum number of evaluations of the loss.
     tasks : FitTasks, optional
         Callbacks. They see every iteration as an epoch and may end the fit.
 

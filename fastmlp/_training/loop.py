@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
-from fastmlp._training.history import TRAINING_LOSS, History
+from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, Settings
 
 LEAST_LEARNING_RATE = 1e-6  # at or below it, the adaptive schedule stops instead of dividing
@@ -175,36 +175,16 @@ def _run_epoch(
     history.record(runner.epoch(), runner.n_samples)
     if validate is not None:
         history.record_validation(*validate())
-    _judge(history, settings.tol, runner.network)
+    history.judge(settings.tol, runner.network)
     if settings.verbose:
         history.report()
     runner.state.end_epoch(history.samples_seen)
 
 
-def _judge(history: History, tol: float, network: Network) -> None:
-    """Check the last epoch for improvement.
-
-    A NaN or infinite score of the user's scorer improves only if it exceeds the best one. The
-    default score counts a NaN as an improvement, as in scikit-learn: training has diverged.
-    """
-    best, count = history.best_validation_score, history.no_improvement_count
-    history.judge(tol, network)
-    if best is None or not history.validation_scores or not _has_scorer(history):
-        return
-    latest = history.validation_scores[-1]
-    if not np.isfinite(latest) and not latest > best:
-        history.no_improvement_count = count + 1
-
-
-def _has_scorer(history: History) -> bool:
-    """Whether the user's `scoring` decides."""
-    return history.criterion not in (None, TRAINING_LOSS)
-
-
 def _check_scores(history: History, network: Network) -> None:
     """Raise an error if no score of the user's scorer was a number, unless training diverged."""
     scores = history.validation_scores
-    if not scores or not _has_scorer(history) or not np.isnan(scores).all():
+    if not scores or not history.has_scorer or not np.isnan(scores).all():
         return
     if np.isfinite(network.parameters).all():
         raise ValueError(

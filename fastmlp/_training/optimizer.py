@@ -10,6 +10,7 @@ from fastmlp._engine.network import Network
 from fastmlp._training import schedules
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+AUTO_BATCH_SIZE = 200  # rows; scikit-learn's
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Settings:
     loss: str = "log_loss"
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
+
+    def batch_rows(self, n_samples: int) -> int:
+        """The number of rows in a batch, except the last of an epoch."""
+        batch_size = AUTO_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+        return min(batch_size, n_samples)
 
     def clip_batch_size(self, n_samples: int) -> "Settings":
         """These settings, with at most `n_samples` rows in a batch."""

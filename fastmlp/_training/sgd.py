@@ -1,6 +1,5 @@
 """Stochastic gradient descent: epochs on the engine."""
 
-import warnings
 from typing import Self
 
 import numpy as np
@@ -15,15 +14,15 @@ from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 
 BLOCK_ROWS = 1024  # a batch of up to this many rows is one block, and needs no gradient buffer
-# Least work per step and thread; below it (5 us at 200 GFLOP/s) a second thread gains nothing.
+# Minimum work per step and thread; below it (5 us at 200 GFLOP/s) a second thread gains nothing.
 FLOPS_PER_THREAD = 1_000_000
-# Least work per fit and thread: 0.1 ms, of which waking a parked thread takes half. For 64-100-10
+# Minimum work per fit and thread: 0.1 ms, of which waking a parked thread takes half. For 64-100-10
 # and 1,000 rows (32 MFLOP an epoch) two threads break even after one epoch.
 FLOPS_PER_THREAD_OF_FIT = 20_000_000
-# Most work of a launch, so that Python can handle signals in between: 20 ms on two fast cores,
+# Maximum work of a launch, so that Python can handle signals in between: 20 ms on two fast cores,
 # less than 200 ms on a single slow one.
 FLOPS_PER_LAUNCH = 8_000_000_000
-BLOCKS_PER_LAUNCH = 20_000  # most blocks of a launch: even the smallest block takes a microsecond
+BLOCKS_PER_LAUNCH = 20_000  # at most: even the smallest block takes a microsecond
 
 
 class Descent:
@@ -46,7 +45,8 @@ class Descent:
     chosen : ndarray of int, optional
         Indices of the samples to train on; all by default.
     epochs : int, optional
-        Most epochs, settings.max_iter by default: a few small ones are not worth threads.
+        Maximum number of epochs, settings.max_iter by default. It only helps to decide how many
+        threads pay off.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Descent:
         else:
             self.order = np.array(chosen, dtype=np.int64)
         n_samples = self.n_samples = self.order.size
-        batch_size = resolve_batch_size(settings.batch_size, n_samples)
+        batch_size = settings.batch_rows(n_samples)
         block_rows = min(batch_size, BLOCK_ROWS)
         epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy integers may overflow
         most_useful = min(
@@ -102,7 +102,7 @@ class Descent:
         hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
         for name in ("alpha", "label_smoothing", "huber_delta"):
             hyperparameters[name] = getattr(settings, name)
-        for name in ("momentum", "beta_1", "beta_2"):  # from the first call, as in scikit-learn
+        for name in ("momentum", "beta_1", "beta_2"):  # the first call's, as in scikit-learn
             hyperparameters[name] = getattr(state.settings, name)
         # An epsilon of 0 would give 0 / 0 in the padding, whose moments are 0.
         tiny = np.finfo(self.network.dtype).tiny
@@ -116,9 +116,9 @@ class Descent:
         """Do nothing: the threads belong to the process."""
 
     def shuffle(self, random_state: np.random.RandomState) -> None:
-        """Shuffle the last order in place, which gives the same orders as scikit-learn.
+        """Shuffle the previous epoch's order in place, which gives the same orders as scikit-learn.
 
-        scikit-learn shuffles an index array and applies it to the last order: the same swaps.
+        scikit-learn shuffles an index array and applies it to that order: the same swaps.
         """
         random_state.shuffle(self.order)
 
@@ -130,12 +130,12 @@ class Descent:
             )
 
     def epoch(self) -> float:
-        """Train on every sample once; return the mean loss, of each batch before its update.
+        """Train on every sample once; return the mean loss, each batch's taken before its update.
 
         Raises
         ------
         OutOfTime
-            Before the first launch after max_time; earlier batches are done.
+            If max_time has passed before a launch. The batches already done are kept.
         """
         workspace, state = self.workspace, self.state
         cursor, totals = workspace.job["cursor"], workspace.totals
@@ -162,15 +162,3 @@ def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:
         raise ValueError(
             f"targets of {columns} columns up to {largest} do not fit {n_outputs} {output} outputs"
         )
-
-
-def resolve_batch_size(batch_size: int | str, n_samples: int) -> int:
-    """The batch size in rows; warns if it exceeds the number of samples."""
-    if batch_size == "auto":
-        return min(200, n_samples)
-    if batch_size > n_samples:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=2,
-        )
-    return int(np.clip(batch_size, 1, n_samples))

@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier
+from fastmlp._engine import threads
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import available_threads
 from fastmlp._engine.workspace import Workspace
@@ -133,6 +134,32 @@ def test_each_thread_has_enough_to_do(quick, threads_used):
         for rows in (ROWS, 2 * ROWS)
     ]
     assert 1 < threads_used[0] < threads_used[1]
+
+
+def test_predictions_in_quick_succession_obey_a_new_limit_soon(quick, threads_used, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(predictions, "perf_counter", lambda: clock[0])
+    network = make_network(400, 100, 10)
+    X = make_rows(network, ROWS)
+    for limit in (2, 1, 2):
+        clock[0] += 1.01 * predictions.COUNT_SECONDS
+        monkeypatch.setattr(threads, "usable_cpus", lambda limit=limit: limit)
+        for _ in range(3):
+            predict(network, X, None)
+    assert threads_used == [2] * 3 + [1] * 3 + [2] * 3
+
+
+def test_a_thread_with_a_limit_of_its_own_obeys_it_at_once(quick, threads_used, monkeypatch):
+    main = threading.get_ident()
+    monkeypatch.setattr(predictions, "perf_counter", lambda: 100.0)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 2 if threading.get_ident() == main else 1)
+    network = make_network(400, 100, 10)
+    X = make_rows(network, ROWS)
+    predict(network, X, None)
+    other = threading.Thread(target=predict, args=(network, X, None))
+    other.start()
+    other.join()
+    assert threads_used == [2, 1]
 
 
 def test_a_quick_succession_is_one_without_a_pause_or_others(monkeypatch):

@@ -29,11 +29,11 @@ class Target:
     has_fma : bool
         Whether a fused multiply-add is one instruction.
     widest : int
-        Most vectors in a row of a tile.
+        Maximum number of vectors in a row of a tile.
     tallest : int
-        Most rows of a tile of two or more vectors; a power of two.
+        Maximum number of rows of a tile of several vectors; a power of two.
     tallest_single : int
-        Most rows of a tile of one vector; a power of two.
+        Maximum number of rows of a tile of one vector; a power of two.
     """
 
     name: str
@@ -108,7 +108,7 @@ def target() -> Target:
 # A matrix has a tail if its last columns fill at most 1 / TAIL_SHARE of a vector.
 TAIL_SHARE = 4
 TAIL_HEIGHT = 4  # rows of a tail's tile: with 4 of 16 lanes, 16 accumulators
-# Least inner dimension of a product with a tail. A step gains 2 % here, and the tile needs more
+# Minimum inner dimension of a product with a tail. A step gains 2 % here, and the tile needs more
 # than one vector of any target.
 LEAST_TAIL_DEPTH = 48
 

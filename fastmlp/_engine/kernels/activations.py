@@ -37,7 +37,8 @@ class Activation(NamedTuple):
 
 
 # A new row needs a branch in `activate`, and one in `activate_with_derivative` if it stores its
-# derivative, else in `multiply_by_derivative`. A test finds the branch that is missing.
+# derivative, else in `multiply_by_derivative`. A test finds the branch that is missing. For what
+# else it needs, see CONTRIBUTING.
 ACTIVATIONS = (
     Activation(IDENTITY := 0, "identity"),  # the only one without branches: it changes nothing
     Activation(LOGISTIC := 1, "logistic"),

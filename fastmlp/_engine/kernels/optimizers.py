@@ -2,7 +2,7 @@
 
 A rule is a few lines for one element, in a loop that vectorizes. Fused multiply-adds are explicit,
 because a compiler's own choice of them would vary from build to build. Oracles: the subclasses of
-`naive.Rule` in tests/oracles/naive.py, `adam` in `fastmlp._engine`.
+`naive.Rule` in tests/oracles/naive.py, the function `adam` in the docstring of `fastmlp._engine`.
 """
 
 import math
@@ -38,7 +38,8 @@ class Step(NamedTuple):
     scale : float
         1 / (sum of the batch's sample weights): g = (sums + penalty * weights) * scale.
     eta : float
-        The step size. Adam's includes the bias correction of its moments.
+        The step size. Adam's includes the bias correction of its moments; see
+        `OptimizerState.step_sizes` in `_training.optimizer`.
     decay : float
         The factor by which AdamW shrinks the weights before the step; 1 for Adam.
     """
@@ -99,10 +100,7 @@ def update(hyperparameters, weights, moments, sums, step):
             weights[i] = multiply_add(-eta, g, weights[i])
     elif rule == GRADIENT:
         mean_gradient(first, weights, sums, penalty, scale)
-    elif rule in (
-        MOMENTUM,
-        NESTEROV,
-    ):  # u <- mu u - eta g; w <- w + u, or with Nesterov w <- w + mu u - eta g
+    else:  # MOMENTUM, NESTEROV: u <- mu u - eta g; w <- w + u, or w <- w + mu u - eta g
         mu, looks_ahead = real(hyperparameters.momentum), rule == NESTEROV
         for i in range(weights.size):
             g = _mean_gradient_of(weights[i], sums[i], penalty, scale)

@@ -1,8 +1,16 @@
 """Prefetching cache lines, and requesting ownership of them. No result depends on either.
 
-Rows of X come in a random order that hardware prefetchers cannot predict, so kernels prefetch them
-a tile or a block ahead. Before a core writes weights, their cache lines must be transferred from
-the cores that have read them; requesting ownership starts that while the gradient is being summed.
+Hardware prefetchers cannot predict the random order of the rows of X. And before a core writes
+weights, their cache lines must be transferred from the cores that have read them; requesting
+ownership starts that while the gradient is being summed. So this is prefetched:
+
+- SPLIT_K and ROWS, if X exceeds CORE_CACHE_BYTES: while full tiles of the first group of columns
+  are computed, the rows of X that the next tile reads (`next_rows_along`).
+- WEIGHTS: in each input row of a tile, the line after the tile's, which the next panel reads
+  (`next_line_of_rows`). If X exceeds CORE_CACHE_BYTES and several tiles read the same line of it,
+  every second tile prefetches from the next block's rows instead (`rows_to_prefetch`).
+- WEIGHTS, before each tile: the weights that it will update, for writing (`request_ownership`), in
+  the last of a batch's blocks if that has at least OWNERSHIP_DEPTH rows.
 """
 
 from fastmlp._engine.jit.device import device
@@ -11,7 +19,7 @@ from fastmlp._engine.simd.memory import emit_prefetch, i64, item_bytes, load_ent
 from fastmlp._engine.simd.tile import TileStep
 from fastmlp._engine.simd.vectors import widest
 
-# Bytes: about a core's own cache. A larger X is prefetched: without that, a training step of
+# Bytes: about a core's own cache. Without the prefetching of a larger X, a training step of
 # 784-100-10 takes 1.13 times as long, one of 784-30-10 1.17 times.
 CORE_CACHE_BYTES = 1 << 20
 # Rows of a block. From here on, summing a panel (half a cycle per line and row) hides its transfer

@@ -1,8 +1,9 @@
 """The three products of a layer as loops over tiles: forward, delta, weight gradient.
 
-There is no edge code. The last group of columns is narrower, and the last row tile overlaps the one
-before it and computes the same bits again. Oracles: `naive.Mlp.forward` and `naive.Mlp.gradients`
-in tests/oracles/naive.py, `forward` and `backward` in `fastmlp._engine`.
+Edges need no code of their own, except tails (`simd.tail`). The last group of columns is narrower,
+and the last tile of rows overlaps the one before it and computes the same bits again. Oracles:
+`naive.Mlp.forward` and `naive.Mlp.gradients` in tests/oracles/naive.py, `forward` and `backward` in
+`fastmlp._engine`.
 """
 
 from typing import NamedTuple
@@ -42,7 +43,7 @@ class Product(NamedTuple):
         Transpose of B's tail. The stride is 0 if B has no tail; the address is 0 if the tail has
         not been transposed.
     prefetch_a : bool
-        Whether A lies outside the core's own cache.
+        Whether to prefetch rows of A, because A may exceed the core's own cache.
     """
 
     a: Rows
@@ -56,7 +57,11 @@ class Product(NamedTuple):
 
 @device
 def tile_nn(like, shape, a, b, start, c, depth, next_a):
-    """C = start + A B for one tile; a full one prefetches the rows of `next_a` unless it is 0."""
+    """C = start + A B for one tile.
+
+    A tile of full height and several vectors also prefetches the rows in table `next_a`, unless
+    that is 0.
+    """
     if next_a != 0 and shape.width > 1 and shape.height == tallest():
         _tile_nn_prefetching(like, shape, a, b, start, c, depth, next_a)
     else:
@@ -71,7 +76,7 @@ def tile_tn(like, shape, a, b, start, c, depth, next_a):
 
 @device
 def _group_width(remaining):
-    """Vectors of the next column group. No single one is left over: loads would limit its tile."""
+    """Vectors of the next column group. Loads would limit a single one, so none is left over."""
     if remaining > widest() > 2 and remaining % widest() == 1:
         return widest() - 1
     return min(remaining, widest())
@@ -79,7 +84,7 @@ def _group_width(remaining):
 
 @device
 def _tile_height(width, remaining, available):
-    """Rows of the next tile: the smallest that covers `remaining`, at most `available`."""
+    """Rows of the next tile: the least height that covers `remaining`, at most `available`."""
     height = tallest_single() if width == 1 else tallest()
     while height > 1 and (height > available or height >= 2 * remaining):
         height //= 2
@@ -143,19 +148,19 @@ def _multiply_rows(like, product, first, last):
 def forward_rows(job, layer, tails, first, last, prefetch_a):
     """z (rows, n_out) = a (rows, n_in) W (n_in, n_out) + b, for rows `first` to `last` of a block.
 
-    With split-K, this is the first of the two sums: b and the inputs before split_k_at.
+    With split-K, this is the first of two sums: b and the products of inputs before split_k_at.
 
     Parameters
     ----------
     job : record
-        Its table of rows holds the addresses of a (block_rows, n_in), from layer.input_rows on.
-        z (block_rows, stride) is written to the activations.
+        From layer.input_rows on, its table of rows holds the addresses of the rows of `a`. This
+        writes z (block_rows, stride) to the activations.
     layer : record of LAYER
     tails : address
         Transposed tails of all layers; 0 if they have not been transposed.
     first, last : int
     prefetch_a : bool
-        Whether a lies outside the core's own cache.
+        Whether to prefetch rows of `a`.
     """
     like, item = job.zero, item_bytes(job.zero)
     stride = layer.stride * item
@@ -226,7 +231,7 @@ def delta_rows(job, layer, below, first, last):
 class Gradient(NamedTuple):
     """sums (panel.rows, n_out) = start + a^T (panel.rows, rows) delta (rows, n_out), for a panel.
 
-    Every matrix begins at the panel's first row. `parameters` are the panel's weights;
+    All but `delta` begin at the panel's first row. `parameters` are the panel's weights;
     `requests_ownership` says whether to request ownership of them before each tile.
     """
 
@@ -274,10 +279,10 @@ def weight_gradient(job, layer, panel, block, scratch):
     panel : record of PANEL
         Rows of W, or the bias, whose input is 1.
     block : Block
-        start is 0 in the batch's first block, then the gradient of its earlier blocks.
+        start is 0 in the batch's first block; later, the gradient summed so far.
     scratch : int
         Index of the sums in the scratch. A last tile that overlaps the previous panel also
-        overwrites up to layout.overlap elements before it.
+        overwrites up to layout.overlap elements before that index.
     """
     like, item = job.zero, item_bytes(job.zero)
     gradient = _gradient_of(job, layer, panel, block, scratch)
@@ -289,7 +294,8 @@ def weight_gradient(job, layer, panel, block, scratch):
     vector = group = 0
     while vector < vectors:
         width, column = _group_width(vectors - vector), vector * vector_bytes()
-        next_a = rows_to_prefetch(job, layer, panel, vectors, group) * ADDRESS_BYTES
+        next_row = rows_to_prefetch(job, layer, panel, vectors, group)
+        next_a = job.tables.rows + next_row * ADDRESS_BYTES
         row = 0
         while row < panel.rows:
             height = _tile_height(width, panel.rows - row, available)
@@ -301,7 +307,7 @@ def weight_gradient(job, layer, panel, block, scratch):
                 like, TileShape(height, width),
                 Rows(gradient.a.table, gradient.a.offset + row * item),
                 _at(gradient.delta, 0, column), _at(gradient.start, row, column),
-                _at(gradient.sums, row, column), gradient.depth, job.tables.rows + next_a,
+                _at(gradient.sums, row, column), gradient.depth, next_a,
             )  # fmt: skip
             row += height
         vector += width

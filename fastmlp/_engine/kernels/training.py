@@ -30,8 +30,8 @@ from fastmlp._engine.kernels.optimizers import Step
 from fastmlp._engine.kernels.products import delta_rows, weight_gradient
 from fastmlp._engine.kernels.sparse import add_sparse_row
 from fastmlp._engine.kernels.update import (
-    add_to_gradient,
     clipping_factor,
+    keep_sums,
     panel_span,
     store_gradient,
     update_panel,
@@ -44,7 +44,7 @@ from fastmlp._engine.threading.work_stealing import Phase, complete, next_items,
 
 # The phases of a block, in order.
 SPLIT_K, ROWS, WEIGHTS, CLIP = range(KINDS := 4)
-UNKNOWN = math.nan  # scale of a batch that an earlier launch began
+UNKNOWN = math.nan  # scale: an earlier launch began this batch, so compute it again
 
 panel_at = record_reader(PANEL)
 
@@ -54,7 +54,7 @@ class Block(NamedTuple):
 
     The block holds samples `start` to `stop` of the epoch, `rows` in all. Its batch has
     `batch_rows` rows and comes after `step` updates. `scale` is 1 / (sum of the batch's sample
-    weights), `eta` the step size, and `decay` the factor by which the weights shrink.
+    weights); `eta` and `decay` are those of `optimizers.Step`.
     """
 
     start: int
@@ -93,7 +93,7 @@ def _weight_sum(job, start, stop):
 def _block(job, start, step, scale):
     """The row block that begins at sample `start`, after `step` updates.
 
-    `scale` is that of the previous block; within a batch it stays the same.
+    `scale` is the previous block's, which is reused within a batch, or UNKNOWN.
     """
     batch_size, samples = job.hyperparameters.batch_size, job.inputs.samples
     batch = start // batch_size * batch_size
@@ -163,7 +163,7 @@ def _rows(job, block, first, last):
     output_layer = layer_at(job.tables.layers, job.layout.layers - 1)
     _output_delta(job, output_layer, block.start, first, last)
     _backward(job, first, last)
-    if first == 0 and block.is_first:  # |W|^2 before the update, like the losses
+    if first == 0 and block.is_first:  # |W|^2 is taken before the update, as the losses are
         job.totals.squared_norm = _sum(job.update.norms, job.layout.panels)
 
 
@@ -179,7 +179,7 @@ def _add_loss(job, block):
 
 @device
 def _sparse_gradient(job, block, first_panel, end_panel):
-    """dW (n_in, n_out) += x^T delta over the block, in the first layer's rows of some panels."""
+    """dW (n_in, n_out) += x^T delta over the block, for the first layer's panels among these."""
     layer = layer_at(job.tables.layers, 0)
     first, end = layer.n_in, 0
     for index in range(first_panel, end_panel):
@@ -214,7 +214,7 @@ def _weights(job, block, scratch, first, end):
         span = panel_span(layer, panel)
         sums = view(job.zero, job.update.gradient, span)
         is_sparse = job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias
-        if not is_sparse:  # _sparse_gradient has summed the others
+        if not is_sparse:  # _sparse_gradient has already summed those that are
             weight_gradient(job, layer, panel, block, scratch)
             sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
         if block.is_last and clips:
@@ -224,7 +224,7 @@ def _weights(job, block, scratch, first, end):
             if is_sparse:
                 _set_to_zero(sums)
         elif not is_sparse:
-            add_to_gradient(job, layer, panel, sums)
+            keep_sums(job, layer, panel, sums)
 
 
 @device
@@ -256,9 +256,8 @@ def _items(job, block, kind):
         return 2 * block.rows if layer.split_k_at and not job.inputs.is_sparse else 0
     if kind == ROWS:
         return block.rows
-    if kind == WEIGHTS or (block.is_last and job.hyperparameters.max_grad_norm > 0):
-        return job.layout.panels
-    return 0
+    clips = block.is_last and job.hyperparameters.max_grad_norm > 0
+    return job.layout.panels if kind == WEIGHTS or clips else 0
 
 
 @device
@@ -303,7 +302,7 @@ def _take_part(job, thread):
         start, scale = block.stop, block.scale
         if block.is_last:
             step += 1
-    if thread == 0:  # plain stores: only thread 0 writes these, and its caller reads them later
+    if thread == 0:  # plain stores: nobody else accesses these during a launch
         job.totals.first, job.totals.step = start, step
 
 

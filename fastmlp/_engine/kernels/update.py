@@ -35,17 +35,13 @@ def update_panel(job, layer, panel, index, sums, step):
     if panel.is_bias:
         step = Step(real(0), step.scale, step.eta, real(1))
     weights = view(like, job.forward.parameters, span)
-    moments = Moments(
-        view(like, buffers.first_moment, span),
-        view(like, buffers.second_moment, span),
-    )
-    update(job.hyperparameters, weights, moments, sums, step)  # w (panel.rows, n_out) <- rule(w, g)
+    first, second = view(like, buffers.first_moment, span), view(like, buffers.second_moment, span)
+    # w (panel.rows, n_out) <- rule(w, g)
+    update(job.hyperparameters, weights, Moments(first, second), sums, step)
     if panel.is_bias:
         return
-    norms, address = (
-        view(0.0, buffers.norms, Span(index, 1)),
-        element(like, job.forward.parameters, span.first),
-    )
+    norms = view(0.0, buffers.norms, Span(index, 1))
+    address = element(like, job.forward.parameters, span.first)
     norms[0] = sum_of_squares(like, address, span.count // lanes_of(like))
     if panel.layer > 0:
         _transpose_panel(job, layer, panel)
@@ -54,7 +50,7 @@ def update_panel(job, layer, panel, index, sums, step):
 
 
 @device
-def add_to_gradient(job, layer, panel, sums):
+def keep_sums(job, layer, panel, sums):
     """Store the sums over a batch's blocks so far; the next block's sums begin with them."""
     span = panel_span(layer, panel)
     gradient = view(job.zero, job.update.gradient, span)

@@ -1,8 +1,8 @@
 """One pool of threads for the whole process, parked in compiled code.
 
 A *launch* runs a kernel on the calling thread, which is thread 0, and on those threads of the pool
-that join in time. "Threads" in `fastmlp._engine` tells how threads are woken, join and leave, and
-why no Python exception can interrupt a launch; "Memory model" tells what orders their accesses.
+that join in time. "Threads" in `fastmlp._engine` explains how threads wake, join and leave, and why
+no Python exception can interrupt a launch; "Memory model" explains what orders their accesses.
 """
 
 import _thread
@@ -40,8 +40,9 @@ from fastmlp._engine.threading.placement import (
 
 SLOTS = 32  # concurrent launches that other threads can join; further ones use one thread
 RECORDS = 1024  # most threads of the pool
-# Words of the pool. BELL counts openings, LAUNCHES the current launches, STARTED all threads so
-# far, WORKERS those that run. Of these, SPINNING threads await a launch and SLEEPERS are parked.
+# Words of the pool: counts of openings (BELL), of threads that spin, awaiting a launch (SPINNING),
+# of parked threads (SLEEPERS), of current launches, of all threads started so far, and of those
+# that run (WORKERS); and whether the pool must stop.
 BELL, SPINNING, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (
     LINE_WORDS * n for n in range(8)
 )
@@ -80,7 +81,7 @@ def _call_kernel(typingctx, address, thread, job):
 
 @device
 def _take_slot(words):
-    """Take a free slot, until `_close` frees it; NO_SLOT if there is none."""
+    """Take a free slot, which `_close` frees again; return NO_SLOT if none is free."""
     for slot in range(FIRST_SLOT, FIRST_RECORD, LINE_WORDS):
         gate = atomic_load(words, slot + GATE)
         if gate & TAKEN == 0 and atomic_swap(words, slot + GATE, gate, gate | TAKEN):
@@ -92,7 +93,7 @@ def _take_slot(words):
 def _open(words, slot, address, job, places, linger):
     """Open a slot's gate for up to `places` threads, and ring the bell."""
     # Plain stores: threads read these words only through an open gate, and the release that opens
-    # it makes them visible. `_enter` checks that the gate has not changed since its read.
+    # it makes them visible. `_enter` checks that the gate has not changed since it read PLACES.
     words[slot + KERNEL], words[slot + JOB] = address, job
     words[slot + PLACES], words[slot + LINGER] = places, linger
     number = (atomic_load(words, slot + GATE) >> NUMBER_SHIFT) + 1
@@ -105,8 +106,8 @@ def _open(words, slot, address, job, places, linger):
 @device
 def _wake(words, count):
     """Wake up to `count` parked threads."""
-    # Before a thread adds 0 to BELL to read it for the last time, it has stored PARKED. Either this
-    # launch's addition to BELL came first, and the thread goes on; or we acquire that state here.
+    # A thread stores PARKED before it adds 0 to BELL to read it for the last time. If our addition
+    # to BELL came first, it sees the change and does not sleep; otherwise we see that it is PARKED.
     if count <= 0 or atomic_add(words, SLEEPERS, 0) == 0:
         return
     end = FIRST_RECORD + atomic_load(words, STARTED) * RECORD
@@ -132,7 +133,7 @@ def _close(words, slot):
 
 @kernel(types.int64(*[types.int64] * 5), system.features())
 def _launch(pool, address, job, threads, linger):
-    """Run the kernel at an address on this thread and those that join.
+    """Run the kernel at `address` on this thread and on those that join.
 
     Returns the number of concurrent launches when this one began, itself included.
     """
@@ -150,12 +151,12 @@ def _launch(pool, address, job, threads, linger):
 
 @device
 def _enter(words, slot):
-    """Join a launch if its gate is open: this thread's number in it, or 0 if there is no place."""
+    """Join a launch if its gate is open; return this thread's number in it, or 0."""
     while True:
         gate = atomic_load(words, slot + GATE)
         joined = gate >> COUNT_BITS & COUNT_MASK
-        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed. A
-        # thread that finds no place because it reads the next launch's number hears its bell.
+        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed. If
+        # the number is the next launch's and too small, that launch's bell makes us look again.
         if gate & OPEN == 0 or joined >= words[slot + PLACES]:
             return 0
         if atomic_swap(words, slot + GATE, gate, gate + JOINED + INSIDE):
@@ -164,12 +165,12 @@ def _enter(words, slot):
 
 @device
 def _help(words):
-    """Join the open launches; return for how many pauses to spin until the next one."""
+    """Join the open launches; return for how many pauses to spin while waiting for the next."""
     linger = 0
     for slot in range(FIRST_SLOT, FIRST_RECORD, LINE_WORDS):
         thread = _enter(words, slot)
         if thread > 0:
-            # Plain loads: the slot stays the same until this thread has left.
+            # Plain loads: the slot does not change until this thread has left.
             linger = max(linger, words[slot + LINGER])
             _call_kernel(words[slot + KERNEL], thread, words[slot + JOB])
             atomic_add(words, slot + GATE, -INSIDE)
@@ -220,7 +221,7 @@ def _serve(pool):
 
 
 def _is_real(start_new_thread) -> bool:
-    """Whether this starts system threads, unlike gevent's replacement for it."""
+    """Whether this is the original function, which starts system threads, and not gevent's."""
     return isinstance(start_new_thread, BuiltinFunctionType)
 
 
@@ -235,8 +236,8 @@ class Pool:
     Notes
     -----
     If `threading` is monkey-patched (gevent, eventlet), no thread is started: it would be a
-    greenlet of the calling thread. Threads inherit the CPUs of the thread that first needs them.
-    Concurrent launches share them: there are as many as the largest launch has asked for.
+    greenlet of the calling thread. A thread inherits the affinity of the thread that starts it.
+    Concurrent launches share the threads: there are as many as the largest launch asked for.
     """
 
     def __init__(self):
@@ -250,13 +251,7 @@ class Pool:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._words))
         self._address = self._words.ctypes.data
 
-    def launch(
-        self,
-        address: int,
-        job: int,
-        threads: int,
-        linger: int = LINGER_PAUSES,
-    ) -> int:
+    def launch(self, address: int, job: int, threads: int, linger: int = LINGER_PAUSES) -> int:
         """Run a kernel on this thread and on those that join in time; return when all are done.
 
         Parameters
@@ -266,9 +261,9 @@ class Pool:
         job : int
             Address of its job, which must stay valid until this returns.
         threads : int
-            Most threads, this one included.
+            Maximum number of threads, this one included.
         linger : int
-            Pauses of about 20 ns for which the joined threads spin afterwards, ready for the next
+            How many pauses, of about 20 ns, the joined threads then spin, ready for the next
             launch.
 
         Returns
@@ -287,7 +282,9 @@ class Pool:
             return
         serve = _serve.function
         while self.threads < threads:
-            self.threads += 1  # first: an interrupt must not leave a thread that nobody stops
+            self.threads += (
+                1  # count it first: an interrupt must not leave a thread that nobody stops
+            )
             try:
                 _thread.start_new_thread(serve, (self._address,))
             except RuntimeError:  # the system's limit: make do with fewer
@@ -299,7 +296,9 @@ class Pool:
         self._words[STOP] = 1  # plain: `ring` follows with a sequentially consistent addition
         self.ring()
         end = time.monotonic() + STOP_SECONDS
-        while self._words[WORKERS] > 0 and time.monotonic() < end:  # plain: it only polls
+        while (
+            self._words[WORKERS] > 0 and time.monotonic() < end
+        ):  # a plain load suffices for polling
             self.ring()
             time.sleep(0.001)
 
@@ -319,13 +318,8 @@ def _ring(pool):
 pool = Pool()
 
 
-def _forget_threads() -> None:
-    """After a fork, forget the parent's threads: a child process has none of them."""
-    pool.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+if hasattr(os, "register_at_fork"):  # a child process has none of its parent's threads
+    os.register_at_fork(after_in_child=pool.reset)
 
 
 @atexit.register

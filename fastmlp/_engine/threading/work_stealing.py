@@ -3,7 +3,7 @@
 A launch is a sequence of phases, and each phase has a number of items. Each thread owns a range of
 them. It claims items from its own range and, once that is empty, from another thread's. A phase is
 over when all of its items are done, by whichever thread. So a late or descheduled thread never
-stalls the others, except by items that it has already claimed.
+stalls the others, except through items that it has already claimed.
 
 The array `work` holds the done counter and a queue word per thread, each on its own pair of cache
 lines; "Memory model" in `fastmlp._engine` explains them. The caller zeroes them with plain stores
@@ -44,9 +44,9 @@ class Phase(NamedTuple):
     threads : int
         Number of ranges.
     ranges : address
-        Thread t's range is the items ranges[t] to ranges[t + 1], int64; 0 for even ranges.
+        Thread t's range is the items ranges[t] to ranges[t + 1], int64; 0 to divide evenly.
     grain : int
-        Claims are multiples of it, except the last of a range, which is less than three grains.
+        A claim is a multiple of it, except the last of a range, which is less than three grains.
     """
 
     number: int
@@ -78,9 +78,10 @@ def _bound(phase, thread):
 
 @device
 def claim(work, owner, phase):
-    """Claim half of what is left of a thread's range, or all of it if less than three grains.
+    """Claim half of what is left of a thread's range.
 
-    Returns the first item and the end, which are equal if nothing is left.
+    Claim all of it if less than three grains are left, or if there is one thread. Return the first
+    item and the end, which are equal if nothing is left.
     """
     start = _bound(phase, owner)
     size = _bound(phase, owner + 1) - start
@@ -102,14 +103,15 @@ def claim(work, owner, phase):
 def next_items(work, thread, phase):
     """Claim the next items of a phase: from the thread's own range, else from another's.
 
-    If none are left, wait until the phase is over and return equal numbers.
+    If none are left, wait until the phase is over, so that nobody enters the next one early, and
+    return equal numbers.
 
     Returns
     -------
     first, end : int
     """
-    for turn in range(phase.threads):
-        first, end = claim(work, (thread + turn) % phase.threads, phase)
+    for other in range(phase.threads):
+        first, end = claim(work, (thread + other) % phase.threads, phase)
         if first != end:
             return first, end
     turn = 0
