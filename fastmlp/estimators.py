@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
+from fastmlp._estimator.continuation import continuing
 from fastmlp._estimator.parameters import (
     CLASSIFIER_CONSTRAINTS,
     REGRESSOR_CONSTRAINTS,
@@ -336,6 +337,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.class_weight = class_weight
 
     @if_stochastic
+    @continuing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None) -> Self:
         """Train for one more epoch, on the given samples.
@@ -732,6 +734,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.max_time = max_time
 
     @if_stochastic
+    @continuing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Train for one more epoch, on the given samples.

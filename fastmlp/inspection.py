@@ -108,7 +108,7 @@ class _Problem:
     def run(self, update_rule: int, learning_rate: float) -> tuple[float, OptimizerState]:
         """Take one step on a copy of the network; return the loss before and the state after it."""
         network = self.network.copy()
-        moments = [Network(network.layer_sizes, network.dtype)] * optimizers.MOMENTS[update_rule]
+        moments = [network.zeros_like()] * optimizers.MOMENTS[update_rule]
         state = OptimizerState(self.settings, update_rule, learning_rate, 0, moments)
         with Descent(
             network, self.settings, self.output, self.X, self.targets, self.sample_weight, state

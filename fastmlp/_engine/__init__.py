@@ -80,6 +80,11 @@ of them. A thread that has finished its range steals items from another.
 ```text
              thread 0              thread 1              thread 2
           +---------------------+---------------------+---------------------+
+ REFRESH  | only once per epoch: recompute what is derived from the         |
+          | weights; items are panels                                       |
+          +---------------------+---------------------+---------------------+
+                                  all items done
+          +---------------------+---------------------+---------------------+
  SPLIT_K  | only for many inputs: z of the first layer as two sums, each    |
           | over half of the inputs; items are rows of either sum           |
           +---------------------+---------------------+---------------------+
@@ -113,6 +118,9 @@ one panel from a thread's scratch.
 Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, and the
 buffer sums over them. A sparse first layer scatters its products into it. With `max_grad_norm`,
 WEIGHTS only stores the gradient, because its norm is not known before the phase is over.
+
+REFRESH makes W^T, the transposed tails and the panels' norms anew, because the weights may have
+been changed from outside since the last epoch. Later, each update of a panel refreshes its own.
 
 With SPLIT_K, each of two threads reads only the half of the first layer's weights that it writes.
 Without it, every weight would be transferred between two cores in each mini-batch.
@@ -268,10 +276,10 @@ launch, and the counter runs on through its phases.
 
 **Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
 activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in
-WEIGHTS and CLIP. A phase reads what earlier phases wrote. Updating a panel is safe because ROWS is
-over, so no item can still read the old weights. One plain read does race: the last tile of a low
-last panel overlaps the panel before it and may read gradient sums there while their thread writes
-them. What it computes from them goes to the overlap of its scratch, which nobody reads.
+REFRESH, WEIGHTS and CLIP. A phase reads what earlier phases wrote. Updating a panel is safe because
+ROWS is over, so no item can still read the old weights. One plain read does race: the last tile of
+a low last panel overlaps the panel before it and may read gradient sums there while their thread
+writes them. What it computes from them goes to the overlap of its scratch, which nobody reads.
 
 **Totals.** The thread with item 0 of ROWS computes the squared norm of the weights, and the thread
 with item 0 of WEIGHTS the loss; both sum in a fixed order. Every thread computes a block's place in

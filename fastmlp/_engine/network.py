@@ -1,6 +1,7 @@
 """Network: layer sizes and one flat, aligned, padded buffer that holds every parameter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -8,12 +9,17 @@ from fastmlp._engine.jit.target import CACHE_LINE, target
 from fastmlp._engine.records import LAYER
 
 
-def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
-    """A flat array of zeros that begins on a cache line."""
+def aligned_empty(count: int, dtype: np.dtype, make: Callable = np.empty) -> np.ndarray:
+    """A flat array that begins on a cache line; `make` allocates it."""
     dtype = np.dtype(dtype)
-    raw = np.zeros(count * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
+    raw = make(count * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
     skip = -raw.ctypes.data % CACHE_LINE
     return raw[skip : skip + count * dtype.itemsize].view(dtype)
+
+
+def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
+    """The same, filled with zeros."""
+    return aligned_empty(count, dtype, np.zeros)
 
 
 def round_up(count: int, multiple: int) -> int:
@@ -54,7 +60,7 @@ class Network:
     parameters : ndarray of `dtype`
         The buffer.
     coefs, intercepts : lists of ndarray
-        Views of the buffer: weights (n_in, n_out) and biases (n_out,) of each layer.
+        Views of the buffer, made when first needed.
     idle_workspaces : dict of lists
         Workspaces of earlier predictions, by number of threads, for reuse.
     """
@@ -78,17 +84,22 @@ class Network:
                 layer["transposed_stride"] = padded_rows
                 transposed += padded_rows * stride
         self.transposed_size = transposed
+        self._views = self.layers[["weights", "bias", "n_in", "n_out", "stride"]].tolist()
         self.idle_workspaces = {}
         self.parameters = aligned_zeros(parameters, self.dtype)
-        self.coefs = [self._weights(layer) for layer in self.layers]
-        self.intercepts = [
-            self.parameters[layer["bias"] : layer["bias"] + layer["n_out"]] for layer in self.layers
+
+    @cached_property
+    def coefs(self) -> list[np.ndarray]:
+        """The weights (n_in, n_out) of each layer."""
+        return [
+            self.parameters[at : at + n_in * stride].reshape(n_in, stride)[:, :n_out]
+            for at, _, n_in, n_out, stride in self._views
         ]
 
-    def _weights(self, layer: np.void) -> np.ndarray:
-        first, rows, stride = layer["weights"], layer["n_in"], layer["stride"]
-        block = self.parameters[first : first + rows * stride]
-        return block.reshape(rows, stride)[:, : layer["n_out"]]
+    @cached_property
+    def intercepts(self) -> list[np.ndarray]:
+        """The biases (n_out,) of each layer."""
+        return [self.parameters[at : at + n_out] for _, at, _, n_out, _ in self._views]
 
     @classmethod
     def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
@@ -138,18 +149,42 @@ class Network:
             array[...] = packed[first : first + array.size].reshape(array.shape)
             first += array.size
 
-    def transpose_into(self, buffer: np.ndarray) -> None:
-        """Write W^T of all layers but the first into a buffer of `transposed_size` elements."""
-        for layer, coef in zip(self.layers[1:], self.coefs[1:], strict=True):
-            first, stride = layer["transposed"], layer["transposed_stride"]
-            rows = buffer[first : first + layer["n_out"] * stride].reshape(-1, stride)
-            rows[:, : layer["n_in"]] = coef.T
+    def copy(self, dtype: np.dtype | None = None, into: "Network | None" = None) -> "Network":
+        """An independent network with the same parameters.
 
-    def copy(self, dtype: np.dtype | None = None) -> "Network":
-        """An independent network with the same parameters, converted to `dtype` if given."""
-        other = Network(self.layer_sizes, self.dtype if dtype is None else dtype)
-        for own, given in zip(other.arrays(), self.arrays(), strict=True):
-            own[...] = given
+        Parameters
+        ----------
+        dtype : numpy.float32 or numpy.float64, optional
+            Its own by default.
+        into : Network, optional
+            A network of the same sizes and dtype to overwrite, instead of allocating a new one.
+        """
+        if dtype is not None and dtype != self.dtype:
+            other = Network(self.layer_sizes, dtype)
+            for own, given in zip(other.arrays(), self.arrays(), strict=True):
+                own[...] = given
+            return other
+        other = into or self._like(aligned_empty(self.parameters.size, self.dtype))
+        other.parameters[:] = self.parameters
+        return other
+
+    def zeros_like(self) -> "Network":
+        """A network of the same shape, with parameters of zero."""
+        return self._like(aligned_zeros(self.parameters.size, self.dtype))
+
+    @cached_property
+    def address(self) -> int:
+        """Address of the buffer."""
+        return self.parameters.ctypes.data
+
+    def _like(self, parameters: np.ndarray) -> "Network":
+        """A network of the same shape with other parameters."""
+        other = object.__new__(Network)
+        other.dtype, other.layer_sizes, other.lanes = self.dtype, self.layer_sizes, self.lanes
+        # Shared, because nobody writes them.
+        other.layers, other._views = self.layers, self._views
+        other.transposed_size = self.transposed_size
+        other.parameters, other.idle_workspaces = parameters, {}
         return other
 
     def flops(self, rows: int) -> int:

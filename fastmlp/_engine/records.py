@@ -93,6 +93,7 @@ CURSOR = [
     ("first", np.int64),  # sample
     ("step", np.int64),  # updates done so far
     ("blocks", np.int64),  # most row blocks of a launch
+    ("refreshes", np.int64),  # whether the weights were changed from outside
 ]
 
 # Written by the kernels during a launch, and set before it by its caller, who reads them after it.

@@ -61,7 +61,7 @@ class Workspace:
 
     def __init__(self, network: Network, block_rows: int, threads: int):
         self.dtype, self.block_rows, self.threads = network.dtype, block_rows, threads
-        self.network, self._n_in = network, network.layer_sizes[0]
+        self._n_in = network.layer_sizes[0]
         self.layers = network.layers.copy()
         strides = self.layers["stride"]
         ends = np.cumsum(block_rows * strides)
@@ -84,12 +84,14 @@ class Workspace:
         layout["threads"], layout["block_rows"], layout["tails"] = threads, block_rows, tails
         layout["layers"] = len(self.layers)
         self._hold("tables", layers=self.layers, rows=self.rows, work=self.work)
-        self._hold(
-            "forward",
-            parameters=network.parameters,
-            tails=aligned_zeros(threads * tails, self.dtype),
-            activations=self.activations,
-        )
+        transposed_tails = aligned_zeros(threads * tails, self.dtype)
+        self._hold("forward", tails=transposed_tails, activations=self.activations)
+        self._take_parameters(network)
+
+    def _take_parameters(self, network: Network) -> None:
+        """Point the kernels at a network's parameters."""
+        self.network = network  # keeps the parameters alive
+        self._forward["parameters"] = network.address
 
     def _hold(self, part: str, **arrays: np.ndarray | None) -> None:
         """Store addresses of arrays in the job, 0 for None, and keep the arrays alive."""
@@ -215,7 +217,7 @@ class TrainingWorkspace(Workspace):
         batches: int = 1,
     ):
         super().__init__(network, block_rows, threads)
-        self._check_moments(update_rule, moments)
+        self._update_rule = update_rule
         self._split_k()
         self.panels = self._make_panels()
         self.ranges = self._make_ranges(threads)
@@ -223,9 +225,25 @@ class TrainingWorkspace(Workspace):
         self._hold("tables", panels=self.panels, ranges=self.ranges)
         self._make_backward()
         self.step_sizes, self.decays = np.zeros(batches), np.ones(batches)
-        self._make_update(moments, has_gradient)
+        self._make_update(has_gradient)
         self._make_rows()
-        self.refresh_derived()
+        self.take_network(network, moments)
+
+    def take_network(self, network: Network, moments: list[Network]) -> None:
+        """Point the kernels at another network of the same sizes, and at its optimizer's moments.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer moments than the update rule needs, or of other sizes.
+        """
+        self._check_moments(network, moments)
+        self._take_parameters(network)
+        self._moments = moments
+        # The parameters stand in for missing moments, which the rule never touches.
+        first, second, *_ = *moments, network, network
+        update = self.job["update"]
+        update["first_moment"], update["second_moment"] = first.address, second.address
 
     def _make_backward(self) -> None:
         """Allocate the buffers of the backward pass."""
@@ -239,20 +257,16 @@ class TrainingWorkspace(Workspace):
             row_losses=np.zeros(self.block_rows),
         )
 
-    def _make_update(self, moments: list[Network], has_gradient: bool) -> None:
+    def _make_update(self, has_gradient: bool) -> None:
         """Allocate the buffers of the update."""
         widest, layout = int(self.layers["stride"].max()), self.job["layout"]
         overlap = target().tallest_single * widest
         scratch = overlap + int(self.panels["rows"].max()) * widest
         layout["overlap"], layout["scratch"] = overlap, scratch
-        # The parameters stand in for missing moments, which the rule never touches.
-        first, second = [*(m.parameters for m in moments), *[self.network.parameters] * 2][:2]
         gradient = self.network.parameters.size if has_gradient else 0
         self.norms = np.zeros(len(self.panels))
         self._hold(
             "update",
-            first_moment=first,
-            second_moment=second,
             gradient=aligned_zeros(gradient, self.dtype),
             scratch=aligned_zeros(scratch * self.threads, self.dtype),
             norms=self.norms,
@@ -302,16 +316,15 @@ class TrainingWorkspace(Workspace):
         size = self.activations.size if hidden["stores_derivative"].any() else 0
         self._hold("backward", derivatives=aligned_zeros(size, self.dtype))
 
-    def _check_moments(self, update_rule: int, moments: list[Network]) -> None:
-        if len(moments) != MOMENTS[update_rule]:
-            raise ValueError(
-                f"the optimizer needs {MOMENTS[update_rule]} moments, got {len(moments)}"
-            )
+    def _check_moments(self, network: Network, moments: list[Network]) -> None:
+        needed = MOMENTS[self._update_rule]
+        if len(moments) != needed:
+            raise ValueError(f"the optimizer needs {needed} moments, got {len(moments)}")
         for moment in moments:
-            if (moment.layer_sizes, moment.dtype) != (self.network.layer_sizes, self.dtype):
+            if (moment.layer_sizes, moment.dtype) != (network.layer_sizes, self.dtype):
                 raise ValueError(
                     f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
-                    f"but the network has {self.network.layer_sizes} of {self.dtype}"
+                    f"but the network has {network.layer_sizes} of {self.dtype}"
                 )
 
     def _split_k(self) -> None:
@@ -350,20 +363,3 @@ class TrainingWorkspace(Workspace):
         done = np.concatenate([[0], np.cumsum(cost)])
         ends = done[-1] * np.arange(threads + 1) / threads
         return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)
-
-    def refresh_derived(self) -> None:
-        """Recompute W^T, tails and panel norms after the weights were changed from outside."""
-        self.network.transpose_into(self.transposed)
-        for layer, coef in zip(self.layers, self.network.coefs, strict=True):
-            first, stride, (n_in, n_out) = layer["tail"], layer["tail_stride"], coef.shape
-            if stride:
-                tail = coef[:, n_out // self.network.lanes * self.network.lanes :].T
-                rows = self.held("forward", "tails")[first : first + len(tail) * stride]
-                rows.reshape(-1, stride)[:, :n_in] = tail
-        for index, coef in enumerate(self.network.coefs):
-            squares = np.einsum("ij,ij->i", coef, coef, dtype=np.float64)
-            rows = self._panel_rows(index)
-            whole = len(squares) // rows * rows  # the last panel may be low
-            sums = squares[:whole].reshape(-1, rows).sum(axis=1)
-            of_layer = (self.panels["layer"] == index) & (self.panels["is_bias"] == 0)
-            self.norms[of_layer] = [*sums, squares[whole:].sum()] if whole < len(squares) else sums

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import losses
 from fastmlp._engine.network import Network
-from fastmlp._estimator import fitted, parameters
+from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.initialization import initial_network
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._inference.predictions import apply_network
@@ -138,6 +138,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         Returns the warnings to give once the draft is committed.
         """
+        continuation.take(self)
         hidden = parameters.hidden_layer_sizes(self)
         continues = hasattr(self, "coefs_") and (self.warm_start or incremental)
         if continues:
@@ -171,6 +172,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             one_epoch=incremental,
             tasks=tasks,
         )
+        return self._fit_problem(problem)
+
+    def _fit_problem(self, problem: Problem) -> list[Warning]:
+        """Fit this draft by solving its problem; returns the warnings to give."""
         solution = self._solve(problem)
         if not np.isfinite(solution.network.parameters).all():
             raise ValueError(
@@ -182,6 +187,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if solution.history is not None:
             vars(self).update(solution.history.finish())
         fitted.take_network(self, solution.network)
+        continuation.leave(self, problem, solution)
         return solution.warnings
 
     def _solve(self, problem: Problem) -> Solution:

@@ -124,7 +124,8 @@ def network_to_continue(estimator, layer_sizes: Sequence[int]) -> Network:
 def plain_state(state: dict[str, Any]) -> dict[str, Any]:
     """An estimator's state as arrays and builtins, with views copied."""
     state = state.copy()
-    state.pop("_fitted_network", None)
+    for name in ("_fitted_network", "_continuation"):
+        state.pop(name, None)
     state["_fastmlp_version"] = __version__
     for name in ("coefs_", "intercepts_"):
         if name in state:

@@ -79,6 +79,14 @@ class Targets(ABC):
         """Validate X and y for a score: same features and outputs as in training, known labels."""
 
     @abstractmethod
+    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
+        """Whether y is sure to pass `prepare` in a further call of partial_fit."""
+
+    def has_classes(self, classes) -> bool:
+        """Whether these are sure to be the classes of the first call of partial_fit."""
+        return False
+
+    @abstractmethod
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
         """The number of output units and the name of their activation."""
 
@@ -204,6 +212,31 @@ class ClassTargets(Targets):
             raise ValueError(f"y has labels {labels}, but the training data have {self.classes}")
         return X, self._as_indicators(y)
 
+    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
+        """Whether y is an array of known labels, of their type."""
+        return (
+            type(y) is np.ndarray
+            and y.shape == (n_samples,)
+            and y.dtype == self.classes.dtype
+            and y.dtype.kind in "biufUS"
+            and not self._numbers_of(y)[1]
+        )
+
+    def has_classes(self, classes) -> bool:
+        """Whether these are the same classes, in an array."""
+        return classes is self.classes or (
+            type(classes) is np.ndarray
+            and classes.dtype == self.classes.dtype
+            and classes.shape == self.classes.shape
+            and bool((classes == self.classes).all())
+        )
+
+    def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Each label's number, and whether any label is unknown."""
+        numbers = self.classes.searchsorted(y)
+        # Not np.array_equal, which turns an exception of a signal handler into False.
+        return numbers, bool((self.classes.take(numbers, mode="clip") != y).any())
+
     def _as_indicators(self, y: np.ndarray) -> np.ndarray:
         """Multilabel y as zeros and ones, like predictions: any number except 0 becomes 1."""
         if y.ndim == 1:
@@ -223,9 +256,8 @@ class ClassTargets(Targets):
         """Class numbers in one column, or the columns of a multilabel y."""
         if y.ndim == 2:
             return np.ascontiguousarray(y, dtype=dtype)
-        numbers = np.searchsorted(self.classes, y)
-        # Not np.array_equal, which turns an exception of a signal handler into False.
-        if (self.classes.take(numbers, mode="clip") != y).any():
+        numbers, is_any_unknown = self._numbers_of(y)
+        if is_any_unknown:
             raise ValueError("y has labels that are not in classes_, or classes_ is not sorted")
         return numbers.astype(dtype).reshape(-1, 1)
 
@@ -334,6 +366,16 @@ class RealTargets(Targets):
         if n_outputs != estimator.n_outputs_:
             raise ValueError(f"y has {n_outputs} outputs, not {estimator.n_outputs_}")
         return X, y
+
+    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
+        """Whether y is an array of finite numbers that the loss takes."""
+        return (
+            type(y) is np.ndarray
+            and y.dtype.kind in "iuf"
+            and y.shape == ((n_samples,) if n_outputs == 1 else (n_samples, n_outputs))
+            and bool(np.isfinite(y).all())
+            and (self.loss != "poisson" or y.min() >= 0)
+        )
 
     def output_layer(self, y: np.ndarray) -> tuple[int, str]:
         """One output for each column."""

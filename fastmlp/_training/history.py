@@ -1,7 +1,6 @@
 """History: the progress of a fit, and whether it still improves."""
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -52,6 +51,11 @@ class Curve:
         self.earlier.extend(self.new)
         self.new = []
         return self.earlier
+
+
+def _own(value: Any) -> Any:
+    """The value, or a copy of a list."""
+    return value.copy() if isinstance(value, list) else value
 
 
 @dataclass
@@ -127,7 +131,7 @@ class History:
         same = fitted.get("_criterion", assumed) == history.criterion
         for name, attribute in (cls._KEPT | cls._JUDGED if same else cls._KEPT).items():
             if attribute in fitted:
-                setattr(history, name, copy(fitted[attribute]))
+                setattr(history, name, _own(fitted[attribute]))
         for name, attribute in cls._CURVES.items():
             values = fitted.get(attribute)
             if values is not None:
@@ -146,7 +150,7 @@ class History:
         names = self._KEPT | self._JUDGED
         curves = {attribute: getattr(self, name) for name, attribute in self._CURVES.items()}
         return {
-            **{attribute: copy(getattr(self, name)) for name, attribute in names.items()},
+            **{attribute: _own(getattr(self, name)) for name, attribute in names.items()},
             "n_iter_": self.n_iter,
             "loss_": self.loss_curve.latest if len(self.loss_curve) else np.inf,
             "_criterion": self.criterion,

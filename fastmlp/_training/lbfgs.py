@@ -7,7 +7,6 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
-from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.loop import TimeLimit, interrupted, out_of_time
 from fastmlp._training.optimizer import OptimizerState, Settings
@@ -36,7 +35,7 @@ class LossAndGradient:
 
     def __init__(self, network, settings: Settings, output: str, X, targets, sample_weight):
         self.network = network
-        self.gradient = Network(network.layer_sizes, network.dtype)
+        self.gradient = network.zeros_like()
         state = OptimizerState(settings, GRADIENT, 0.0, 0, [self.gradient])
         one_batch = replace(settings, batch_size=X.shape[0], max_time=None, max_grad_norm=None)
         self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
@@ -51,7 +50,6 @@ class LossAndGradient:
     def __call__(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient (n_parameters,) at `packed` (n_parameters,)."""
         self.network.unpack(packed)
-        self.descent.workspace.refresh_derived()
         return self.descent.epoch(), self.gradient.pack()
 
 

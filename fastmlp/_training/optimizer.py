@@ -99,7 +99,7 @@ class OptimizerState:
         """The state before the first step, with all moments zero."""
         update_rule = settings.update_rule
         count = optimizers.MOMENTS[update_rule]
-        moments = [Network(network.layer_sizes, network.dtype) for _ in range(count)]
+        moments = [network.zeros_like() for _ in range(count)]
         return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
 
     def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
@@ -118,13 +118,17 @@ class OptimizerState:
         )
         decays = 1.0 - rates * settings.weight_decay if settings.solver == "adamw" else 1.0
         if self.update_rule == optimizers.ADAM:
-            betas = float(settings.beta_1), float(settings.beta_2)
-            powers = np.empty((2, count))
-            powers.T[:] = betas
-            powers[:, 0] = [beta ** (self.step + 1) for beta in betas]
-            power_1, power_2 = np.cumprod(powers, axis=1, out=powers)
+            power_1, power_2 = (
+                self._powers(float(beta), count) for beta in (settings.beta_1, settings.beta_2)
+            )
             rates = rates * np.sqrt(1.0 - power_2) / (1.0 - power_1)
         return rates, decays
+
+    def _powers(self, beta: float, count: int) -> np.ndarray:
+        """beta^t for the next `count` steps t."""
+        powers = np.full(count, beta)
+        powers[0] = beta ** (self.step + 1)
+        return np.multiply.accumulate(powers)
 
     def end_epoch(self, samples_seen: int) -> None:
         """Count an epoch; with 'invscaling', set eta = eta_0 / (samples_seen + 1)^power_t."""
@@ -134,9 +138,16 @@ class OptimizerState:
             decay = float(samples_seen + 1) ** settings.power_t
             self.learning_rate = settings.learning_rate_init / decay
 
-    def copy(self, dtype: np.dtype) -> "OptimizerState":
-        """An independent state, with moments converted to `dtype`."""
-        return replace(self, moments=[moment.copy(dtype) for moment in self.moments])
+    def copy(self, dtype: np.dtype, into: "OptimizerState | None" = None) -> "OptimizerState":
+        """An independent state, with moments converted to `dtype`.
+
+        It takes over the memory of `into`, a state for the same network that nobody needs any more.
+        """
+        buffers = [None] * len(self.moments) if into is None else into.moments
+        moments = [
+            moment.copy(dtype, buffer) for moment, buffer in zip(self.moments, buffers, strict=True)
+        ]
+        return replace(self, moments=moments)
 
     def as_arrays(self) -> dict:
         """The state as builtins and arrays shaped like the parameters, for pickles."""

@@ -46,6 +46,10 @@ class Problem:
         Whether this is a call of partial_fit.
     tasks : FitTasks or None
         Callbacks.
+    descent : Descent or None
+        Of the last call of partial_fit; this one restarts it.
+    spare : OptimizerState or None
+        Of the call before that. Its memory is reused.
     """
 
     model: Any
@@ -59,7 +63,9 @@ class Problem:
     optimizer: OptimizerState | None
     random_state: np.random.RandomState
     one_epoch: bool
-    tasks: FitTasks | None
+    tasks: FitTasks | None = None
+    descent: Descent | None = None
+    spare: OptimizerState | None = None
 
     def kernel_data(self, chosen: np.ndarray | None = None) -> tuple[Settings, tuple]:
         """Settings for the kernels; X, targets and weights in the network's dtype.
@@ -100,12 +106,15 @@ class Solution:
         To be given once the model is committed: a filter may turn them into errors.
     history : History or None
         More attributes: it is finished when nothing can fail any more. None for 'lbfgs'.
+    descent : Descent or None
+        Done; another call of partial_fit can restart it.
     """
 
     network: Network
     attributes: dict[str, Any]
     warnings: list[Warning] = field(default_factory=list)
     history: History | None = None
+    descent: Descent | None = None
 
 
 def solve(problem: Problem) -> Solution:
@@ -129,7 +138,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if problem.optimizer is None:
         state = OptimizerState.begin(network, problem.settings)
     else:
-        state = problem.optimizer.copy(network.dtype)
+        state = problem.optimizer.copy(network.dtype, problem.spare)
     training, held_out = None, problem.held_out
     if model.early_stopping and held_out is None:
         stratification = problem.targets.stratification(problem.samples[1])
@@ -145,17 +154,12 @@ def _solve_by_descent(problem: Problem) -> Solution:
     settings, (X, encoded, sample_weight) = problem.kernel_data(training)
     clipped = settings.clip_batch_size(X.shape[0] if training is None else len(training))
     warnings = [] if clipped is settings else [batch_size_clipped()]
-    descent = Descent(
-        network,
-        clipped,
-        model.out_activation_,
-        X,
-        encoded,
-        sample_weight,
-        state,
-        chosen=training,
-        epochs=1 if problem.one_epoch else problem.settings.max_iter,
-    )
+    data = X, encoded, sample_weight, state
+    if problem.descent is None:
+        epochs = 1 if problem.one_epoch else settings.max_iter
+        descent = Descent(network, clipped, model.out_activation_, *data, training, epochs)
+    else:
+        descent = problem.descent.restart(network, clipped, *data)
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, history))
     warnings += descend(
@@ -164,7 +168,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
     kept = network
     if model.restore_best_weights and history.best is not None:
         kept = history.best
-    return Solution(kept, {"_optimizer": state}, warnings, history)
+    return Solution(kept, {"_optimizer": state}, warnings, history, descent)
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:

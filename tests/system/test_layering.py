@@ -28,6 +28,7 @@ FLOORS = [
     {"fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"},
     {"fastmlp.estimators", "fastmlp._report"},
     {"fastmlp._estimator.base"},
+    {"fastmlp._estimator.continuation"},
     {
         "fastmlp._estimator.architecture",
         "fastmlp._estimator.fitted",

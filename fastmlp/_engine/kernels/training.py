@@ -33,6 +33,7 @@ from fastmlp._engine.kernels.update import (
     clipping_factor,
     keep_sums,
     panel_span,
+    refresh_panel,
     store_gradient,
     update_panel,
 )
@@ -43,7 +44,7 @@ from fastmlp._engine.simd.vectors import tallest_single
 from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
 
 # The phases of a block, in order.
-SPLIT_K, ROWS, WEIGHTS, CLIP = range(KINDS := 4)
+REFRESH, SPLIT_K, ROWS, WEIGHTS, CLIP = range(KINDS := 5)
 UNKNOWN = math.nan  # scale: an earlier launch began this batch, so compute it again
 
 panel_at = record_reader(PANEL)
@@ -249,9 +250,20 @@ def _clip(job, block, first, end):
 
 
 @device
+def _refresh(job, first, end):
+    """Phase REFRESH: what is derived from the weights, for panels `first` to `end`."""
+    for index in range(first, end):
+        panel = panel_at(job.tables.panels, index)
+        refresh_panel(job, layer_at(job.tables.layers, panel.layer), panel, index)
+
+
+@device
 def _items(job, block, kind):
     """The number of items in a phase of a block; 0 if the phase is not needed."""
     layer = layer_at(job.tables.layers, 0)
+    if kind == REFRESH:
+        is_first = block.start == job.cursor.first
+        return job.layout.panels if is_first and job.cursor.refreshes else 0
     if kind == SPLIT_K:
         return 2 * block.rows if layer.split_k_at and not job.inputs.is_sparse else 0
     if kind == ROWS:
@@ -263,7 +275,9 @@ def _items(job, block, kind):
 @device
 def _work_on(job, block, kind, scratch, first, end):
     """Do items `first` to `end` of a phase."""
-    if kind == SPLIT_K:
+    if kind == REFRESH:
+        _refresh(job, first, end)
+    elif kind == SPLIT_K:
         split_k(job, block.start, block.rows, first, end)
     elif kind == ROWS:
         _rows(job, block, first, end)
@@ -290,8 +304,9 @@ def _take_part(job, thread):
             if items == 0:
                 continue
             target += items
-            ranges = 0 if kind <= ROWS else job.tables.ranges
-            grain = tallest_single() if kind <= ROWS else 1
+            takes_rows = kind in (SPLIT_K, ROWS)
+            ranges = 0 if takes_rows else job.tables.ranges
+            grain = tallest_single() if takes_rows else 1
             phase = Phase(number, items, target, threads, ranges, grain)
             first, end = next_items(work, thread, phase)
             while first != end:

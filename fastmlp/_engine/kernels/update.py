@@ -26,7 +26,7 @@ def panel_span(layer, panel):
 
 @device
 def update_panel(job, layer, panel, index, sums, step):
-    """Update panel number `index` from its gradient `sums`; refresh its norm and transposes.
+    """Update panel number `index` from its gradient `sums`, and what is derived from it.
 
     `step` is for weights; a bias has neither penalty nor decay.
     """
@@ -38,9 +38,16 @@ def update_panel(job, layer, panel, index, sums, step):
     first, second = view(like, buffers.first_moment, span), view(like, buffers.second_moment, span)
     # w (panel.rows, n_out) <- rule(w, g)
     update(job.hyperparameters, weights, Moments(first, second), sums, step)
+    refresh_panel(job, layer, panel, index)
+
+
+@device
+def refresh_panel(job, layer, panel, index):
+    """Recompute what is derived from the weights of panel number `index`: |w|^2, W^T and tails."""
     if panel.is_bias:
         return
-    norms = view(0.0, buffers.norms, Span(index, 1))
+    like, span = job.zero, panel_span(layer, panel)
+    norms = view(0.0, job.update.norms, Span(index, 1))
     address = element(like, job.forward.parameters, span.first)
     norms[0] = sum_of_squares(like, address, span.count // lanes_of(like))
     if panel.layer > 0:
