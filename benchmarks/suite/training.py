@@ -152,7 +152,7 @@ class Stream(Benchmark):
     """A call of partial_fit with the next rows, of which most is not training."""
 
     NETWORK = Network(64, (100,), 10)
-    params = ([20, 200, 2000], list(LIBRARIES))
+    params = ([1, 32, 200, 2000], list(LIBRARIES))
     param_names = ("rows", "library")
 
     def setup(self, rows, library):

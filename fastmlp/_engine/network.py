@@ -62,7 +62,7 @@ class Network:
     coefs, intercepts : lists of ndarray
         Views of the buffer, made when first needed.
     idle_workspaces : dict of lists
-        Workspaces of earlier predictions, by number of threads, for reuse.
+        Workspaces of earlier predictions, by number of threads, for reuse. Copies share them.
     """
 
     def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype):
@@ -181,10 +181,10 @@ class Network:
         """A network of the same shape with other parameters."""
         other = object.__new__(Network)
         other.dtype, other.layer_sizes, other.lanes = self.dtype, self.layer_sizes, self.lanes
-        # Shared, because nobody writes them.
+        # Shared: nobody writes them, and workspaces fit any network of the same shape.
         other.layers, other._views = self.layers, self._views
-        other.transposed_size = self.transposed_size
-        other.parameters, other.idle_workspaces = parameters, {}
+        other.transposed_size, other.idle_workspaces = self.transposed_size, self.idle_workspaces
+        other.parameters = parameters
         return other
 
     def flops(self, rows: int) -> int:

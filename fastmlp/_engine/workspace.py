@@ -86,10 +86,10 @@ class Workspace:
         self._hold("tables", layers=self.layers, rows=self.rows, work=self.work)
         transposed_tails = aligned_zeros(threads * tails, self.dtype)
         self._hold("forward", tails=transposed_tails, activations=self.activations)
-        self._take_parameters(network)
+        self.take_parameters(network)
 
-    def _take_parameters(self, network: Network) -> None:
-        """Point the kernels at a network's parameters."""
+    def take_parameters(self, network: Network) -> None:
+        """Point the kernels at the parameters of a network of the same sizes."""
         self.network = network  # keeps the parameters alive
         self._forward["parameters"] = network.address
 
@@ -176,8 +176,8 @@ class Workspace:
         return pool.launch(kernel.address(self._real), self.address, self.threads, **options)
 
     def let_go(self) -> None:
-        """Release X and the outputs, so that the workspace can be reused."""
-        self._X = self._outputs = None
+        """Release X, the outputs and the network, so that the workspace can be reused."""
+        self._X = self._outputs = self.network = None
         self._held.pop("inputs", None)
 
 
@@ -238,7 +238,7 @@ class TrainingWorkspace(Workspace):
             If there are more or fewer moments than the update rule needs, or of other sizes.
         """
         self._check_moments(network, moments)
-        self._take_parameters(network)
+        self.take_parameters(network)
         self._moments = moments
         # The parameters stand in for missing moments, which the rule never touches.
         first, second, *_ = *moments, network, network

@@ -107,6 +107,7 @@ def apply_network(
         workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
     most_rows = max(FLOPS_PER_LAUNCH // (2 * network.parameters.size), ROWS_PER_THREAD * threads)
     try:
+        workspace.take_parameters(network)
         workspace.set_activations(activations)
         workspace.totals["may_be_nonfinite"] = 0
         for rows, to in (

@@ -124,10 +124,13 @@ class OptimizerState:
             rates = rates * np.sqrt(1.0 - power_2) / (1.0 - power_1)
         return rates, decays
 
-    def _powers(self, beta: float, count: int) -> np.ndarray:
+    def _powers(self, beta: float, count: int) -> np.ndarray | float:
         """beta^t for the next `count` steps t."""
+        first = beta ** (self.step + 1)
+        if count == 1:  # arrays would take longer than a step on few rows
+            return first
         powers = np.full(count, beta)
-        powers[0] = beta ** (self.step + 1)
+        powers[0] = first
         return np.multiply.accumulate(powers)
 
     def end_epoch(self, samples_seen: int) -> None:
