@@ -199,8 +199,8 @@ class ClassTargets(Targets):
                 )
         elif len(np.setdiff1d(classes, self.classes, assume_unique=True)):
             raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes}. 'y' has {classes}."
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}."
+                f" 'y' has {classes}."
             )
 
     def validate_held_out(self, estimator, X, y) -> tuple:
@@ -223,13 +223,10 @@ class ClassTargets(Targets):
         )
 
     def has_classes(self, classes) -> bool:
-        """Whether these are the same classes, in an array."""
-        return classes is self.classes or (
-            type(classes) is np.ndarray
-            and classes.dtype == self.classes.dtype
-            and classes.shape == self.classes.shape
-            and bool((classes == self.classes).all())
-        )
+        """Whether these are the same classes, in the same order."""
+        if type(classes) is np.ndarray and classes.dtype == self.classes.dtype:
+            return classes.shape == self.classes.shape and bool((classes == self.classes).all())
+        return isinstance(classes, list | range) and list(classes) == self.classes.tolist()
 
     def _numbers_of(self, y: np.ndarray) -> tuple[np.ndarray, bool]:
         """Each label's number, and whether any label is unknown."""
@@ -303,9 +300,7 @@ class ClassTargets(Targets):
         if not (y.ndim == 2 and all(isinstance(each, dict) for each in class_weight)):
             raise ValueError("a class_weight list needs one dict per column of a multilabel y")
         if len(class_weight) != y.shape[1]:
-            raise ValueError(
-                f"the number of elements of class_weight must equal y's columns, {y.shape[1]}"
-            )
+            raise ValueError(f"class_weight needs an element for each of y's {y.shape[1]} columns")
         product = np.ones(y.shape[0])
         for column, weights in zip(y.T, class_weight, strict=True):
             of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)

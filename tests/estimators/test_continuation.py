@@ -123,11 +123,12 @@ def test_weights_of_classes_count_in_a_continued_call(prepared):
 
 
 @pytest.mark.parametrize("classes", [CLASSES, np.arange(3), [0, 1, 2], range(3)], ids=type)
-def test_classes_may_be_given_in_every_call(classes):
+def test_classes_may_be_given_in_every_call(classes, prepared):
     model = train(make(MLPClassifier), batches(MLPClassifier), from_scratch=True)
     other = make(MLPClassifier)
     for X, y in batches(MLPClassifier):
         other.partial_fit(X, y, classes=classes)
+    assert len(prepared) == len(ROWS) + 1
     assert state_of(other) == state_of(model)
     with pytest.raises(ValueError, match="not the same as on last call"):
         other.partial_fit(X, y, classes=np.arange(4))
