@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial, wraps
-from numbers import Integral
 from operator import is_
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self, TypeVar, cast
@@ -66,7 +65,8 @@ class Continuation(NamedTuple):
             if not isinstance(value, list | dict):
                 return None
             copies[name] = deepcopy(value)
-        data = problem.targets, problem.settings, problem.random_state, descent
+        targets = cast(Targets, problem.targets)
+        data = targets, problem.settings, problem.random_state, descent
         return cls(vars(estimator).copy(), copies, *data)
 
     def problem(self, estimator, X, y, sample_weight=None, classes=None) -> Problem | None:
@@ -111,7 +111,7 @@ class Continuation(NamedTuple):
 
     def _seeded(self, random_state) -> np.random.RandomState:
         """`check_random_state`, which takes 70 us for an integer."""
-        if not isinstance(random_state, Integral):
+        if not isinstance(random_state, int | np.integer):
             return check_random_state(random_state)
         self.random_state.seed(random_state)
         return self.random_state

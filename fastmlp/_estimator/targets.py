@@ -300,7 +300,9 @@ class ClassTargets(Targets):
         if not (y.ndim == 2 and all(isinstance(each, dict) for each in class_weight)):
             raise ValueError("a class_weight list needs one dict per column of a multilabel y")
         if len(class_weight) != y.shape[1]:
-            raise ValueError(f"class_weight needs an element for each of y's {y.shape[1]} columns")
+            raise ValueError(
+                f"the number of elements of class_weight must be {y.shape[1]}, as of y's columns"
+            )
         product = np.ones(y.shape[0])
         for column, weights in zip(y.T, class_weight, strict=True):
             of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
