@@ -178,6 +178,14 @@ def shares_of_weights(summaries: list[Summary]) -> list[float]:
     return [each / total for each in sums]
 
 
+def have_same_features(first: Summary, other: Summary) -> bool:
+    """Whether two replicas have as many features, of the same names."""
+    if first.row.shape != other.row.shape or (first.names is None) != (other.names is None):
+        return False
+    # Not np.array_equal, which turns an exception of a signal handler into False.
+    return first.names is None or bool((first.names == other.names).all())
+
+
 def representative(summaries: list[Summary], is_classification: bool) -> tuple:
     """A few rows of X and y that have the features, the type and every label of all replicas.
 
@@ -188,7 +196,7 @@ def representative(summaries: list[Summary], is_classification: bool) -> tuple:
     """
     first = summaries[0]
     for other in summaries[1:]:
-        if first.row.shape != other.row.shape or not np.array_equal(first.names, other.names):
+        if not have_same_features(first, other):
             raise ValueError(
                 f"the partitions of X differ: some have {first.row.shape[1]} features, named "
                 f"{first.names}, others have {other.row.shape[1]}, named {other.names}"

@@ -220,6 +220,7 @@ def label_array(estimator) -> np.ndarray:
         whole = classes.astype(np.int64)
     except (ValueError, TypeError, OverflowError):
         whole = None
-    if whole is None or not np.array_equal(whole, classes):
+    # Not np.array_equal, which turns an exception of a signal handler into False.
+    if whole is None or (whole != classes).any():
         raise ValueError(f"labels must be strings or whole numbers for ONNX, got {classes!r}")
     return whole

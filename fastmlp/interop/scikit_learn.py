@@ -150,6 +150,15 @@ def _counterpart(estimator, classes: dict) -> type:
     raise TypeError(f"estimator must be a {expected}, got {type(estimator).__name__}")
 
 
+def is_default(value, default) -> bool:
+    """Whether a parameter has its default value; an array or sequence has the default's shape too.
+
+    Not np.array_equal, which turns an exception of a signal handler into False.
+    """
+    value, default = np.asarray(value, dtype=object), np.asarray(default, dtype=object)
+    return value.shape == default.shape and bool(np.all(value == default))
+
+
 def _shared_parameters(estimator, theirs: type) -> dict:
     """The parameters that scikit-learn has; raise if any other is not at its default."""
     defaults = {p.name: p.default for p in inspect.signature(type(estimator)).parameters.values()}
@@ -158,7 +167,7 @@ def _shared_parameters(estimator, theirs: type) -> dict:
     for name, value in estimator.get_params(deep=False).items():
         if name in known:
             shared[name] = deepcopy(value)
-        elif name not in WITHOUT_EFFECT and not np.array_equal(value, defaults[name]):
+        elif name not in WITHOUT_EFFECT and not is_default(value, defaults[name]):
             raise ValueError(f"scikit-learn's {theirs.__name__} has no {name}; got {value!r}")
     names = set(hidden_activations(estimator, len(estimator.coefs_) - 1))
     if len(names) > 1:

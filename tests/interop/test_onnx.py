@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from interrupting import assert_no_interrupt_is_swallowed
 from oracles import naive
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -13,7 +14,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.kernels import activations, losses
 from fastmlp.interop import register_onnx_converter, to_onnx, to_sklearn
-from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph
+from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph, label_array
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -150,6 +151,12 @@ def test_each_layer_has_its_own_activation():
 def test_estimators_of_scikit_learn_are_exported_as_well(problem):
     theirs = to_sklearn(fitted(problem))
     assert_equal_predictions(run(to_onnx(theirs), X), theirs, X)
+
+
+def test_no_interrupt_is_taken_for_labels_that_onnx_lacks():
+    """NumPy's array_equal would say that the labels are not whole numbers."""
+    for problem in ("multiclass", "booleans", "whole floats"):
+        assert_no_interrupt_is_swallowed(label_array, fitted(problem))
 
 
 def test_what_has_no_form_in_onnx_is_named():

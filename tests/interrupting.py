@@ -1,0 +1,44 @@
+"""Exceptions of signal handlers, which may come at any line of Python code."""
+
+import sys
+
+import pytest
+
+
+class HandlerError(Exception):
+    """What the signal handler raises."""
+
+
+def _lines_until(stop, function, *arguments):
+    """Call a function and return the number of its lines, in whatever code that is.
+
+    HandlerError comes at line `stop`; None for never.
+    """
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if event == "line":
+            if lines == stop:
+                sys.settrace(None)
+                raise HandlerError
+            lines += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def assert_no_interrupt_is_swallowed(function, *arguments):
+    """Call a function once for each of its lines, and interrupt it there."""
+    function(*arguments)  # fills caches, so that all calls have as many lines
+    lines = _lines_until(None, function, *arguments)
+    assert lines
+    for line in range(lines):
+        with pytest.raises(HandlerError):
+            _lines_until(line, function, *arguments)
