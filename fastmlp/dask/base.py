@@ -1,5 +1,6 @@
 """BaseDaskMLP: what the estimators for a Dask cluster share. Data on it in, lazy arrays out."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import dask
@@ -115,17 +116,17 @@ class BaseDaskMLP(BaseMLP):
             (of_weights, each.n_samples / n_samples)
             for of_weights, each in zip(shares_of_weights(summaries), summaries, strict=True)
         ]
-        network, settings, history = problem.network, problem.settings, problem.history
+        network, history = problem.network, problem.history
+        clipped = problem.settings.clip_batch_size(n_samples)
+        warnings = [] if clipped is problem.settings else [batch_size_clipped()]
+        settings = replace(clipped, batch_size=clipped.batch_rows(n_samples))
         model = self.to_local()
         shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)
         del rows
-        state = OptimizerState.begin(network, settings)
+        state = OptimizerState.begin(network, problem.settings)
         cluster = ClusterDescent(
             self.client, network, settings, self.out_activation_, shards, shares, n_samples, state
         )
-        rows_of_smallest = min(each.n_samples for each in summaries)
-        is_clipped = settings.clip_batch_size(rows_of_smallest) is not settings
-        warnings = [batch_size_clipped()] if is_clipped else []
         warnings += descend(cluster, history, problem.random_state)
         return Solution(network, {"_optimizer": state}, warnings, history)
 

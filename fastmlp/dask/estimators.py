@@ -16,8 +16,9 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     optimizer states of the replicas are averaged, weighted by samples: local SGD, see
     `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the
     same bits on any workers. One replica without shuffling gives those of the estimator for one
-    machine. `batch_size` is the batch size of each replica. `fit` refuses solver 'lbfgs',
-    early_stopping and class_weight, which need all rows in one place; there is no `partial_fit`.
+    machine. `batch_size` counts the rows of all replicas, which share them. `fit` refuses solver
+    'lbfgs', early_stopping and class_weight, which need all rows in one place; there is no
+    `partial_fit`.
 
     Parameters
     ----------
@@ -53,7 +54,10 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
         sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
-        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+        The number of rows in a mini-batch, over all replicas; 'auto' means min(200, n_samples).
+        Each replica takes its share of them, but at least one, so any number of replicas makes as
+        many steps in an epoch as one machine. A replica with fewer rows than steps makes one step
+        for each row.
     learning_rate : str, default='constant'
         The schedule of the learning rate.
 
@@ -253,8 +257,9 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     optimizer states of the replicas are averaged, weighted by samples: local SGD, see
     `fastmlp.dask.local_sgd`. The same partitions, `random_state` and number of replicas give the
     same bits on any workers. One replica without shuffling gives those of the estimator for one
-    machine. `batch_size` is the batch size of each replica. `fit` refuses solver 'lbfgs',
-    early_stopping and class_weight, which need all rows in one place; there is no `partial_fit`.
+    machine. `batch_size` counts the rows of all replicas, which share them. `fit` refuses solver
+    'lbfgs', early_stopping and class_weight, which need all rows in one place; there is no
+    `partial_fit`.
 
     Parameters
     ----------
@@ -300,7 +305,10 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         The strength of the L2 penalty alpha / 2 * ||W||^2. The penalty is divided by the sum of the
         sample weights in the batch. Without it, only ratios of sample weights matter.
     batch_size : int or 'auto', default='auto'
-        The number of rows in a mini-batch; 'auto' means min(200, n_samples). Not used by 'lbfgs'.
+        The number of rows in a mini-batch, over all replicas; 'auto' means min(200, n_samples).
+        Each replica takes its share of them, but at least one, so any number of replicas makes as
+        many steps in an epoch as one machine. A replica with fewer rows than steps makes one step
+        for each row.
     learning_rate : str, default='constant'
         The schedule of the learning rate.
 

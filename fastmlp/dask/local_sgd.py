@@ -5,6 +5,29 @@ its own shard with the engine, and returns the result. The mean of the results, 
 starts the next round (McMahan et al., "Communication-efficient learning of deep networks from
 decentralized data", 2017; Stich, "Local SGD converges fast and communicates little", 2019).
 
+## Batches
+
+A batch of B rows is divided among the replicas, in proportion to their rows. So an epoch has as
+many steps as on one machine, N / B for N rows in all, and each replica does 1/R of the work. See
+`batches.divide_rows`:
+
+- A replica takes B n / N of its n rows for each step, rounded up, and the rest for the last one.
+- If that gave fewer steps than on one machine, its batches have floor(n / steps) rows or one more.
+- A replica with fewer rows than there are steps makes n steps of one row.
+- The L2 penalty alpha is divided like the rows, because its gradient is divided by them.
+- A learning-rate schedule goes by these steps.
+
+The mean of the replicas' updates is like one update with a batch of B rows, except that they move
+apart until the end of the round. For SGD that is all. Adam's second moment is larger for small
+batches, whose gradients are noisy; `gradient_noise` takes the surplus out of the mean.
+
+Averaging more often gains nothing: with 4 rounds in each epoch, the accuracies on the digits,
+MNIST's 5,000 and Fashion-MNIST stayed the same to within 0.003.
+
+A shuffle stays within a shard. So the rows of all shards should be alike: shuffle a table that is
+sorted by its labels or by time before it is divided into partitions. MNIST's 5,000 sorted by label,
+so that each replica sees only some digits, gave an accuracy of 0.87-0.89 instead of 0.93.
+
 ## Network traffic
 
 A network of P parameters of b bytes, whose optimizer keeps m moments (2 for Adam, 1 for SGD with
@@ -38,12 +61,15 @@ import numpy as np
 from distributed import Client, Future, get_worker
 
 from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.kernels.optimizers import ADAM
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import available_threads
 from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 from fastmlp._training.weights import scale_penalty
+from fastmlp.dask.batches import divide_rows
+from fastmlp.dask.gradient_noise import square_norm, without_noise
 
 FAN_IN = 8  # snapshots summed by one task
 MOST_ATTEMPTS = 5  # at one round, before lost data count as lost for good
@@ -76,17 +102,30 @@ class Snapshot:
     step : int
         The number of updates made by the replica that made the most.
     loss : float
+    square_norm : float
+        That of the first moment, or the replicas' mean of it.
     """
 
     vectors: np.ndarray
     step: int
     loss: float
+    square_norm: float
 
     @classmethod
     def of(cls, network: Network, state: OptimizerState, loss: float) -> "Snapshot":
         """Take a snapshot of a network and its optimizer state."""
-        vectors = [each.pack() for each in (network, *state.moments)]
-        return cls(np.stack(vectors), state.step, loss)
+        vectors = np.stack([each.pack() for each in (network, *state.moments)])
+        norm = square_norm(vectors[1]) if state.moments else 0.0
+        return cls(vectors, state.step, loss, norm)
+
+    def scaled(self, weight_share: float, row_share: float) -> "Snapshot":
+        """The snapshot's part in the mean of its round."""
+        return Snapshot(
+            self.vectors * self.vectors.dtype.type(weight_share),
+            self.step,
+            self.loss * row_share,
+            self.square_norm * weight_share,
+        )
 
     def write_to(self, network: Network, state: OptimizerState) -> None:
         """Write the snapshot into a network and its optimizer state."""
@@ -100,8 +139,27 @@ def add_snapshots(snapshots: list[Snapshot]) -> Snapshot:
     total = snapshots[0].vectors.copy()
     for other in snapshots[1:]:
         total += other.vectors
-    step = max(each.step for each in snapshots)
-    return Snapshot(total, step, sum(each.loss for each in snapshots))
+    return Snapshot(
+        total,
+        max(each.step for each in snapshots),
+        sum(each.loss for each in snapshots),
+        sum(each.square_norm for each in snapshots),
+    )
+
+
+class RoundState(OptimizerState):
+    """An optimizer's state whose step sizes are planned for a round, whatever parts it runs in."""
+
+    def plan(self, count: int) -> None:
+        """Compute the step sizes of the next `count` steps."""
+        self._first = self.step
+        self._planned = [np.broadcast_to(each, count) for each in super().step_sizes(count)]
+
+    def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The step sizes and weight-decay factors planned for the next `count` steps."""
+        start = self.step - self._first
+        rates, decays = (each[start : start + count] for each in self._planned)
+        return rates, decays
 
 
 @dataclass(frozen=True)
@@ -112,7 +170,8 @@ class Epoch:
     ----------
     layer_sizes : tuple of int
     settings : Settings
-        n_jobs applies to a replica's share of its worker's threads.
+        n_jobs applies to a replica's share of its worker's threads; batch_size and alpha are those
+        of all replicas.
     begun : Settings
         The settings of the optimizer's first call.
     output : str
@@ -122,6 +181,8 @@ class Epoch:
         The number of epochs before this one.
     dropout_seed : int
         The same for all replicas, so rows at the same place of a batch drop the same units.
+    n_samples : int
+        Rows of all replicas.
     """
 
     layer_sizes: tuple[int, ...]
@@ -132,6 +193,7 @@ class Epoch:
     replicas_per_worker: int
     number: int
     dropout_seed: int
+    n_samples: int
 
 
 def train_shard(
@@ -158,24 +220,39 @@ def train_shard(
     dtype = snapshot.vectors.dtype
     network = Network(epoch.layer_sizes, dtype)
     moments = [Network(epoch.layer_sizes, dtype) for _ in snapshot.vectors[1:]]
-    cpus = max(1, get_worker().state.nthreads // epoch.replicas_per_worker)
-    threads = available_threads(epoch.settings.n_jobs, cpus)
-    settings = replace(epoch.settings, n_jobs=threads, max_time=None)
-    state = OptimizerState(
+    state = RoundState(
         epoch.begun, epoch.begun.update_rule, epoch.learning_rate, 0, moments, epoch.number
     )
     snapshot.write_to(network, state)
     X = rows_in_place(shard.X, dtype)  # Dask may have moved it to an unaligned address
-    settings = scale_penalty(settings, shard.exponent, dtype)
-    settings = settings.clip_batch_size(X.shape[0])  # the client has given the warning
-    data = X, shard.targets, shard.sample_weight
-    order = None if seed is None else np.random.RandomState(seed).permutation(X.shape[0])
-    with Descent(network, settings, epoch.output, *data, state, order, epochs=1) as descent:
-        descent.draw_seed(np.random.RandomState(epoch.dropout_seed))
-        loss = descent.epoch()
-    result = Snapshot.of(network, state, loss * shares[1])
-    result.vectors *= dtype.type(shares[0])
-    return result
+    rows = X.shape[0]
+    settings = _settings_of_replica(epoch, shares[0], shard.exponent, dtype)
+    order = np.arange(rows) if seed is None else np.random.RandomState(seed).permutation(rows)
+    runs = divide_rows(rows, epoch.n_samples, epoch.settings.batch_size)
+    state.plan(sum(run.n_batches for run in runs))
+    loss, first = 0.0, 0
+    for run in runs:
+        chosen = order[first : first + run.rows]
+        data = X, shard.targets, shard.sample_weight, state, chosen
+        its = replace(settings, batch_size=run.batch_size)
+        with Descent(network, its, epoch.output, *data, epochs=1) as descent:
+            descent.draw_seed(np.random.RandomState(epoch.dropout_seed))
+            loss += descent.epoch() * run.rows
+        first += run.rows
+    return Snapshot.of(network, state, loss / rows).scaled(*shares)
+
+
+def _settings_of_replica(epoch: Epoch, share: float, exponent: int, dtype: np.dtype) -> Settings:
+    """Settings for a replica with this share of the total sample weight.
+
+    One machine divides the gradient of the penalty, alpha W, by the weights of a whole batch. A
+    replica divides by its share of them, so its alpha is the same share.
+    """
+    cpus = max(1, get_worker().state.nthreads // epoch.replicas_per_worker)
+    threads = available_threads(epoch.settings.n_jobs, cpus)
+    alpha = epoch.settings.alpha * share
+    settings = replace(epoch.settings, n_jobs=threads, max_time=None, alpha=alpha)
+    return scale_penalty(settings, exponent, dtype)
 
 
 class ClusterDescent:
@@ -187,6 +264,7 @@ class ClusterDescent:
     network : Network
         Trained in place.
     settings : Settings
+        batch_size is a number of rows of all replicas.
     output : str
         The output activation.
     shards : list of Future
@@ -254,14 +332,15 @@ class ClusterDescent:
     def _round(self) -> Snapshot:
         n_workers = max(1, len(self.client.ncores()))
         epoch = Epoch(
-            self.network.layer_sizes,
-            self.settings,
-            self.state.settings,
-            self.output,
-            self.state.learning_rate,
-            -(-len(self.shards) // n_workers),
-            self.state.epochs,
-            self._dropout_seed,
+            layer_sizes=self.network.layer_sizes,
+            settings=self.settings,
+            begun=self.state.settings,
+            output=self.output,
+            learning_rate=self.state.learning_rate,
+            replicas_per_worker=-(-len(self.shards) // n_workers),
+            number=self.state.epochs,
+            dropout_seed=self._dropout_seed,
+            n_samples=self.n_samples,
         )
         beginning = Snapshot.of(self.network, self.state, 0.0)
         [snapshot] = self.client.scatter([beginning], broadcast=True, hash=False)
@@ -277,4 +356,18 @@ class ClusterDescent:
         while len(results) > 1:
             groups = [results[i : i + FAN_IN] for i in range(0, len(results), FAN_IN)]
             results = self.client.map(add_snapshots, groups, pure=False)
-        return results[0].result()
+        return self._without_noise(results[0].result(), beginning)
+
+    def _without_noise(self, result: Snapshot, beginning: Snapshot) -> Snapshot:
+        """The mean of a round with the second moment of batches as large as one machine's."""
+        if self.state.update_rule != ADAM:
+            return result
+        vectors = without_noise(
+            result.vectors,
+            beginning.vectors,
+            result.square_norm,
+            self.state.settings,
+            result.step - beginning.step,
+            len(self.shards),
+        )
+        return replace(result, vectors=vectors)
