@@ -33,6 +33,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/sparse` | the first layer for sparse `X` |
 | `_engine/simd/tile` | the micro-kernel: a tile of a product in registers |
 | `_engine/simd/tail` | the same for a tail of columns |
+| `_engine/simd/sparse_rows` | sums of scaled rows, for sparse `X` |
 | `_engine/simd/vectors` | explicit vectors: loads, stores, shuffles, multiply-adds |
 | `_engine/simd/reductions` | sums in a fixed order, and the rows of softmax |
 | `_engine/simd/transpose` | transposition of a square of elements in registers |
@@ -116,7 +117,8 @@ tile of dW is summed in registers over all rows of the batch, and the update rul
 one panel from a thread's scratch.
 
 Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, and the
-buffer sums over them. A sparse first layer scatters its products into it. With `max_grad_norm`,
+buffer sums over them. A sparse first layer scatters its products into it, and marks the panels
+that it touches: the others have a gradient of zeros. With `max_grad_norm`,
 WEIGHTS only stores the gradient, because its norm is not known before the phase is over.
 
 REFRESH makes W^T, the transposed tails and the panels' norms anew, because the weights may have
@@ -188,6 +190,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | block | the rows that pass through the layers together; a large batch has several |
 | cache-line transfer | the move of a line from the cache of one core to that of another |
 | commit | replace the estimator's attributes with the draft's, atomically |
+| compact | of a first layer: its weights have no padding, for wide sparse `X` |
 | delta | dL/dz of a layer |
 | derivative | f'(z) of an activation, from a = f(z) or stored by the forward pass |
 | device function | a function that is compiled into the kernels that call it (`@device`) |

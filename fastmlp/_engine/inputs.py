@@ -1,7 +1,15 @@
 """X as the kernels read it: in place, if possible."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.sparse import issparse
+
+from fastmlp._engine.network import padded
+
+# Bytes of a padded first layer: from here on, it is compact for sparse X. A smaller one fits a
+# core's own cache, and predictions of dense rows use it as it is.
+LEAST_COMPACTED = 1 << 20
 
 
 def rows_in_place(X, dtype: np.dtype):
@@ -39,8 +47,21 @@ def _canonical(X, dtype: np.dtype):
     """A sparse matrix as CSR with valid, increasing columns, whatever SciPy's flags say."""
     X.check_format(full_check=True)
     X = X.tocsr().astype(dtype, copy=False)
-    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape, copy=False)
-    if not X.has_canonical_format:
-        X = X.copy()
+    if not _columns_increase(X):
+        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape, copy=True)
         X.sum_duplicates()
     return X
+
+
+def _columns_increase(X) -> bool:
+    """Whether columns increase in each row of a valid CSR matrix."""
+    increases = X.indices[1:] > X.indices[:-1]
+    starts = X.indptr[1:-1]
+    increases[starts[(starts > 0) & (starts < X.indices.size)] - 1] = True
+    return bool(increases.all())
+
+
+def should_be_compact(X, layer_sizes: Sequence[int], dtype: np.dtype) -> bool:
+    """Whether the first layer of a network that trains on X should be compact."""
+    size = layer_sizes[0] * padded(layer_sizes[1], dtype) * np.dtype(dtype).itemsize
+    return issparse(X) and size >= LEAST_COMPACTED

@@ -47,11 +47,16 @@ class Network:
     rows is padded like the columns of the previous matrix. So tiles and transposition need no code
     for ragged edges.
 
+    Rows of a compact first layer have no padding, which would multiply the size of a wide W with
+    few units. Only the kernels for sparse X can read it.
+
     Parameters
     ----------
     layer_sizes : sequence of int
         Units of each layer, input and output included.
     dtype : numpy.float32 or numpy.float64
+    is_compact : bool
+        Whether the first layer is.
 
     Attributes
     ----------
@@ -65,8 +70,8 @@ class Network:
         Workspaces of earlier predictions, by number of threads, for reuse. Copies share them.
     """
 
-    def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype, is_compact: bool = False):
+        self.dtype, self.is_compact = np.dtype(dtype), is_compact
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         self.lanes = target().lanes(self.dtype)
         self.layers = np.zeros(len(self.layer_sizes) - 1, dtype=LAYER)
@@ -76,15 +81,16 @@ class Network:
             stride = padded(n_out, self.dtype)
             padded_rows = padded(n_in, self.dtype) if index else round_up(n_in, self.lanes)
             layer["n_in"], layer["n_out"], layer["stride"] = n_in, n_out, stride
-            layer["weights"] = parameters
-            layer["bias"] = parameters + padded_rows * stride
-            parameters += (padded_rows + 1) * stride
+            row_stride = n_out if is_compact and index == 0 else stride
+            layer["row_stride"], layer["weights"] = row_stride, parameters
+            layer["bias"] = parameters + padded_rows * row_stride
+            parameters += padded_rows * row_stride + stride
             if index > 0:  # the first layer needs no W^T: delta stops there
                 layer["transposed"] = transposed
                 layer["transposed_stride"] = padded_rows
                 transposed += padded_rows * stride
         self.transposed_size = transposed
-        self._views = self.layers[["weights", "bias", "n_in", "n_out", "stride"]].tolist()
+        self._views = self.layers[["weights", "bias", "n_in", "n_out", "row_stride"]].tolist()
         self.idle_workspaces = {}
         self.parameters = aligned_zeros(parameters, self.dtype)
 
@@ -138,6 +144,12 @@ class Network:
         given = [*coefs, *intercepts]
         return len(own) == len(given) and all(a is b for a, b in zip(own, given, strict=True))
 
+    def is_finite(self) -> bool:
+        """Whether no parameter is NaN or infinite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.parameters.sum()  # in one pass; it may overflow
+        return bool(np.isfinite(total) or np.isfinite(self.parameters).all())
+
     def pack(self) -> np.ndarray:
         """A copy of all weights, then all biases, in one vector (n_parameters,)."""
         return np.concatenate([array.ravel() for array in self.arrays()])
@@ -149,7 +161,12 @@ class Network:
             array[...] = packed[first : first + array.size].reshape(array.shape)
             first += array.size
 
-    def copy(self, dtype: np.dtype | None = None, into: "Network | None" = None) -> "Network":
+    def copy(
+        self,
+        dtype: np.dtype | None = None,
+        into: "Network | None" = None,
+        is_compact: bool | None = None,
+    ) -> "Network":
         """An independent network with the same parameters.
 
         Parameters
@@ -157,10 +174,14 @@ class Network:
         dtype : numpy.float32 or numpy.float64, optional
             Its own by default.
         into : Network, optional
-            A network of the same sizes and dtype to overwrite, instead of allocating a new one.
+            A network of the same layout and dtype to overwrite, instead of allocating a new one.
+        is_compact : bool, optional
+            Whether its first layer is; as here by default.
         """
-        if dtype is not None and dtype != self.dtype:
-            other = Network(self.layer_sizes, dtype)
+        dtype = self.dtype if dtype is None else dtype
+        is_compact = self.is_compact if is_compact is None else is_compact
+        if (dtype, is_compact) != (self.dtype, self.is_compact):
+            other = Network(self.layer_sizes, dtype, is_compact)
             for own, given in zip(other.arrays(), self.arrays(), strict=True):
                 own[...] = given
             return other
@@ -183,6 +204,7 @@ class Network:
         other.dtype, other.layer_sizes, other.lanes = self.dtype, self.layer_sizes, self.lanes
         # Shared: nobody writes them, and workspaces fit any network of the same shape.
         other.layers, other._views = self.layers, self._views
+        other.is_compact = self.is_compact
         other.transposed_size, other.idle_workspaces = self.transposed_size, self.idle_workspaces
         other.parameters = parameters
         return other

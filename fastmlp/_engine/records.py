@@ -15,8 +15,9 @@ LAYER = np.dtype(
     [
         ("n_in", np.int64),
         ("n_out", np.int64),
-        ("stride", np.int64),  # n_out, padded to whole vectors: a row of W, outputs or deltas
-        ("weights", np.int64),  # in parameters: W (n_in, stride)
+        ("stride", np.int64),  # n_out, padded to whole vectors: a row of outputs or deltas
+        ("row_stride", np.int64),  # a row of W: stride, or n_out if W is compact
+        ("weights", np.int64),  # in parameters: W (n_in, row_stride)
         ("bias", np.int64),  # in parameters: b (stride)
         ("transposed", np.int64),  # in transposed: W^T (stride, transposed_stride)
         ("transposed_stride", np.int64),  # n_in, padded: the stride of the previous layer
@@ -62,6 +63,7 @@ LAYOUT = [
     ("block_rows", np.int64),  # rows that pass through the layers together
     ("layers", np.int64),  # number of layers
     ("panels", np.int64),  # number of panels
+    ("panel_rows", np.int64),  # rows of W in the first layer's panels, except the last
     ("scratch", np.int64),  # elements of scratch per thread
     ("overlap", np.int64),  # those of them before a panel's first row
     ("tails", np.int64),  # elements of all transposed tails; predictions have a copy per thread
@@ -122,7 +124,7 @@ BACKWARD = [
     ("transposed", np.int64),
     ("deltas", np.int64),  # like activations
     ("derivatives", np.int64),  # like activations: f'(z) of layers that store it
-    ("zeros", np.int64),  # one row, as long as the widest
+    ("zeros", np.int64),  # as long as the widest row, and as a panel of a sparse first layer
     ("row_losses", np.int64),  # (block_rows), float64
 ]
 # Update; from norms on, float64:
@@ -130,6 +132,7 @@ UPDATE = [
     ("first_moment", np.int64),
     ("second_moment", np.int64),
     ("gradient", np.int64),  # like parameters; for batches of several blocks, sparse X, clipping
+    ("touched", np.int64),  # int64 for each panel of a sparse first layer: has it a gradient?
     ("scratch", np.int64),
     ("norms", np.int64),  # squared norm of each panel's weights
     ("gradient_norms", np.int64),  # squared norm of each panel's gradient, for max_grad_norm

@@ -21,6 +21,10 @@ from fastmlp._engine.threading.work_stealing import work_words
 LEAST_SPLIT_K_INPUTS = 256
 INPUTS_PER_ROW = 2
 
+# About the bytes of a panel of a compact first layer: few enough that most panels have no column of
+# a batch, many enough that going from panel to panel costs little.
+COMPACT_PANEL_BYTES = 2048
+
 
 def splits_k(n_in: int, block_rows: int) -> bool:
     """Whether a first layer of `n_in` inputs uses split-K for blocks of `block_rows` rows."""
@@ -61,7 +65,7 @@ class Workspace:
 
     def __init__(self, network: Network, block_rows: int, threads: int):
         self.dtype, self.block_rows, self.threads = network.dtype, block_rows, threads
-        self._n_in = network.layer_sizes[0]
+        self._n_in, self._is_compact = network.layer_sizes[0], network.is_compact
         self.layers = network.layers.copy()
         strides = self.layers["stride"]
         ends = np.cumsum(block_rows * strides)
@@ -117,7 +121,8 @@ class Workspace:
         self.layers["back_tail"] = -1
         for index, layer in enumerate(self.layers):
             n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
-            if has_tail(n_out, n_in, self.dtype):
+            is_compact = index == 0 and self._is_compact
+            if has_tail(n_out, n_in, self.dtype) and not is_compact:
                 layer["tail"], layer["tail_stride"] = size, round_up(n_in, lanes)
                 size += tail_columns(self.dtype) * round_up(n_in, lanes)
             if index and has_tail(n_in, n_out, self.dtype):
@@ -136,6 +141,8 @@ class Workspace:
         """
         if X.shape[1] != self._n_in:  # the kernels would read beyond the rows
             raise ValueError(f"X has {X.shape[1]} features; the network takes {self._n_in}")
+        if self._is_compact and not issparse(X):
+            raise ValueError("a compact network takes sparse X only")
         inputs = self.inputs
         if issparse(X):
             inputs["is_sparse"], inputs["exceeds_cache"] = 1, 0
@@ -222,6 +229,7 @@ class TrainingWorkspace(Workspace):
         self.panels = self._make_panels()
         self.ranges = self._make_ranges(threads)
         self.job["layout"]["panels"] = len(self.panels)
+        self.job["layout"]["panel_rows"] = self._panel_rows(0)
         self._hold("tables", panels=self.panels, ranges=self.ranges)
         self._make_backward()
         self.step_sizes, self.decays = np.zeros(batches), np.ones(batches)
@@ -247,13 +255,13 @@ class TrainingWorkspace(Workspace):
 
     def _make_backward(self) -> None:
         """Allocate the buffers of the backward pass."""
-        widest = int(self.layers["stride"].max())
+        widest, row_stride = int(self.layers["stride"].max()), int(self.layers[0]["row_stride"])
         self.transposed = aligned_zeros(self.network.transposed_size, self.dtype)
         self._hold(
             "backward",
             transposed=self.transposed,
             deltas=aligned_zeros(self.activations.size, self.dtype),
-            zeros=aligned_zeros(widest, self.dtype),
+            zeros=aligned_zeros(max(widest, self._panel_rows(0) * row_stride), self.dtype),
             row_losses=np.zeros(self.block_rows),
         )
 
@@ -261,13 +269,16 @@ class TrainingWorkspace(Workspace):
         """Allocate the buffers of the update."""
         widest, layout = int(self.layers["stride"].max()), self.job["layout"]
         overlap = target().tallest_single * widest
-        scratch = overlap + int(self.panels["rows"].max()) * widest
+        # Tiles need scratch; a compact layer's panels, which have many rows, do not.
+        tiled = self.panels[self._is_compact * (self.panels["layer"] == 0) == 0]
+        scratch = overlap + int(tiled["rows"].max()) * widest
         layout["overlap"], layout["scratch"] = overlap, scratch
         gradient = self.network.parameters.size if has_gradient else 0
         self.norms = np.zeros(len(self.panels))
         self._hold(
             "update",
             gradient=aligned_zeros(gradient, self.dtype),
+            touched=np.zeros(len(self.panels) if has_gradient else 0, np.int64),
             scratch=aligned_zeros(scratch * self.threads, self.dtype),
             norms=self.norms,
             gradient_norms=np.zeros(len(self.panels)),
@@ -338,6 +349,9 @@ class TrainingWorkspace(Workspace):
 
     def _panel_rows(self, index: int) -> int:
         """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""
+        if index == 0 and self._is_compact:
+            row_bytes = int(self.layers[0]["row_stride"]) * self.dtype.itemsize
+            return round_up(max(COMPACT_PANEL_BYTES // row_bytes, 1), self.network.lanes)
         if self.layers[index]["tail_stride"] > 0:
             return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes
@@ -345,12 +359,18 @@ class TrainingWorkspace(Workspace):
         return height if index == 0 else max(height, self.network.lanes)
 
     def _make_panels(self) -> np.ndarray:
-        panels, split_k_at = [], int(self.layers[0]["split_k_at"])
+        of_layers, split_k_at = [], int(self.layers[0]["split_k_at"])
         for index, n_in in enumerate(self.layers["n_in"].tolist()):
             step = self._panel_rows(index)
-            panels += [(index, first, min(step, n_in - first), 0) for first in range(0, n_in, step)]
-            panels.append((index, 0, 1, 1))
-        panels = np.array(panels, dtype=PANEL)
+            if index == 0 and self._is_compact:  # norms are sums of whole vectors
+                n_in = round_up(n_in, self.network.lanes)
+            starts = np.arange(0, n_in, step)
+            panels = np.zeros(len(starts) + 1, dtype=PANEL)
+            panels["layer"] = index
+            panels["first"][:-1], panels["rows"][:-1] = starts, np.minimum(step, n_in - starts)
+            panels["rows"][-1] = panels["is_bias"][-1] = 1
+            of_layers.append(panels)
+        panels = np.concatenate(of_layers)
         if split_k_at:  # other layers go between the halves, so that two threads own one half each
             second = (panels["layer"] == 0) & (panels["first"] >= split_k_at)
             panels = np.concatenate([panels[~second], panels[second]])
@@ -359,7 +379,8 @@ class TrainingWorkspace(Workspace):
     def _make_ranges(self, threads: int) -> np.ndarray:
         """Divide the panels into one contiguous range per thread, of about equal cost."""
         tall = target().tallest
-        cost = round_up(self.panels["rows"], tall) * self.layers["stride"][self.panels["layer"]]
+        stride = self.layers["row_stride"][self.panels["layer"]]
+        cost = round_up(self.panels["rows"], tall) * stride
         done = np.concatenate([[0], np.cumsum(cost)])
         ends = done[-1] * np.arange(threads + 1) / threads
         return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)

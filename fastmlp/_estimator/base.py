@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.inputs import rows_in_place, should_be_compact
 from fastmlp._engine.kernels import losses
 from fastmlp._engine.network import Network
 from fastmlp._estimator import continuation, fitted, parameters
@@ -150,11 +151,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         n_outputs, out_activation = targets.output_layer(y)
         layer_sizes = [X.shape[1], *hidden, n_outputs]
+        is_compact = should_be_compact(X, layer_sizes, X.dtype)
         if continues:
-            network = fitted.network_to_continue(self, layer_sizes)
+            network = fitted.network_to_continue(self, layer_sizes, is_compact)
             vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
-            network = initial_network(layer_sizes, self.activation, X.dtype, random_state)
+            network = initial_network(
+                layer_sizes, self.activation, X.dtype, random_state, is_compact
+            )
             self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation
@@ -177,7 +181,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _fit_problem(self, problem: Problem) -> list[Warning]:
         """Fit this draft by solving its problem; returns the warnings to give."""
         solution = self._solve(problem)
-        if not np.isfinite(solution.network.parameters).all():
+        if not solution.network.is_finite():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
@@ -204,7 +208,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         fitted.complete(self)
         network = fitted.network_of(self)
         if self._needs_no_validation(X, network.dtype):
-            outputs, may_be_nonfinite = self._apply(network, X)
+            rows = rows_in_place(X, network.dtype) if issparse(X) else X
+            outputs, may_be_nonfinite = self._apply(network, rows)
             if not may_be_nonfinite:
                 return outputs
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
@@ -225,17 +230,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _needs_no_validation(self, X, dtype: np.dtype) -> bool:
         """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.
 
-        The kernel makes that check itself. Validation of one row takes longer than predicting it,
-        and validation of many rows reads X a second time.
+        `apply_network` makes that check itself, and `rows_in_place` checks the columns of sparse
+        rows. Validation of one row takes longer than predicting it, and validation of many rows
+        reads X a second time.
         """
+        is_dense = type(X) is np.ndarray and X.flags.c_contiguous and X.flags.aligned
         return (
-            type(X) is np.ndarray
+            (is_dense or type(X) in (csr_array, csr_matrix))
             and X.dtype == dtype
             and X.ndim == 2
             and X.shape[0] > 0
             and X.shape[1] == getattr(self, "n_features_in_", None)
-            and X.flags.c_contiguous
-            and X.flags.aligned
             and not hasattr(self, "feature_names_in_")
         )
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from fastmlp._estimator import fitted
@@ -75,9 +76,9 @@ class Continuation(NamedTuple):
             self._is_unchanged(estimator)
             and (classes is None or self.targets.has_classes(classes))
             and estimator._needs_no_validation(X, self.descent.network.dtype)
-            and self.descent.can_restart(X.shape[0])
+            and self.descent.can_restart(X)
             and self.targets.are_valid(y, X.shape[0], estimator.n_outputs_)
-            and np.isfinite(X).all()
+            and np.isfinite(X.data if issparse(X) else X).all()
         ):
             return None
         draft = fitted.draft_of(estimator)

@@ -104,15 +104,17 @@ def completed(estimator: Estimator) -> Estimator:
     return draft
 
 
-def network_to_continue(estimator, layer_sizes: Sequence[int]) -> Network:
+def network_to_continue(estimator, layer_sizes: Sequence[int], is_compact: bool) -> Network:
     """A copy of the fitted network, so that a failed fit leaves the original intact.
+
+    `is_compact` is its layout.
 
     Raises
     ------
     ValueError
         If its layers have other sizes.
     """
-    network = network_of(estimator).copy()
+    network = network_of(estimator).copy(is_compact=is_compact)
     if list(network.layer_sizes) != list(layer_sizes):
         raise ValueError(
             "warm_start and partial_fit continue with the fitted layers: their sizes were "

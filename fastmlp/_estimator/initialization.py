@@ -17,6 +17,7 @@ def initial_network(
     activation: str | Sequence[str],
     dtype: np.dtype,
     random_state: np.random.RandomState,
+    is_compact: bool = False,
 ) -> Network:
     """A network with initial weights and biases.
 
@@ -29,8 +30,10 @@ def initial_network(
     dtype : numpy.float32 or numpy.float64
     random_state : RandomState
         Draws weights, then biases, layer by layer.
+    is_compact : bool
+        Whether the first layer is; see `Network`.
     """
-    network = Network(layer_sizes, dtype)
+    network = Network(layer_sizes, dtype, is_compact)
     names = per_layer(activation, len(layer_sizes) - 2, "activation") or [activation]
     names.append(names[-1])  # the output layer uses the factor of the one before it
     for name, coef, intercept in zip(names, network.coefs, network.intercepts, strict=False):

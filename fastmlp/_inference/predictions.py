@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isfinite
 from threading import get_ident
 from time import perf_counter
 
@@ -89,10 +90,12 @@ def apply_network(
     outputs : ndarray of shape (n_samples, n_outputs)
         A row's bytes do not depend on the other rows.
     may_be_nonfinite : bool
-        Whether the sum of a row is not finite, so that a dense X may contain NaN or infinity.
+        Whether the sum of a row is not finite, so that X may contain NaN or infinity.
     """
+    if network.is_compact and not issparse(X):
+        network = network.copy(is_compact=False)
     outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
-    flops = 2 * X.shape[0] * network.parameters.size
+    flops = _flops(network, X)
     threads, linger = useful_threads(n_jobs, flops // FLOPS_PER_THREAD), 0
     if threads == 1:
         most = min(flops // FLOPS_PER_SPINNING_THREAD, X.shape[0] // ROWS_PER_SPINNING_THREAD)
@@ -105,7 +108,7 @@ def apply_network(
         workspace = idle.pop()  # no other thread uses it now
     except IndexError:
         workspace = Workspace(network, ROWS_PER_THREAD * threads, threads)
-    most_rows = max(FLOPS_PER_LAUNCH // (2 * network.parameters.size), ROWS_PER_THREAD * threads)
+    most_rows = max(X.shape[0] * FLOPS_PER_LAUNCH // flops, ROWS_PER_THREAD * threads)
     try:
         workspace.take_parameters(network)
         workspace.set_activations(activations)
@@ -116,11 +119,23 @@ def apply_network(
             workspace.take_inputs(rows)
             workspace.take_outputs(to, output)
             succession.note(workspace.run(predict, linger=linger))
+        if issparse(X):  # the kernel sums dense rows only
+            with np.errstate(over="ignore", invalid="ignore"):
+                return outputs, not isfinite(X.data.sum())
         return outputs, bool(workspace.totals["may_be_nonfinite"])
     finally:
         workspace.let_go()
         if len(idle) < MOST_IDLE:
             idle.append(workspace)
+
+
+def _flops(network: Network, X) -> int:
+    """Floating-point operations of a prediction, at least 1."""
+    flops = 2 * X.shape[0] * network.parameters.size
+    if issparse(X):  # only non-zeros pass through the first layer
+        first = network.layers[0]
+        flops -= 2 * int(first["row_stride"]) * (X.shape[0] * int(first["n_in"]) - X.nnz)
+    return max(flops, 1)
 
 
 def _pieces(X, outputs: np.ndarray, most_rows: int) -> list[tuple]:

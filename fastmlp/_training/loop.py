@@ -186,7 +186,7 @@ def _check_scores(history: History, network: Network) -> None:
     scores = history.validation_scores
     if not scores or not history.has_scorer or not np.isnan(scores).all():
         return
-    if np.isfinite(network.parameters).all():
+    if network.is_finite():
         raise ValueError(
             f"scoring={history.criterion!r} gave NaN in each of the {len(scores)} epochs, "
             "so early stopping has nothing to maximize"

@@ -141,14 +141,16 @@ class OptimizerState:
             decay = float(samples_seen + 1) ** settings.power_t
             self.learning_rate = settings.learning_rate_init / decay
 
-    def copy(self, dtype: np.dtype, into: "OptimizerState | None" = None) -> "OptimizerState":
-        """An independent state, with moments converted to `dtype`.
+    def copy_for(self, network: Network, into: "OptimizerState | None" = None) -> "OptimizerState":
+        """An independent state, with moments in the type and the layout of a network.
 
         It takes over the memory of `into`, a state for the same network that nobody needs any more.
         """
+        dtype, is_compact = network.dtype, network.is_compact
         buffers = [None] * len(self.moments) if into is None else into.moments
         moments = [
-            moment.copy(dtype, buffer) for moment, buffer in zip(self.moments, buffers, strict=True)
+            moment.copy(dtype, buffer, is_compact)
+            for moment, buffer in zip(self.moments, buffers, strict=True)
         ]
         return replace(self, moments=moments)
 

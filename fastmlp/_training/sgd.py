@@ -87,9 +87,14 @@ class Descent:
         workspace.job["cursor"]["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
         self._set_hyperparameters()
 
-    def can_restart(self, n_samples: int) -> bool:
-        """Whether an epoch of one batch of `n_samples` would run as in a new `Descent`."""
+    def can_restart(self, X) -> bool:
+        """Whether an epoch of one batch, all of X, would run as in a new `Descent`."""
         rows, n_in = self.workspace.block_rows, self.network.layer_sizes[0]
+        n_samples = X.shape[0]
+        if issparse(X) != self.workspace.inputs["is_sparse"]:
+            return False
+        if self.workspace.totals["first"] < self.n_samples:  # sparse sums of an interrupted batch
+            return False
         if n_samples > rows or n_samples != self.settings.batch_rows(n_samples):
             return False
         if splits_k(n_in, n_samples) != splits_k(n_in, rows):

@@ -138,7 +138,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
     if problem.optimizer is None:
         state = OptimizerState.begin(network, problem.settings)
     else:
-        state = problem.optimizer.copy(network.dtype, problem.spare)
+        state = problem.optimizer.copy_for(network, problem.spare)
     training, held_out = None, problem.held_out
     if model.early_stopping and held_out is None:
         stratification = problem.targets.stratification(problem.samples[1])
@@ -173,8 +173,7 @@ def _solve_by_descent(problem: Problem) -> Solution:
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:
     """Train with L-BFGS, in float64 like SciPy."""
-    given = problem.network
-    network = Network.from_arrays(given.coefs, given.intercepts, np.dtype(np.float64))
+    network = problem.network.copy(np.dtype(np.float64))
     problem = replace(problem, network=network)
     settings, data = problem.kernel_data()
     if problem.tasks is not None:

@@ -22,12 +22,14 @@ from fastmlp._engine.threading.work_stealing import Phase, complete, next_items,
 def _transpose_tails(job, thread):
     """Transpose the tails: the weights may have changed since the last prediction.
 
+    A first layer has none for sparse X.
+
     Returns the address of this thread's copy, or 0 if there are too few rows for it to pay off.
     """
     if job.layout.tails == 0 or job.inputs.samples < TAIL_HEIGHT:
         return 0
     tails = element(job.zero, job.forward.tails, thread * job.layout.tails)
-    for index in range(job.layout.layers):
+    for index in range(1 if job.inputs.is_sparse else 0, job.layout.layers):
         layer = layer_at(job.tables.layers, index)
         if layer.tail_stride > 0:
             transpose_tail_rows(job, layer, tails, 0, layer.n_in)

@@ -7,17 +7,72 @@ Columns increase within a row. Oracle: the same network on a dense X, bit by bit
 import numpy as np
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.simd.memory import Span, load, view
+from fastmlp._engine.simd.memory import Span, address_of, element, item_bytes, load, view
 from fastmlp._engine.simd.scalars import multiply_add
+from fastmlp._engine.simd.sparse_rows import Terms, make_add_scaled_rows
+from fastmlp._engine.simd.tile import Matrix
+from fastmlp._engine.simd.vectors import lanes_of
 
 COLUMN, POSITION = np.int32(0), np.int64(0)  # types of the index arrays
+WIDE = 4  # vectors of a row at once: as many chains as a multiply-add takes cycles
+
+_add_wide_rows = make_add_scaled_rows(WIDE)
+_add_rows = make_add_scaled_rows(1)
+_add_half_rows = make_add_scaled_rows(1, parts=2)
+_add_quarter_rows = make_add_scaled_rows(1, parts=4)
 
 
 @device
 def _add_scaled(total, factor, row):
-    """total += factor * row, with one multiply-add for each element."""
+    """total += factor * row, with one multiply-add for each element of `total`."""
     for j in range(total.size):
         total[j] = multiply_add(factor, row[j], total[j])
+
+
+@device
+def _lower_bound(columns, start, stop, column):
+    """The first k from `start` to `stop` with columns[k] >= column; `stop` if there is none."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if load(COLUMN, columns, middle) < column:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@device
+def _add_products(job, layer, total, start, stop):
+    """total += non-zeros `start` to `stop` times their rows of W, one chain for each element.
+
+    Vectors of compact W also hold elements of the next rows. What these add to the padding is
+    removed.
+    """
+    if start == stop:
+        return
+    like, item, columns = job.zero, item_bytes(job.zero), np.int64(item_bytes(COLUMN))
+    inputs, lanes = job.inputs, lanes_of(like)
+    terms = Terms(inputs.values + start * item, inputs.columns + start * columns, stop - start)
+    j = 0
+    while j < layer.n_out:
+        weights, to = (
+            element(like, job.forward.parameters, layer.weights + j),
+            address_of(total, j),
+        )
+        rows, left = Matrix(weights, layer.row_stride * item), layer.n_out - j
+        if j + WIDE * lanes <= layer.stride:
+            _add_wide_rows(like, to, terms, rows)
+            j += WIDE * lanes
+            continue
+        if 4 * left <= lanes:
+            _add_quarter_rows(like, to, terms, rows)
+        elif 2 * left <= lanes:
+            _add_half_rows(like, to, terms, rows)
+        else:
+            _add_rows(like, to, terms, rows)
+        j += lanes
+    for j in range(layer.n_out, layer.stride):
+        total[j] = 0
 
 
 @device
@@ -35,45 +90,36 @@ def forward_sparse_row(job, layer, sample, z, partial):
         Written. With split-K, `z` sums the inputs before split_k_at, and `partial` the others.
         Without it, `z` is the whole sum.
     """
-    like, inputs, parameters = job.zero, job.inputs, job.forward.parameters
-    bias = view(like, parameters, Span(layer.bias, layer.stride))
+    like, inputs = job.zero, job.inputs
+    bias = view(like, job.forward.parameters, Span(layer.bias, layer.stride))
     for j in range(z.size):
         z[j] = bias[j]
+    start = load(POSITION, inputs.row_starts, sample)
+    middle = stop = load(POSITION, inputs.row_starts, sample + 1)
     if layer.split_k_at:
+        middle = _lower_bound(inputs.columns, start, stop, layer.split_k_at)
         for j in range(z.size):
             partial[j] = 0
-    stop = load(POSITION, inputs.row_starts, sample + 1)
-    for k in range(load(POSITION, inputs.row_starts, sample), stop):
-        column = np.int64(load(COLUMN, inputs.columns, k))
-        total = partial if 0 < layer.split_k_at <= column else z
-        at = layer.weights + column * layer.stride
-        row = view(like, parameters, Span(at, layer.stride))
-        _add_scaled(total, load(like, inputs.values, k), row)
-
-
-@device
-def _lower_bound(columns, start, stop, column):
-    """The first k from `start` to `stop` with columns[k] >= column; `stop` if there is none."""
-    while start < stop:
-        middle = (start + stop) // 2
-        if load(COLUMN, columns, middle) < column:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
+        _add_products(job, layer, partial, middle, stop)
+    _add_products(job, layer, z, start, middle)
 
 
 @device
 def add_sparse_row(job, layer, sample, delta, first, end):
-    """dW (n_in, n_out) += x^T delta for one row x, in rows `first` to `end` of dW."""
-    like, inputs = job.zero, job.inputs
+    """dW (n_in, n_out) += x^T delta for one row x, in rows `first` to `end` of dW.
+
+    Marks the panels that it changes as touched.
+    """
+    like, inputs, panel_rows = job.zero, job.inputs, job.layout.panel_rows
+    touched = view(0, job.update.touched, Span(0, (layer.n_in + panel_rows - 1) // panel_rows))
     stop = load(POSITION, inputs.row_starts, sample + 1)
     k = _lower_bound(inputs.columns, load(POSITION, inputs.row_starts, sample), stop, first)
     while k < stop:
         column = np.int64(load(COLUMN, inputs.columns, k))
         if column >= end:
             return
-        at = layer.weights + column * layer.stride
-        row = view(like, job.update.gradient, Span(at, layer.stride))
+        at = layer.weights + column * layer.row_stride
+        row = view(like, job.update.gradient, Span(at, layer.row_stride))
         _add_scaled(row, load(like, inputs.values, k), delta)
+        touched[column // panel_rows] = 1
         k += 1

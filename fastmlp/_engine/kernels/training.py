@@ -26,7 +26,7 @@ from fastmlp._engine.kernels.forward import (
     split_k,
 )
 from fastmlp._engine.kernels.losses import row_loss_and_delta
-from fastmlp._engine.kernels.optimizers import Step
+from fastmlp._engine.kernels.optimizers import SGD, Step
 from fastmlp._engine.kernels.products import delta_rows, weight_gradient
 from fastmlp._engine.kernels.sparse import add_sparse_row
 from fastmlp._engine.kernels.update import (
@@ -213,26 +213,47 @@ def _weights(job, block, scratch, first, end):
         panel = panel_at(job.tables.panels, index)
         layer = layer_at(job.tables.layers, panel.layer)
         span = panel_span(layer, panel)
-        sums = view(job.zero, job.update.gradient, span)
-        is_sparse = job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias
-        if not is_sparse:  # _sparse_gradient has already summed those that are
-            weight_gradient(job, layer, panel, block, scratch)
-            sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
+        if job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias:
+            if block.is_last and clips:
+                sums = view(job.zero, job.update.gradient, span)
+                store_gradient(job, layer, panel, index, sums, step)
+            elif block.is_last:
+                _update_sparse(job, layer, panel, index, step)
+            continue  # _sparse_gradient has summed the gradient
+        weight_gradient(job, layer, panel, block, scratch)
+        sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
         if block.is_last and clips:
             store_gradient(job, layer, panel, index, sums, step)
         elif block.is_last:
             update_panel(job, layer, panel, index, sums, step)
-            if is_sparse:
-                _set_to_zero(sums)
-        elif not is_sparse:
+        else:
             keep_sums(job, layer, panel, sums)
 
 
 @device
-def _set_to_zero(sums):
-    """Clear sums in the gradient buffer for the next batch."""
+def _update_sparse(job, layer, panel, index, step):
+    """Update a panel of a sparse first layer; skip what its gradient of zeros does not change.
+
+    Most panels have no column of the batch's rows. Reading their sums would cost as much memory
+    bandwidth as a moment.
+    """
+    span, number = panel_span(layer, panel), panel.first // job.layout.panel_rows
+    touched = view(0, job.update.touched, Span(number, 1))
+    if touched[0]:
+        sums = view(job.zero, job.update.gradient, span)
+        update_panel(job, layer, panel, index, sums, step)
+        _clear_gradient(sums, touched)
+    elif job.hyperparameters.update_rule != SGD or step.penalty != 0:
+        sums = view(job.zero, job.backward.zeros, Span(0, span.count))
+        update_panel(job, layer, panel, index, sums, step)
+
+
+@device
+def _clear_gradient(sums, touched):
+    """Clear a panel's sums in the gradient buffer for the next batch."""
     for i in range(sums.size):
         sums[i] = 0
+    touched[0] = 0
 
 
 @device
@@ -246,7 +267,8 @@ def _clip(job, block, first, end):
         sums = view(job.zero, job.update.gradient, span)
         update_panel(job, layer, panel, index, sums, step)
         if job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias:
-            _set_to_zero(sums)
+            number = panel.first // job.layout.panel_rows
+            _clear_gradient(sums, view(0, job.update.touched, Span(number, 1)))
 
 
 @device

@@ -20,8 +20,9 @@ from fastmlp._engine.simd.vectors import lanes_of
 @device
 def panel_span(layer, panel):
     """The `Span` of a panel in the parameters."""
-    first = layer.bias if panel.is_bias else layer.weights + panel.first * layer.stride
-    return Span(first, panel.rows * layer.stride)
+    if panel.is_bias:
+        return Span(layer.bias, layer.stride)
+    return Span(layer.weights + panel.first * layer.row_stride, panel.rows * layer.row_stride)
 
 
 @device

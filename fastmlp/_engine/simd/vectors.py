@@ -15,14 +15,14 @@ from fastmlp._engine.simd.memory import I32, I64, i64
 
 
 class Vectors:
-    """Emits loads, stores and arithmetic on vectors that fill one register."""
+    """Emits loads, stores and arithmetic on vectors that fill a register, or 1 / `parts` of it."""
 
-    def __init__(self, builder, context, scalar_type):
+    def __init__(self, builder, context, scalar_type, parts: int = 1):
         self.builder = builder
         self.scalar = context.get_value_type(scalar_type)
         self.item = as_dtype(scalar_type).itemsize
-        self.size = target().vector_bytes
-        self.lanes = self.size // self.item
+        self.lanes = max(target().vector_bytes // self.item // parts, 1)
+        self.size = self.lanes * self.item
         self.tail = max(tail_columns(as_dtype(scalar_type)), 1)  # unused if there is none
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
