@@ -7,10 +7,12 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
+from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.loop import TimeLimit, interrupted, out_of_time
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp._training.sgd import Descent
+from fastmlp._training.used_inputs import UsedInputs
 
 # SciPy's status after convergence, and after a callback raised StopIteration.
 CONVERGED, STOPPED = 0, 99
@@ -61,6 +63,8 @@ class Iterations:
     function : LossAndGradient
     settings : Settings
     tasks : FitTasks or None
+    used : UsedInputs or None
+        What the function's network is a part of.
 
     Attributes
     ----------
@@ -73,24 +77,40 @@ class Iterations:
         To be given once the model is committed.
     """
 
-    def __init__(self, function: LossAndGradient, settings: Settings, tasks: FitTasks | None):
-        self.function, self.settings, self.tasks = function, settings, tasks
+    def __init__(
+        self,
+        function: LossAndGradient,
+        settings: Settings,
+        tasks: FitTasks | None,
+        used: UsedInputs | None,
+    ):
+        self.function, self.settings, self.tasks, self.used = function, settings, tasks, used
         self.time_limit = TimeLimit(settings.max_time)
         self.packed, self.loss, self.count = function.network.pack(), np.inf, 0
         self._latest_loss, self.warnings = np.inf, list[Warning]()
+        self._latest_gradient = self.packed
 
     def evaluate(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient, for SciPy."""
         if self.tasks is not None:
             self.tasks.begin_epoch()
-        self._latest_loss, gradient = self.function(packed)
-        return self._latest_loss, gradient
+        self._latest_loss, self._latest_gradient = self.function(packed)
+        return self._latest_loss, self._latest_gradient
+
+    def is_flat(self) -> bool:
+        """Whether the gradient meets the tolerance where SciPy, which sees a part, cannot tell."""
+        if self.used is None:
+            return False
+        return self.used.largest_slope(self._latest_gradient) <= self.settings.tol
 
     def end(self, packed: np.ndarray) -> None:
-        """Record an iteration; raise StopIteration to end the run."""
-        self.packed, self.loss, self.count = packed.copy(), self._latest_loss, self.count + 1
-        self.function.network.unpack(packed)
-        if self.tasks is not None and self.tasks.end_epoch():
+        """Record an iteration, given SciPy's copy of the point; raise StopIteration to end."""
+        self.packed, self.loss, self.count = packed, self._latest_loss, self.count + 1
+        if self.tasks is not None:
+            self.function.network.unpack(packed)
+            if self.tasks.end_epoch():
+                raise StopIteration
+        if self.count < self.settings.max_iter and self.is_flat():
             raise StopIteration
         if self.time_limit.is_over():
             self.warnings.append(out_of_time(self.settings))
@@ -127,25 +147,42 @@ def minimize(
         max_time ended the run, a UserWarning if Ctrl-C did. The network then keeps the result of
         the last iteration.
     """
+    used = UsedInputs.of(network, X) if tasks is None else None  # callbacks see all parameters
+    if used is not None:
+        network, X = used.network, used.X
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
-    iterations = Iterations(function, settings, tasks)
+    iterations = Iterations(function, settings, tasks, used)
     try:
-        with function:
-            result = scipy.optimize.minimize(
-                iterations.evaluate,
-                network.pack(),
-                method="L-BFGS-B",
-                jac=True,
-                options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
-                callback=iterations.end,
-            )
+        loss, warnings = _run(iterations, network, max_fun)
     except KeyboardInterrupt:
         network.unpack(iterations.packed)
-        return float(iterations.loss), iterations.count, [interrupted()]
+        loss, warnings = float(iterations.loss), [interrupted()]
+    if used is not None:
+        used.restore()
+    return loss, iterations.count, warnings
+
+
+def _run(iterations: Iterations, network: Network, max_fun: int) -> tuple[float, list[Warning]]:
+    """Let SciPy iterate; leave the result in the network. Returns its loss and the warnings."""
+    function, settings = iterations.function, iterations.settings
+    with function:
+        if iterations.used is not None:
+            loss, _ = iterations.evaluate(network.pack())
+            if iterations.is_flat():
+                return loss, []
+        result = scipy.optimize.minimize(
+            iterations.evaluate,
+            network.pack(),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
+            callback=iterations.end,
+        )
     network.unpack(result.x)
     if result.status not in (CONVERGED, STOPPED):
         iterations.warnings.append(_did_not_converge(result, settings.max_iter))
-    return float(result.fun), result.nit, iterations.warnings
+    iterations.count = result.nit
+    return float(result.fun), iterations.warnings
 
 
 def _did_not_converge(result: scipy.optimize.OptimizeResult, max_iter: int) -> Warning:
