@@ -125,6 +125,14 @@ same places.
 
 **Saved models.** An estimator pickles as arrays and built-in types. `skops` needs to trust only the
 estimator's class.
+
+**Shared weights.** `joblib.load("model.joblib", mmap_mode="r")` leaves the weights, and the
+optimizer's state, in the file. Processes that load the same file, such as the workers of a server,
+then share one copy in memory, and loading takes no longer than reading the file once. Predictions
+have the same bytes. They take 1.03 to 1.4 times as long, up to 2.7 times for a single row and 1024
+units, because rows in a file are not padded to whole vectors. `partial_fit` and `warm_start` make
+a copy first. joblib's own workers share models in this way without being told. Replace such a file
+by renaming another one; a process whose file is overwritten crashes.
 """
 
 import importlib

@@ -1,11 +1,12 @@
 """Network: layer sizes and one flat, aligned, padded buffer that holds every parameter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from fastmlp._engine.jit.target import CACHE_LINE, target
+from fastmlp._engine.mapping import can_stay
 from fastmlp._engine.records import LAYER
 
 
@@ -40,6 +41,31 @@ def padded(units: int, dtype: np.dtype) -> int:
     return stride
 
 
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether there is neither NaN nor infinity, found without an array of answers."""
+    with np.errstate(invalid="ignore"):  # of NaN, which is the least and the greatest of all
+        extremes = array.min(initial=0), array.max(initial=0)
+    return bool(np.isfinite(extremes).all())
+
+
+def _sizes_of(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> list[int]:
+    """The layer sizes that weights and biases have; raise a ValueError if they do not chain."""
+    if not coefs or len(coefs) != len(intercepts) or any(coef.ndim != 2 for coef in coefs):
+        raise ValueError(
+            "a network needs a matrix of weights and a vector of biases for each layer; got "
+            f"{[coef.shape for coef in coefs]} and {[each.shape for each in intercepts]}"
+        )
+    sizes = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
+    for index, pair in enumerate(zip(coefs, intercepts, strict=True)):
+        n_in, n_out = sizes[index : index + 2]
+        for array, needed in zip(pair, ((n_in, n_out), (n_out,)), strict=True):
+            if array.shape != needed:
+                raise ValueError(
+                    f"weights or biases have shape {array.shape}; the network needs {needed}"
+                )
+    return sizes
+
+
 class Network:
     """Dense layers of given sizes, their parameters in one buffer.
 
@@ -57,6 +83,9 @@ class Network:
     dtype : numpy.float32 or numpy.float64
     is_compact : bool
         Whether the first layer is.
+    in_place : dict of ndarray (n_in, n_out), optional
+        Weights that stay outside the buffer, by number of the layer: those that `mapping.can_stay`
+        allows. Such a network can predict, but not be trained.
 
     Attributes
     ----------
@@ -64,27 +93,39 @@ class Network:
         See `records.LAYER`.
     parameters : ndarray of `dtype`
         The buffer.
+    size : int
+        Elements of all matrices and biases, with their padding, in the buffer or not.
     coefs, intercepts : lists of ndarray
         Views of the buffer, made when first needed.
     idle_workspaces : dict of lists
         Workspaces of earlier predictions, by number of threads, for reuse. Copies share them.
     """
 
-    def __init__(self, layer_sizes: Sequence[int], dtype: np.dtype, is_compact: bool = False):
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        dtype: np.dtype,
+        is_compact: bool = False,
+        in_place: Mapping[int, np.ndarray] | None = None,
+    ):
         self.dtype, self.is_compact = np.dtype(dtype), is_compact
+        self.in_place = dict(in_place or {})
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         self.lanes = target().lanes(self.dtype)
         self.layers = np.zeros(len(self.layer_sizes) - 1, dtype=LAYER)
-        parameters = transposed = 0
+        parameters = transposed = self.size = 0
         for index, layer in enumerate(self.layers):
             n_in, n_out = self.layer_sizes[index : index + 2]
             stride = padded(n_out, self.dtype)
             padded_rows = padded(n_in, self.dtype) if index else round_up(n_in, self.lanes)
             layer["n_in"], layer["n_out"], layer["stride"] = n_in, n_out, stride
-            row_stride = n_out if is_compact and index == 0 else stride
+            is_in_place = index in self.in_place
+            row_stride = n_out if is_in_place or (is_compact and index == 0) else stride
             layer["row_stride"], layer["weights"] = row_stride, parameters
-            layer["bias"] = parameters + padded_rows * row_stride
-            parameters += padded_rows * row_stride + stride
+            parameters += 0 if is_in_place else padded_rows * row_stride
+            layer["bias"] = parameters
+            parameters += stride
+            self.size += padded_rows * row_stride + stride
             if index > 0:  # the first layer needs no W^T: delta stops there
                 layer["transposed"] = transposed
                 layer["transposed_stride"] = padded_rows
@@ -93,13 +134,18 @@ class Network:
         self._views = self.layers[["weights", "bias", "n_in", "n_out", "row_stride"]].tolist()
         self.idle_workspaces = {}
         self.parameters = aligned_zeros(parameters, self.dtype)
+        for index, coef in self.in_place.items():
+            distance = coef.ctypes.data - self.parameters.ctypes.data
+            self.layers[index]["weights"] = distance // self.dtype.itemsize
 
     @cached_property
     def coefs(self) -> list[np.ndarray]:
         """The weights (n_in, n_out) of each layer."""
         return [
-            self.parameters[at : at + n_in * stride].reshape(n_in, stride)[:, :n_out]
-            for at, _, n_in, n_out, stride in self._views
+            self.in_place[index]
+            if index in self.in_place
+            else self.parameters[at : at + n_in * stride].reshape(n_in, stride)[:, :n_out]
+            for index, (at, _, n_in, n_out, stride) in enumerate(self._views)
         ]
 
     @cached_property
@@ -108,30 +154,33 @@ class Network:
         return [self.parameters[at : at + n_out] for _, at, _, n_out, _ in self._views]
 
     @classmethod
-    def from_arrays(cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype) -> "Network":
+    def from_arrays(
+        cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype, leave_mapped: bool = False
+    ) -> "Network":
         """A network with copies of the given weights (n_in, n_out) and biases (n_out,).
+
+        With `leave_mapped`, weights that can stay in a memory-mapped file are not copied.
 
         Raises
         ------
         ValueError
             If there are none, if their shapes do not chain, or if one is not finite.
         """
-        coefs = [np.asarray(coef, dtype=dtype) for coef in coefs]
+        given = list(coefs)
+        coefs = [np.asarray(coef, dtype=dtype) for coef in given]
         intercepts = [np.asarray(intercept, dtype=dtype) for intercept in intercepts]
-        if not coefs or len(coefs) != len(intercepts) or any(coef.ndim != 2 for coef in coefs):
-            raise ValueError(
-                "a network needs a matrix of weights and a vector of biases for each layer; got "
-                f"{[coef.shape for coef in coefs]} and {[each.shape for each in intercepts]}"
-            )
-        network = cls([coefs[0].shape[0], *(coef.shape[1] for coef in coefs)], dtype)
-        for own, given in zip(network.arrays(), coefs + intercepts, strict=True):
-            if own.shape != given.shape:
-                raise ValueError(
-                    f"weights or biases have shape {given.shape}; the network needs {own.shape}"
-                )
-            if not np.isfinite(given).all():
+        sizes = _sizes_of(coefs, intercepts)
+        in_place = {
+            index: coef
+            for index, coef in enumerate(given)
+            if leave_mapped and can_stay(coef, dtype, padded(sizes[index + 1], dtype))
+        }
+        network = cls(sizes, dtype, in_place=in_place)
+        for own, array in zip(network.arrays(), coefs + intercepts, strict=True):
+            if not _is_finite(array):
                 raise ValueError("weights or biases hold NaN or infinity")
-            own[...] = given
+            if not any(own is coef for coef in in_place.values()):
+                own[...] = array
         return network
 
     def arrays(self) -> list[np.ndarray]:
@@ -167,7 +216,7 @@ class Network:
         into: "Network | None" = None,
         is_compact: bool | None = None,
     ) -> "Network":
-        """An independent network with the same parameters.
+        """An independent network with the same parameters, all of them in its buffer.
 
         Parameters
         ----------
@@ -180,17 +229,20 @@ class Network:
         """
         dtype = self.dtype if dtype is None else dtype
         is_compact = self.is_compact if is_compact is None else is_compact
-        if (dtype, is_compact) != (self.dtype, self.is_compact):
+        if self.in_place or (dtype, is_compact) != (self.dtype, self.is_compact):
             other = Network(self.layer_sizes, dtype, is_compact)
             for own, given in zip(other.arrays(), self.arrays(), strict=True):
                 own[...] = given
             return other
-        other = into or self._like(aligned_empty(self.parameters.size, self.dtype))
-        other.parameters[:] = self.parameters
-        return other
+        if into is None or into.in_place:
+            into = self._like(aligned_empty(self.parameters.size, self.dtype))
+        into.parameters[:] = self.parameters
+        return into
 
     def zeros_like(self) -> "Network":
         """A network of the same shape, with parameters of zero."""
+        if self.in_place:
+            return Network(self.layer_sizes, self.dtype, self.is_compact)
         return self._like(aligned_zeros(self.parameters.size, self.dtype))
 
     @cached_property
@@ -199,14 +251,14 @@ class Network:
         return self.parameters.ctypes.data
 
     def _like(self, parameters: np.ndarray) -> "Network":
-        """A network of the same shape with other parameters."""
+        """A network of the same shape with other parameters; this one has all in its buffer."""
         other = object.__new__(Network)
         other.dtype, other.layer_sizes, other.lanes = self.dtype, self.layer_sizes, self.lanes
         # Shared: nobody writes them, and workspaces fit any network of the same shape.
         other.layers, other._views = self.layers, self._views
         other.is_compact = self.is_compact
         other.transposed_size, other.idle_workspaces = self.transposed_size, self.idle_workspaces
-        other.parameters = parameters
+        other.parameters, other.size, other.in_place = parameters, self.size, {}
         return other
 
     def flops(self, rows: int) -> int:

@@ -16,7 +16,7 @@ LAYER = np.dtype(
         ("n_in", np.int64),
         ("n_out", np.int64),
         ("stride", np.int64),  # n_out, padded to whole vectors: a row of outputs or deltas
-        ("row_stride", np.int64),  # a row of W: stride, or n_out if W is compact
+        ("row_stride", np.int64),  # a row of W: stride, or n_out if W is compact or in a file
         ("weights", np.int64),  # in parameters: W (n_in, row_stride)
         ("bias", np.int64),  # in parameters: b (stride)
         ("transposed", np.int64),  # in transposed: W^T (stride, transposed_stride)

@@ -328,6 +328,8 @@ class TrainingWorkspace(Workspace):
         self._hold("backward", derivatives=aligned_zeros(size, self.dtype))
 
     def _check_moments(self, network: Network, moments: list[Network]) -> None:
+        if any(each.in_place for each in (network, *moments)):
+            raise ValueError("weights that are in a file can predict, but not be trained")
         needed = MOMENTS[self._update_rule]
         if len(moments) != needed:
             raise ValueError(f"the optimizer needs {needed} moments, got {len(moments)}")

@@ -70,7 +70,7 @@ def network_of(estimator) -> Network:
         raise ValueError("coefs_ and intercepts_ must be arrays of real numbers")
     dtype = np.result_type(np.float32, *arrays)
     dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
-    network = Network.from_arrays(coefs, intercepts, dtype)
+    network = Network.from_arrays(coefs, intercepts, dtype, leave_mapped=True)
     found = network.layer_sizes[0], network.layer_sizes[-1]
     expected = tuple(
         getattr(estimator, name, size)

@@ -131,7 +131,7 @@ def apply_network(
 
 def _flops(network: Network, X) -> int:
     """Floating-point operations of a prediction, at least 1."""
-    flops = 2 * X.shape[0] * network.parameters.size
+    flops = 2 * X.shape[0] * network.size
     if issparse(X):  # only non-zeros pass through the first layer
         first = network.layers[0]
         flops -= 2 * int(first["row_stride"]) * (X.shape[0] * int(first["n_in"]) - X.nnz)

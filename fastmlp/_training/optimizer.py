@@ -164,9 +164,9 @@ class OptimizerState:
 
     @classmethod
     def from_arrays(cls, state: dict) -> "OptimizerState":
-        """The inverse of `as_arrays`."""
+        """The inverse of `as_arrays`. Moments in a memory-mapped file stay there until a `copy`."""
         moments = [
-            Network.from_arrays(coefs, intercepts, coefs[0].dtype)
+            Network.from_arrays(coefs, intercepts, coefs[0].dtype, leave_mapped=True)
             for coefs, intercepts in state["moments"]
         ]
         return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})

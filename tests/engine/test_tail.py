@@ -61,13 +61,11 @@ class Operands:
         return self.c[:TAIL_HEIGHT].copy()
 
     def one_by_one(self):
-        """The same without the transpose of B."""
-        whole = np.zeros((self.depth + target().lanes(self.dtype), self.c.shape[1]), self.dtype)
-        whole[: self.depth] = self.b
+        """The same without the transpose of B, after which there are NaNs."""
         c = np.full((TAIL_HEIGHT, self.c.shape[1]), np.nan, self.dtype)
         for row in range(TAIL_HEIGHT):
             a, start = Rows(self.rows[row:].ctypes.data, 0), Matrix(self.start.ctypes.data, 0)
-            tail_row(self.dtype(0), a, matrix(whole), start, matrix(c[row:]), self.depth)
+            tail_row(self.dtype(0), a, matrix(self.b), start, matrix(c[row:]), self.depth)
         return c
 
     def gradient(self, offset, same_start):

@@ -52,6 +52,7 @@ FLOORS = [
         "fastmlp._engine.network",
         "fastmlp._engine.threads",
         "fastmlp._engine.machine",
+        "fastmlp._engine.mapping",
     },
     {"fastmlp._engine.kernels"},
     {"fastmlp._engine.records", "fastmlp._engine.threading", "fastmlp._engine.simd"},

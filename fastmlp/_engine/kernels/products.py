@@ -37,7 +37,7 @@ class Product(NamedTuple):
     ----------
     a : Rows
     b, start, c : Matrix
-        Rows are padded to whole vectors.
+        Rows are whole vectors. Those of B may overlap: padding of C is then any number.
     depth : int
     tail : Matrix
         Transpose of B's tail. The stride is 0 if B has no tail; the address is 0 if the tail has
@@ -168,7 +168,7 @@ def forward_rows(job, layer, tails, first, last, prefetch_a):
     tail = element(like, tails, layer.tail) if tails != 0 else 0
     product = Product(
         Rows(job.tables.rows + layer.input_rows * ADDRESS_BYTES, 0),
-        Matrix(element(like, parameters, layer.weights), stride),
+        Matrix(element(like, parameters, layer.weights), layer.row_stride * item),
         Matrix(element(like, parameters, layer.bias), 0),
         Matrix(element(like, job.forward.activations, layer.outputs), stride),
         layer.split_k_at if layer.split_k_at else layer.n_in,

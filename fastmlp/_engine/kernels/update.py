@@ -96,18 +96,34 @@ def clipping_factor(job):
 
 
 @device
+def _transpose_last_rows(job, layer, tails, first, at):
+    """`transpose_tail_rows` for the rows that fill no vector: W need not go on after them."""
+    like, columns = job.zero, layer.n_out % lanes_of(job.zero)
+    for row in range(first, layer.n_in):
+        weights = view(like, job.forward.parameters, Span(at, columns))
+        for j in range(columns):
+            column = view(like, tails, Span(layer.tail + j * layer.tail_stride, layer.n_in))
+            column[row] = weights[j]
+        at += layer.row_stride
+
+
+@device
 def transpose_tail_rows(job, layer, tails, first, end):
     """Copy rows `first` to `end` of W's tail to its transpose, in whole vectors."""
-    like = job.zero
+    like, stride = job.zero, layer.row_stride
     lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
     for row in range(first, end, lanes):
-        transpose_tail(
-            like,
-            element(like, parameters, layer.weights + (row + 1) * layer.stride - lanes),
-            layer.stride * item,
-            element(like, tails, layer.tail + row),
-            layer.tail_stride * item,
-        )
+        at = layer.weights + row * stride + layer.stride - lanes
+        if row + lanes <= layer.n_in:
+            transpose_tail(
+                like,
+                element(like, parameters, at),
+                stride * item,
+                element(like, tails, layer.tail + row),
+                layer.tail_stride * item,
+            )
+        else:
+            _transpose_last_rows(job, layer, tails, row, at)
 
 
 @device

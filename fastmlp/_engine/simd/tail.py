@@ -75,24 +75,33 @@ def _tail_row(typingctx, like, a, b, start, c, depth):
         depth = arguments[5]
         row, lanes = _entry(vectors, a, i64(0)), range(vectors.lanes)
 
-        def products(k, value, sums):
+        def products(k, value, sums, load):
             # sums[lane][j] += a[k + lane] * b[k + lane, j]
             first = builder.mul(k, i64(vectors.lanes))
             updated = []
             for lane, total in zip(lanes, sums, strict=True):
-                weights = vectors.load(vectors.row(b, builder.add(first, i64(lane))))
+                weights = load(builder.add(first, i64(lane)))
                 each = vectors.shuffle(value, value, [lane] * vectors.lanes)
                 updated.append(vectors.multiply_add(each, weights, total))
             return updated
 
+        def load_row(k):
+            return vectors.load(vectors.row(b, k))
+
+        def load_row_or_zeros(k):  # zeros after the last row of B
+            inside = builder.icmp_signed("<", k, depth)
+            return builder.select(
+                inside, load_row(builder.select(inside, k, i64(0))), vectors.fill(0.0)
+            )
+
         def body(k, sums):
             value = vectors.load(builder.add(row, builder.mul(k, i64(vectors.size))))
-            return products(k, value, sums)
+            return products(k, value, sums, load_row)
 
         whole, left = _all_but_last(vectors, depth)
         sums = vectors.sums_over(whole, [vectors.fill(0.0)] * vectors.lanes, body)
         at = builder.add(row, builder.mul(whole, i64(vectors.size)))
-        sums = products(whole, vectors.load_first(at, left), sums)
+        sums = products(whole, vectors.load_first(at, left), sums, load_row_or_zeros)
         while len(sums) > 1:
             half = len(sums) // 2
             sums = [builder.fadd(*pair) for pair in zip(sums[:half], sums[half:], strict=True)]
@@ -158,8 +167,8 @@ def tail_rows(like, a, b, start, c, depth):
 def tail_row(like, a, b, start, c, depth):
     """One row of `tail_rows`, with the same bits, for when transposing B does not pay off.
 
-    `b` is B from the tail's vector on, padded with rows of finite numbers until its depth fills
-    whole vectors.
+    `b` is B (depth, lanes), from the tail's vector on. Where its columns after the tail are not
+    zeros, those of C may be anything.
     """
     _tail_row(like, a, b, start, c, depth)
 
