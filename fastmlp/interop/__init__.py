@@ -20,6 +20,18 @@ from_sklearn(exported).partial_fit(X, y)
 If the model uses something that scikit-learn lacks, such as dropout, `to_sklearn` raises a
 `ValueError` that names the parameter.
 
+`to_sklearn` also takes a whole fitted `Pipeline`, search or ensemble. It returns a copy in which
+every estimator of fastmlp is converted, at any depth. The copy loads where fastmlp is not
+installed, and tools that know only scikit-learn's own classes take it, such as `sklearn2pmml`:
+
+```python
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+pipeline = make_pipeline(StandardScaler(), MLPClassifier(random_state=0)).fit(X, y)
+copied = to_sklearn(pipeline)
+```
+
 ONNX needs `python -m pip install "fastmlp[onnx]"`:
 
 ```python
@@ -39,12 +51,9 @@ After `register_onnx_converter`, skl2onnx converts pipelines that contain these 
 ```python
 import skl2onnx
 from fastmlp.interop import register_onnx_converter
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 register_onnx_converter()
-pipeline = make_pipeline(StandardScaler(), MLPClassifier(random_state=0))
-converted = skl2onnx.to_onnx(pipeline.fit(X, y), X[:1])
+converted = skl2onnx.to_onnx(pipeline, X[:1])
 ```
 """
 

@@ -3,8 +3,10 @@
 import inspect
 from copy import deepcopy
 from dataclasses import replace
+from typing import TypeVar, overload
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
@@ -12,11 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.network import Network
 from fastmlp._estimator import fitted
-from fastmlp._estimator.parameters import hidden_activations, settings_of
+from fastmlp._estimator.base import BaseMLP
+from fastmlp._estimator.parameters import hidden_activations, hidden_layer_sizes, settings_of
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.interop.substitution import copy_with
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
+Container = TypeVar("Container")
 WITHOUT_EFFECT = {"n_jobs"}  # affects the time of a fit, not the model
 FITTED = (
     "best_loss_",
@@ -37,9 +42,13 @@ FITTED = (
 )
 
 
-def to_sklearn(
-    estimator: MLPClassifier | MLPRegressor,
-) -> SklearnMLPClassifier | SklearnMLPRegressor:
+@overload
+def to_sklearn(estimator: MLPClassifier) -> SklearnMLPClassifier: ...
+@overload
+def to_sklearn(estimator: MLPRegressor) -> SklearnMLPRegressor: ...
+@overload
+def to_sklearn(estimator: Container) -> Container: ...
+def to_sklearn(estimator):
     """Convert a fitted estimator to scikit-learn, with its weights and optimizer state.
 
     Predictions are equal to within rounding. (For float64 input, scikit-learn computes in float64
@@ -48,40 +57,89 @@ def to_sklearn(
 
     Parameters
     ----------
-    estimator : fastmlp.MLPClassifier or fastmlp.MLPRegressor
-        A fitted estimator.
+    estimator : fastmlp.MLPClassifier, fastmlp.MLPRegressor or object that holds some
+        A fitted estimator. Or a fitted Pipeline, search, ensemble or other object that can be
+        pickled: it is copied, and in the copy every estimator of fastmlp is converted, wherever it
+        stands. Those that are not fitted, such as the template of a search, stay so.
 
     Returns
     -------
-    sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+    sklearn.neural_network.MLPClassifier, sklearn.neural_network.MLPRegressor or copy
+        The converted estimator, or the copy. Neither needs fastmlp to be installed.
 
     Raises
     ------
     NotFittedError
-        If the estimator is not fitted.
+        If the estimator, or all estimators of fastmlp that the object holds, are not fitted.
     ValueError
         If scikit-learn does not support the value of a parameter; the message names the parameter.
     TypeError
-        If the estimator is not one of fastmlp.
+        If the estimator is not one of fastmlp and holds none.
+
+    See Also
+    --------
+    from_sklearn : The other direction.
+    to_onnx : Convert to ONNX, with the options that scikit-learn lacks.
 
     Examples
     --------
     >>> from fastmlp import MLPClassifier
     >>> from fastmlp.interop import to_sklearn
     >>> from sklearn.datasets import load_digits
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import MinMaxScaler
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier(tol=0.05, random_state=0).fit(X, y)
+    >>> model = make_pipeline(MinMaxScaler(), MLPClassifier(tol=0.05, random_state=0)).fit(X, y)
     >>> exported = to_sklearn(model)
-    >>> type(exported).__module__.split(".")[0]
+    >>> type(exported[-1]).__module__.split(".")[0]
     'sklearn'
     >>> bool((exported.predict(X) == model.predict(X)).all())
     True
     """
+    if not isinstance(estimator, BaseMLP):
+        return _converted_inside(estimator)
     theirs = _counterpart(estimator, dict(PAIRS))
     check_is_fitted(estimator)
-    estimator = fitted.completed(estimator)
+    return _converted(estimator, theirs)
+
+
+def _converted_inside(container):
+    """A copy of an object in which the estimators of fastmlp that it holds are converted."""
+    found, counterparts = [], dict(PAIRS)
+
+    def converted(each):
+        if isinstance(each, BaseMLP):
+            found.append(each)
+            return _converted(each, _counterpart(each, counterparts))
+        return counterparts.get(each) if isinstance(each, type) else None
+
+    copy = copy_with(container, converted)
+    if not found:
+        raise TypeError(
+            "estimator must be a fastmlp.MLPClassifier or fastmlp.MLPRegressor, or hold one; got "
+            f"{type(container).__name__}"
+        )
+    if not any(_is_fitted(each) for each in found):
+        raise NotFittedError(
+            f"This {type(container).__name__} holds no fitted estimator of fastmlp. Call 'fit' "
+            "before converting it."
+        )
+    return copy
+
+
+def _is_fitted(estimator) -> bool:
+    return "coefs_" in vars(estimator)
+
+
+def _converted(estimator, theirs: type):
+    """An estimator of the class `theirs` in the same state, fitted or not."""
+    is_fitted = _is_fitted(estimator)
+    if is_fitted:
+        estimator = fitted.completed(estimator)
     model = theirs(**_shared_parameters(estimator, theirs))
     _check_values(model)
+    if not is_fitted:
+        return model
     _take_attributes(model, estimator)
     # Early stopping returns to these. After a fit, scikit-learn has the same arrays in both.
     model._best_coefs, model._best_intercepts = model.coefs_, model.intercepts_
@@ -161,6 +219,10 @@ def is_default(value, default) -> bool:
 
 def _shared_parameters(estimator, theirs: type) -> dict:
     """The parameters that scikit-learn has; raise if any other is not at its default."""
+    if _is_fitted(estimator):
+        hidden = len(estimator.coefs_) - 1
+    else:
+        hidden = len(hidden_layer_sizes(estimator))
     defaults = {p.name: p.default for p in inspect.signature(type(estimator)).parameters.values()}
     known = inspect.signature(theirs).parameters
     shared = {}
@@ -169,7 +231,7 @@ def _shared_parameters(estimator, theirs: type) -> dict:
             shared[name] = deepcopy(value)
         elif name not in WITHOUT_EFFECT and not is_default(value, defaults[name]):
             raise ValueError(f"scikit-learn's {theirs.__name__} has no {name}; got {value!r}")
-    names = set(hidden_activations(estimator, len(estimator.coefs_) - 1))
+    names = set(hidden_activations(estimator, hidden))
     if len(names) > 1:
         raise ValueError(
             f"scikit-learn's {theirs.__name__} has one activation for all hidden layers; "

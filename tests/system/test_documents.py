@@ -51,6 +51,7 @@ def test_models_are_exported(run, tmp_path):
     np.testing.assert_array_equal(
         found["exported"].predict(found["X"]), found["model"].predict(found["X"])
     )
+    assert type(found["copied"][-1]) is SklearnMLPClassifier
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
     onnx.checker.check_model(found["converted"])
 
