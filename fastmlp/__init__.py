@@ -139,6 +139,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from fastmlp import _mlflow
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.version import __version__
 
@@ -149,6 +150,8 @@ if TYPE_CHECKING:
     from fastmlp import interop as interop
 
 __all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
+
+_mlflow.register((MLPClassifier, MLPRegressor))
 
 _LAZY = ("dask", "displays", "inspection", "interop")  # submodules that load when they are used
 
