@@ -162,6 +162,10 @@ def show_versions() -> None:
     The output of `python -m fastmlp info`, then the versions of the packages that fastmlp needs or
     can use.
 
+    See Also
+    --------
+    sklearn.show_versions : The same for scikit-learn.
+
     Examples
     --------
     >>> import fastmlp

@@ -179,8 +179,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
         C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
-        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
-        classes_ to predict labels.
+        that was never fitted predicts once `coefs_` and `intercepts_` are set; a classifier needs
+        `classes_` to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -210,8 +210,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         classes or multilabel y.
     n_features_in_ : int
         The number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         The names of the features, if X has names that are all strings.
+
+    See Also
+    --------
+    MLPRegressor : The same for real values.
+    fastmlp.dask.DaskMLPClassifier : The same on several machines.
+    fastmlp.interop.to_sklearn : Convert a fitted model to scikit-learn.
 
     Notes
     -----
@@ -437,8 +443,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'squared_error': e^2 / 2.
         - 'poisson': half the Poisson deviance, with exp as the output activation. A negative y
           raises a ValueError.
-        - 'absolute_error': |e|.
-        - 'huber': e^2 / 2 up to |e| = huber_delta, linear beyond.
+        - 'absolute_error': abs(e).
+        - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
 
         The last two limit the influence of outliers; scikit-learn has only the first two.
     hidden_layer_sizes : int or array-like of int, default=(100,)
@@ -581,8 +587,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
         C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
-        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
-        classes_ to predict labels.
+        that was never fitted predicts once `coefs_` and `intercepts_` are set; a classifier needs
+        `classes_` to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -611,8 +617,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         The activation of the output layer: 'identity', or 'exp' with the loss 'poisson'.
     n_features_in_ : int
         The number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         The names of the features, if X has names that are all strings.
+
+    See Also
+    --------
+    MLPClassifier : The same for classes.
+    fastmlp.dask.DaskMLPRegressor : The same on several machines.
+    fastmlp.interop.to_sklearn : Convert a fitted model to scikit-learn.
 
     Notes
     -----

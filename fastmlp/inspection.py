@@ -44,6 +44,7 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         If the classifier is fitted, y may hold any of its classes.
     sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples; None means 1.
 
     Returns
     -------
@@ -56,6 +57,10 @@ def check_gradient(estimator, X, y, sample_weight=None) -> float:
     ------
     ValueError
         If X or y are not valid for the estimator.
+
+    See Also
+    --------
+    scipy.optimize.check_grad : The same for a function and its gradient.
 
     Examples
     --------

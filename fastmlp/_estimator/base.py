@@ -255,6 +255,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels of the type of `classes_`, or values of the type of `coefs_`.
         """
         model = fitted.draft_of(self)  # one model throughout, even if another thread refits self
         outputs = model._predict_outputs(X)

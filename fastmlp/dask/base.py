@@ -63,7 +63,8 @@ class BaseDaskMLP(BaseMLP):
 
         Returns
         -------
-        self : object
+        DaskMLPClassifier or DaskMLPRegressor
+            This one.
 
         Raises
         ------
@@ -180,6 +181,7 @@ class BaseDaskMLP(BaseMLP):
         Parameters
         ----------
         X : dask array or data frame of shape (n_samples, n_features)
+            The samples.
 
         Returns
         -------
@@ -198,8 +200,17 @@ class BaseDaskMLP(BaseMLP):
 
         Parameters
         ----------
-        X, y, sample_weight
-            Dask collections as for `fit`. Predictions, y and weights must fit in memory here.
+        X : dask array or data frame of shape (n_samples, n_features)
+            The samples.
+        y : dask array, series or data frame of shape (n_samples,) or (n_samples, n_outputs)
+            Their labels or values, which must fit in memory here, as must the predictions.
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            Their weights, which must fit in memory here; None means 1.
+
+        Returns
+        -------
+        float
+            At most 1, for perfect predictions.
         """
         predictions = self.predict(X).compute()
         y, sample_weight = dask.compute(y, sample_weight)

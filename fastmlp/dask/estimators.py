@@ -181,8 +181,8 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
         C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
-        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
-        classes_ to predict labels.
+        that was never fitted predicts once `coefs_` and `intercepts_` are set; a classifier needs
+        `classes_` to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -212,8 +212,13 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         classes or multilabel y.
     n_features_in_ : int
         The number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         The names of the features, if X has names that are all strings.
+
+    See Also
+    --------
+    DaskMLPRegressor : The same for real values.
+    fastmlp.MLPClassifier : The same on one machine.
 
     Examples
     --------
@@ -236,6 +241,7 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         Parameters
         ----------
         X : dask array or data frame of shape (n_samples, n_features)
+            The samples.
 
         Returns
         -------
@@ -245,7 +251,18 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         return self._by_block("predict_proba", X)
 
     def predict_log_proba(self, X) -> da.Array:
-        """Predict the logarithm of `predict_proba`, of the same shape."""
+        """Predict the logarithm of the probability of each class, lazily.
+
+        Parameters
+        ----------
+        X : dask array or data frame of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        dask array of shape (n_samples, n_classes)
+            In the order of `classes_`, in the blocks of X.
+        """
         return self._by_block("predict_log_proba", X)
 
 
@@ -269,8 +286,8 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         - 'squared_error': e^2 / 2.
         - 'poisson': half the Poisson deviance, with exp as the output activation. A negative y
           raises a ValueError.
-        - 'absolute_error': |e|.
-        - 'huber': e^2 / 2 up to |e| = huber_delta, linear beyond.
+        - 'absolute_error': abs(e).
+        - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
 
         The last two limit the influence of outliers; scikit-learn has only the first two.
     hidden_layer_sizes : int or array-like of int, default=(100,)
@@ -419,8 +436,8 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
     coefs_ : list of ndarray of shape (n_in, n_out)
         The weights of each layer. They are views of one padded buffer, so a matrix need not be
         C-contiguous. Predictions follow both changes in place and replaced arrays. An estimator
-        that was never fitted predicts once coefs_ and intercepts_ are set; a classifier needs
-        classes_ to predict labels.
+        that was never fitted predicts once `coefs_` and `intercepts_` are set; a classifier needs
+        `classes_` to predict labels.
     intercepts_ : list of ndarray of shape (n_out,)
         The biases of each layer, views as well.
     loss_ : float
@@ -449,8 +466,13 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         The activation of the output layer: 'identity', or 'exp' with the loss 'poisson'.
     n_features_in_ : int
         The number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         The names of the features, if X has names that are all strings.
+
+    See Also
+    --------
+    DaskMLPClassifier : The same for classes.
+    fastmlp.MLPRegressor : The same on one machine.
 
     Examples
     --------

@@ -14,12 +14,14 @@ HALF_RANGE = 4.0  # every activation is almost straight beyond
 class ActivationDisplay:
     """Each activation f(z) with its derivative f'(z), as the engine computes them.
 
+    Each activation has a panel of its own. The derivative is dashed.
+
     Parameters
     ----------
     z : ndarray of shape (n_points,)
         The points at which the activations are evaluated.
     values, derivatives : dict of str to ndarray of shape (n_points,)
-        f(z) and f'(z), keyed by the name of the activation.
+        The numbers f(z) and f'(z), keyed by the name of the activation.
 
     Attributes
     ----------
@@ -27,6 +29,11 @@ class ActivationDisplay:
         f and f' in each panel.
     axes_ : ndarray of matplotlib Axes of shape (n_activations,)
     figure_ : matplotlib Figure
+
+    See Also
+    --------
+    LossCurveDisplay : The loss of each epoch.
+    NetworkDisplay : A diagram of the layers.
 
     Examples
     --------

@@ -21,9 +21,12 @@ MOST_FONT_SIZE = 10.0  # points
 class NetworkDisplay:
     """A diagram of the layers, with their sizes, activations and parameter counts.
 
+    Dots stand for the circles in the middle of a layer with many units.
+
     Parameters
     ----------
     architecture : fastmlp._estimator.architecture.Architecture
+        The sizes, names and activations of the layers.
     name : str, default=None
         Appears in the title, before the number of parameters.
 
@@ -36,6 +39,11 @@ class NetworkDisplay:
         The text below each layer.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    See Also
+    --------
+    WeightsDisplay : The weights of the layers.
+    LossCurveDisplay : The loss of each epoch.
 
     Examples
     --------
@@ -65,9 +73,12 @@ class NetworkDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
+            A fitted one.
+        ax : matplotlib Axes, default=None
+            As in `plot`.
         name : str, default=None
             For the title; None uses the name of the estimator's class.
-        ax, **kwargs
+        **kwargs
             As in `plot`.
 
         Returns

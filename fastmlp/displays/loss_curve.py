@@ -46,6 +46,11 @@ class LossCurveDisplay:
         The Axes of the losses and of the scores; `score_ax_` is None without scores.
     figure_ : matplotlib Figure
 
+    See Also
+    --------
+    NetworkDisplay : A diagram of the layers.
+    WeightsDisplay : The weights of the layers.
+
     Examples
     --------
     >>> from fastmlp import MLPClassifier
@@ -83,8 +88,12 @@ class LossCurveDisplay:
         ----------
         estimator : MLPClassifier or MLPRegressor
             Fitted by any solver but 'lbfgs'.
-        ax, name, **kwargs
-            As in `plot`. The name defaults to the name of the estimator's class.
+        ax : matplotlib Axes, default=None
+            As in `plot`.
+        name : str, default=None
+            The name in the legend; None uses the name of the estimator's class.
+        **kwargs
+            As in `plot`.
 
         Returns
         -------

@@ -39,6 +39,11 @@ class WeightsDisplay:
     axes_ : ndarray of matplotlib Axes
     figure_ : matplotlib Figure
 
+    See Also
+    --------
+    NetworkDisplay : A diagram of the layers.
+    LossCurveDisplay : The loss of each epoch.
+
     Examples
     --------
     >>> from fastmlp import MLPClassifier
@@ -68,11 +73,14 @@ class WeightsDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
+            A fitted one.
         image_shape : tuple of two ints, 'auto' or None, default='auto'
             The height and width of the images of first-layer weights. 'auto' draws square images
             if the number of features is a square, 5 x 5 or larger. Otherwise, and for None, there
             is one heat map per layer.
-        ax, **kwargs
+        ax : matplotlib Axes or array of Axes, default=None
+            As in `plot`.
+        **kwargs
             As in `plot`.
 
         Returns
@@ -114,6 +122,7 @@ class WeightsDisplay:
         max_units : int, default=100
             The most images drawn: those of the first units.
         cmap : str or matplotlib Colormap, default='gray'
+            The colours of the weights, from the most negative to the most positive.
 
         Returns
         -------

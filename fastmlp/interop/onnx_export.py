@@ -50,6 +50,11 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     ValueError
         If labels are neither strings nor integers, or if dtype is any other type.
 
+    See Also
+    --------
+    register_onnx_converter : Convert pipelines with skl2onnx.
+    to_sklearn : Convert to scikit-learn.
+
     Examples
     --------
     >>> from fastmlp import MLPRegressor
@@ -145,6 +150,10 @@ def register_onnx_converter() -> None:
     ------
     ImportError
         If skl2onnx is not installed.
+
+    See Also
+    --------
+    to_onnx : Convert a single model, without skl2onnx.
 
     Examples
     --------

@@ -165,6 +165,7 @@ def from_sklearn(
     Returns
     -------
     fastmlp.MLPClassifier or fastmlp.MLPRegressor
+        An estimator in the same state.
 
     Raises
     ------
@@ -172,6 +173,10 @@ def from_sklearn(
         If the estimator is not fitted.
     TypeError
         If the estimator is not one of scikit-learn.
+
+    See Also
+    --------
+    to_sklearn : The other direction.
 
     Examples
     --------
