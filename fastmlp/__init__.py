@@ -32,6 +32,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | choose parameters, and see what differs from scikit-learn | `MLPClassifier`, `MLPRegressor` |
 | draw loss curves, weights and network diagrams | `fastmlp.displays` |
 | convert models from and to scikit-learn, or export them to ONNX | `fastmlp.interop` |
+| use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | check the gradient of a model | `fastmlp.inspection` |
 | train on several machines | `fastmlp.dask` |
 | understand or change the engine | `fastmlp._engine` |
