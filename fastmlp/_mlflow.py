@@ -5,6 +5,7 @@ function that lists them is wrapped: at once if `mlflow.sklearn` is imported alr
 is. Nothing is imported for that, and a version of mlflow without the function is left as it is.
 """
 
+import contextlib
 import importlib.util
 import sys
 from importlib.abc import MetaPathFinder
@@ -24,7 +25,8 @@ class _AfterImport(MetaPathFinder):
         """The spec of `mlflow.sklearn` as others find it, with a loader that adds the classes."""
         if fullname != MODULE:
             return None
-        sys.meta_path.remove(self)
+        with contextlib.suppress(ValueError):  # another thread may be importing it, too
+            sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
