@@ -112,6 +112,25 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
             vectors.store(next(sums), at, v)
 
 
+def emit_tiles(vectors: Vectors, transposed: bool, shapes, prefetch: Prefetch | None, arguments):
+    """Emit the code for all given shapes behind one switch; see `make_tile`.
+
+    `arguments` are those of the tile without `like`, as LLVM values.
+    """
+    builder = vectors.builder
+    wanted = _unpack(builder, TileShape, arguments[0])
+    end = builder.append_basic_block("tile_end")
+    key = builder.add(builder.mul(wanted.height, i64(WIDTH_RADIX)), wanted.width)
+    switch = builder.switch(key, end)
+    for each in map(TileShape._make, shapes):
+        entry = builder.append_basic_block(f"tile_{each.height}x{each.width}")
+        switch.add_case(i64(each.height * WIDTH_RADIX + each.width), entry)
+        builder.position_at_end(entry)
+        _emit_tile(vectors, transposed, prefetch, each, arguments[1:])
+        builder.branch(end)
+    builder.position_at_end(end)
+
+
 def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = None):
     """Make an intrinsic with all given tile shapes of this target behind one switch.
 
@@ -138,17 +157,7 @@ def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = 
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
             vectors = Vectors(builder, context, like)
-            wanted = _unpack(builder, TileShape, arguments[1])
-            end = builder.append_basic_block("tile_end")
-            key = builder.add(builder.mul(wanted.height, i64(WIDTH_RADIX)), wanted.width)
-            switch = builder.switch(key, end)
-            for each in map(TileShape._make, shapes()):
-                entry = builder.append_basic_block(f"tile_{each.height}x{each.width}")
-                switch.add_case(i64(each.height * WIDTH_RADIX + each.width), entry)
-                builder.position_at_end(entry)
-                _emit_tile(vectors, transposed, prefetch, each, arguments[2:])
-                builder.branch(end)
-            builder.position_at_end(end)
+            emit_tiles(vectors, transposed, shapes(), prefetch, arguments[1:])
             return context.get_dummy_value()
 
         return types.void(like, shape, a, b, start, c, types.int64, types.int64), codegen

@@ -10,10 +10,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import CACHE_LINE, is_arm64, is_x86
+from fastmlp._engine.simd.memory import I32
 
 WORD_BYTES = 8
 # Words from one variable to the next: each has a pair of cache lines, because cores fetch pairs.
 LINE_WORDS = 2 * CACHE_LINE // WORD_BYTES
+ISB_FULL_SYSTEM = 15  # the only option that the instruction has
 
 
 def _pointer(context, builder, array, arguments):
@@ -67,20 +69,27 @@ def atomic_store(typingctx, words, index, value):
     return types.void(words, types.intp, types.int64), codegen
 
 
+def emit_pause(builder) -> None:
+    """Emit the spin-loop hint of the module's processor, if it has one.
+
+    Arm's own hint, YIELD, does nothing on most cores. ISB waits until the pipeline is empty.
+    """
+    if is_x86(builder.module.triple):
+        name, arguments = "llvm.x86.sse2.pause", []
+    elif is_arm64(builder.module.triple):
+        name, arguments = "llvm.aarch64.isb", [ir.Constant(I32, ISB_FULL_SYSTEM)]
+    else:
+        return
+    kind = ir.FunctionType(ir.VoidType(), [each.type for each in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
 @intrinsic
 def pause(typingctx):
-    """Spin-loop hint: the core waits about 20 ns and leaves its pipelines to its other thread.
-
-    Arm's own hint, YIELD, does nothing on most cores; ISB empties the pipeline instead.
-    """
+    """Spin-loop hint: the core waits about 20 ns and leaves its pipelines to its other thread."""
 
     def codegen(context, builder, signature, arguments):
-        triple, nothing = builder.module.triple, ir.FunctionType(ir.VoidType(), [])
-        if is_x86(triple):
-            name = "llvm.x86.sse2.pause"
-            builder.call(cgutils.get_or_insert_function(builder.module, nothing, name), [])
-        elif is_arm64(triple):
-            builder.call(ir.InlineAsm(nothing, "isb", "", side_effect=True), [])
+        emit_pause(builder)
         return context.get_dummy_value()
 
     return types.void(), codegen

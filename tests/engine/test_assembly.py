@@ -1,0 +1,106 @@
+"""The instructions that LLVM writes for tiles and pauses, whichever processor it writes for."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+from assembly import APPLE, ARM64, X86, assembly_of, instructions, loops, spills
+from llvmlite import ir
+from numba import types
+
+from fastmlp._engine.jit.target import TILE_TABLE, _probe, tile_shapes
+from fastmlp._engine.kernels.prefetch import full_shapes, next_line_of_rows, next_rows_along
+from fastmlp._engine.simd.tile import emit_tiles
+from fastmlp._engine.simd.vectors import Vectors
+from fastmlp._engine.threading.atomics import emit_pause
+
+
+class Cpu(NamedTuple):
+    """A processor: its row of TILE_TABLE, and one step of its largest tile."""
+
+    triple: str
+    instruction_set: str
+    instruction: str  # a multiply-add; without one, a multiplication
+    vectors: int  # each of which takes one
+
+
+CPUS = {
+    "skylake-avx512": Cpu(X86, "AVX-512", "vfmadd", 8 * 3),
+    "haswell": Cpu(X86, "AVX2", "vfmadd", 4 * 3),
+    "sandybridge": Cpu(X86, "AVX without FMA", "vmulp", 4 * 2),
+    "x86-64": Cpu(X86, "128-bit without FMA", "mulp", 4 * 2),
+    "generic": Cpu(ARM64, "NEON", "fmla", 8 * 3),
+    "neoverse-n1": Cpu(ARM64, "NEON", "fmla", 8 * 3),
+    "apple-m1": Cpu(APPLE, "NEON", "fmla", 8 * 3),
+}
+SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+# The tiles of `kernels.products`: whether A is read transposed, the shapes, the prefetch.
+TILES = {
+    "A B": (False, tile_shapes, None),
+    "A B, prefetching": (False, full_shapes, next_rows_along),
+    "A^T B": (True, tile_shapes, next_line_of_rows),
+}
+OPERANDS = 5  # shape, A, B, start, C: two integers each; the depth and next_a follow
+
+
+@pytest.fixture(params=CPUS)
+def cpu(request, monkeypatch):
+    """The name of a processor, for whose registers tiles are emitted."""
+    name = CPUS[request.param].instruction_set
+    (found,) = (each for each in TILE_TABLE.values() if each.name == name)
+    for module in ("jit.target", "simd.vectors", "kernels.prefetch"):
+        monkeypatch.setattr(f"fastmlp._engine.{module}.target", lambda: found)
+    return request.param
+
+
+def tiles_on(cpu, scalar, transposed, shapes, prefetch):
+    """The assembly of tiles of these shapes."""
+    context = SimpleNamespace(get_value_type=SCALARS.__getitem__)
+
+    def emit(builder):
+        given, pair = builder.function.args, ir.LiteralStructType([ir.IntType(64)] * 2)
+        operands = []
+        for n in range(0, 2 * OPERANDS, 2):
+            first = builder.insert_value(ir.Constant(pair, ir.Undefined), given[n], 0)
+            operands.append(builder.insert_value(first, given[n + 1], 1))
+        vectors = Vectors(builder, context, scalar)
+        emit_tiles(vectors, transposed, shapes, prefetch, [*operands, *given[2 * OPERANDS :]])
+
+    return assembly_of(emit, CPUS[cpu].triple, cpu, 2 * OPERANDS + 2)
+
+
+def largest(shapes):
+    """The tallest shape of each width, the widest last."""
+    return list({width: (height, width) for height, width in sorted(shapes)}.values())
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=str)
+@pytest.mark.parametrize("tile", TILES)
+def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, tile):
+    transposed, shapes, prefetch = TILES[tile]
+    assembly = tiles_on(cpu, scalar, transposed, largest(shapes())[-1:], prefetch)
+    (loop,) = loops(assembly)
+    names = [name for name in instructions(loop) if name.startswith(CPUS[cpu].instruction)]
+    assert len(names) == CPUS[cpu].vectors
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=str)
+@pytest.mark.parametrize("tile", TILES)
+def test_no_vector_register_of_a_tile_is_spilled(cpu, scalar, tile):
+    transposed, shapes, prefetch = TILES[tile]
+    assert spills(tiles_on(cpu, scalar, transposed, largest(shapes()), prefetch)) == []
+
+
+def test_a_tile_that_is_too_large_would_be_seen_to_spill(cpu):
+    height, width = largest(tile_shapes())[-1]
+    assert spills(tiles_on(cpu, types.float32, False, [(2 * height, width)], None))
+
+
+def test_the_instruction_set_of_each_processor_is_recognized(cpu):
+    assert _probe(CPUS[cpu].triple, cpu, "").name == CPUS[cpu].instruction_set
+
+
+@pytest.mark.parametrize("triple, pause", [(X86, "pause"), (ARM64, "isb"), (APPLE, "isb")])
+def test_a_pause_is_one_instruction(triple, pause):
+    """On Arm it is not YIELD, which most cores skip."""
+    assert instructions(assembly_of(emit_pause, triple)) in ([pause, "ret"], [pause, "retq"])
