@@ -239,27 +239,78 @@ def test_each_variant_has_a_file_and_a_name_of_its_own(folder):
     assert names == {"apply", "apply-1", "apply-11"}
 
 
-def test_another_process_that_reads_the_file_does_not_matter(folder, monkeypatch):
-    """On Windows, a file that is open cannot be replaced."""
+def in_use(*arguments):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.fixture
+def replace_in_use(monkeypatch):
+    """A function that lets `os.replace` fail so many times: Windows does while a file is open."""
+    monkeypatch.setattr(cache, "RETRY_SECONDS", 0.001)
+    really = os.replace
+
+    def fail(times):
+        left = [in_use] * times
+        monkeypatch.setattr(os, "replace", lambda *paths: (left.pop() if left else really)(*paths))
+
+    return fail
+
+
+def test_a_file_that_is_open_for_a_moment_is_replaced(folder, replace_in_use):
     result(make_kernel())
-
-    def in_use(*arguments):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(os, "replace", in_use)
     (path,) = files(folder)
     path.write_bytes(b"")
+    replace_in_use(times=cache.RETRIES)
+    assert result(make_kernel()) == [2, 2, 2]
+    assert files(folder) == [path]
+    assert hits_of_a_new_kernel() == 1
+
+
+def test_a_file_that_stays_open_is_left_as_it_is(folder, replace_in_use):
+    """Another process reads it: it has the same identity, and so the same code."""
+    result(make_kernel())
+    (path,) = files(folder)
+    path.write_bytes(b"")
+    replace_in_use(times=100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert result(make_kernel()) == [2, 2, 2]
     assert files(folder) == [path]
 
 
+def test_a_new_file_that_stays_open_warns_and_the_kernel_runs(folder, replace_in_use):
+    """A virus scanner looks at it."""
+    replace_in_use(times=100)
+    with pytest.warns(UserWarning, match="could not cache"):
+        assert result(make_kernel()) == [2, 2, 2]
+    assert files(folder) == []
+
+
+def test_a_file_that_cannot_be_removed_yet_does_no_harm(folder, replace_in_use, monkeypatch):
+    result(make_kernel())
+    (path,) = files(folder)
+    path.write_bytes(b"")
+    replace_in_use(times=100)
+    monkeypatch.setattr(Path, "unlink", in_use)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result(make_kernel()) == [2, 2, 2]
+    assert path in files(folder)
+
+
 def test_names_are_short():
     """Windows limits a path to 260 characters, most of which may be the folder's."""
-    for kernel in (train, predict, pool._launch):
+    for kernel in (train, predict, pool._launch, pool._serve, pool._ring):
         cached = cache.cache_for(kernel._function, kernel._variant)
-        assert len(cached._name(bytes(cache.DIGEST_BYTES))) < 70
+        assert len(cached._name(bytes(cache.DIGEST_BYTES))) < 60
+
+
+def test_no_name_in_a_folder_is_long_while_a_file_is_written(folder, monkeypatch):
+    names, really = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (names.extend((a, b)), really(a, b)))
+    result(make_kernel())
+    unfinished, finished = (len(path.name) for path in names)
+    assert unfinished < finished + 10
 
 
 def test_threads_that_need_a_kernel_at_once_share_one(folder):

@@ -30,6 +30,9 @@ NAME_CHARACTERS = 16  # of a digest in a file's name: Windows limits paths to 26
 DAYS_KEPT = 90
 MOST_KEPT = 64  # files of one kernel
 DAY = 86_400  # seconds; a file's time of last use is this coarse
+# On Windows a file cannot be replaced or removed while somebody has it open: another process that
+# loads it, or a virus scanner. That takes milliseconds.
+RETRIES, RETRY_SECONDS = 5, 0.02
 
 # Numba's settings that can change the generated code.
 SETTINGS = (
@@ -131,10 +134,16 @@ def is_writable(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"probe.nbc.{uuid.uuid4().hex[:8]}"
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL))
-        probe.unlink()
     except OSError:
         return False
+    _remove(probe)
     return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if it is there; if somebody has it open, `_remove_unused` will later."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 class Folders:
@@ -197,8 +206,7 @@ def _remove_unused(folder: Path) -> None:
     for files in kernels.values():
         for place, (used, path) in enumerate(sorted(files, reverse=True)):
             if used < oldest or place >= MOST_KEPT:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                _remove(path)
 
 
 class KernelCache:
@@ -294,12 +302,22 @@ def _write(path: Path, body: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         unfinished.write_bytes(hashlib.sha256(body).digest() + body)
+        _replace(unfinished, path)
+    finally:
+        _remove(unfinished)
+
+
+def _replace(unfinished: Path, path: Path) -> None:
+    """Rename a file; if another stays open under its new name, that one is as good."""
+    for _ in range(RETRIES):
+        with contextlib.suppress(PermissionError):
+            return os.replace(unfinished, path)
+        time.sleep(RETRY_SECONDS)
+    try:
         os.replace(unfinished, path)
     except PermissionError:
-        if not path.exists():  # on Windows, another process may be reading it
+        if not path.exists():
             raise
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class NoCache:
