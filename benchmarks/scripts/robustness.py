@@ -3,7 +3,6 @@
 python -m benchmarks.scripts.robustness
 """
 
-import os
 import signal
 import statistics
 import threading
@@ -61,7 +60,7 @@ def interrupt_delay() -> str:
         def send(sent=sent) -> None:
             time.sleep(0.5)
             sent.append(time.perf_counter())
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
         thread = threading.Thread(target=send)
         thread.start()

@@ -49,8 +49,8 @@ def test_a_worker_that_dies_in_a_round_changes_nothing(client, tmp_path, monkeyp
 
         graves = os.listdir(directory)
         if snapshot.step >= steps and len(graves) < deaths:
-            open(os.path.join(directory, str(os.getpid())), "x").close()
-            os.kill(os.getpid(), signal.SIGKILL)
+            open(os.path.join(directory, str(os.getpid())), "xb").close()
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows: any
         return train_shard(shard, seed, shares, snapshot, epoch)
 
     monkeypatch.setattr(local_sgd, "train_shard", dying)

@@ -32,9 +32,18 @@ print(train.cache_hits, train.cache_state())
 """
 
 
+# What processes need: Python does not start without the second on Windows.
+NEEDED = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+
+
+def at_home(folder):
+    """Environment variables of a user whose home is this folder."""
+    return {"HOME": str(folder), "USERPROFILE": str(folder)}
+
+
 def start(tmp_path, package=None, **environment):
     """A fit in a process of its own that finds fastmlp in `package`, or here."""
-    variables = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    variables = {**NEEDED, "PYTHONDONTWRITEBYTECODE": "1"}
     variables["PYTHONPATH"] = str(package or PACKAGE.parent)
     return subprocess.Popen(
         [sys.executable, "-c", FIT],
@@ -70,7 +79,7 @@ def test_an_install_and_a_home_that_take_no_files_compile_in_memory(tmp_path):
     package = install_copy(tmp_path)
     (package / "fastmlp" / "_engine" / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
-    hits, state = result(start(tmp_path, package, HOME=str(tmp_path / "home")))
+    hits, state = result(start(tmp_path, package, **at_home(tmp_path / "home")))
     assert hits == 0 and state.startswith("in memory only")
     assert not [*tmp_path.rglob("*.nbc")]
     told = warm_up(tmp_path, "--beside-package", PYTHONPATH=str(package), succeeds=False)
@@ -81,7 +90,7 @@ def warm_up(tmp_path, *options, succeeds=True, **environment):
     """What `python -m fastmlp warmup` prints."""
     run = subprocess.run(
         [sys.executable, "-m", "fastmlp", "warmup", *options],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")} | environment,
+        env=NEEDED | at_home(tmp_path / "home") | environment,
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -103,7 +112,7 @@ def uninstall(package):
 
 def test_kernels_are_kept_in_the_users_cache_so_that_an_uninstall_leaves_no_package(tmp_path):
     package = install_copy(tmp_path)
-    hits, state = result(start(tmp_path, package, HOME=str(tmp_path / "home")))
+    hits, state = result(start(tmp_path, package, **at_home(tmp_path / "home")))
     assert hits == 0
     assert {path.parent for path in tmp_path.rglob("*.nbc")} == {Path(state.split(" (")[0])}
     assert not [*package.rglob("*.nbc")]
@@ -155,7 +164,7 @@ def test_a_read_only_container_of_another_user_needs_no_compiler(beside, contain
     variables["PYTHONPATH"] = str(package)
     told = warm_up(container, *["--beside-package"] * beside, **variables)
     assert str(package if beside else container / "kernels") in told
-    variables |= {"PATH": os.environ["PATH"], "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
+    variables |= {**NEEDED, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
     command = ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(container), sys.executable]
     run = subprocess.run(
         [*command, UNDER_ANOTHER_USER], env=variables, cwd="/", capture_output=True, text=True
@@ -171,7 +180,7 @@ def make_zip(tmp_path, change=None):
     """The package in a zip file, with one source changed."""
     with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
         for path in sorted(PACKAGE.rglob("*.py")):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             if change and path.name == change[0]:
                 assert change[1] in text
                 text = text.replace(*change[1:])
@@ -207,13 +216,13 @@ print(train.cache_hits, model.loss_curve_[-1] < model.loss_curve_[0])
 @pytest.mark.parametrize("make", [make_zip, make_pyc_zip])
 def test_a_zip_file_has_cached_kernels_and_never_those_of_another(make, named, tmp_path):
     place = tmp_path / "kernels"
-    variable = "NUMBA_CACHE_DIR" if named else "XDG_CACHE_HOME"
+    chosen = {"NUMBA_CACHE_DIR": str(place)} if named else at_home(place)
 
     def fit(archive, folder):
         (tmp_path / folder).mkdir(exist_ok=True)
         run = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", LOSS],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(archive), variable: str(place)},
+            env={**NEEDED, "PYTHONPATH": str(archive), **chosen},
             cwd=tmp_path / folder,
             capture_output=True,
             text=True,
@@ -232,7 +241,7 @@ def test_a_zip_file_has_cached_kernels_and_never_those_of_another(make, named, t
 
 @pytest.mark.parametrize("setting", ["DISABLE_JIT", "DEBUGINFO", "ENABLE_PROFILING"])
 def test_numbas_settings_for_debugging_do_not_stop_a_fit(setting, tmp_path):
-    assert result(start(tmp_path, HOME=str(tmp_path), **{f"NUMBA_{setting}": "1"}))[0] == 0
+    assert result(start(tmp_path, **at_home(tmp_path), **{f"NUMBA_{setting}": "1"}))[0] == 0
 
 
 NOT_COVERAGE = {

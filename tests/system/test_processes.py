@@ -23,6 +23,7 @@ from fastmlp._engine import workspace
 from fastmlp._engine.threading.pool import Pool
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 X, Y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -83,6 +84,7 @@ def test_sixteen_threads_get_the_same_predictions_of_one_model(every_thread_work
         assert all(pool.map(serve, range(16)))
 
 
+@needs_fork
 def test_a_fork_fits_and_predicts_the_same_bytes(every_thread_works):
     model, expected = fitted(2), fingerprint(2)
     proba = model.predict_proba(X).tobytes()
@@ -94,6 +96,7 @@ def test_a_fork_fits_and_predicts_the_same_bytes(every_thread_works):
     assert in_forked_child(child)
 
 
+@needs_fork
 def test_a_fork_during_another_threads_fit_hangs_nothing():
     expected = fingerprint(2)
     stop, started = threading.Event(), threading.Event()
@@ -117,6 +120,7 @@ def test_a_fork_during_another_threads_fit_hangs_nothing():
         thread.join()
 
 
+@needs_fork
 @pytest.mark.slow
 def test_a_fork_during_other_threads_predictions_hangs_nothing(every_thread_works):
     model, stop = fitted(2), threading.Event()
@@ -141,6 +145,7 @@ def test_a_fork_during_other_threads_predictions_hangs_nothing(every_thread_work
             thread.join()
 
 
+@needs_fork
 def test_four_workers_forked_from_a_warm_parent_serve_together(every_thread_works):
     model = fitted(2)
     proba = model.predict_proba(X).tobytes()
@@ -161,7 +166,10 @@ def test_four_workers_forked_from_a_warm_parent_serve_together(every_thread_work
 
 @pytest.mark.parametrize(
     "method",
-    ["fork", *(pytest.param(each, marks=pytest.mark.slow) for each in ("spawn", "forkserver"))],
+    [
+        pytest.param(each, marks=[] if each == "fork" else pytest.mark.slow)
+        for each in multiprocessing.get_all_start_methods()
+    ],
 )
 def test_every_start_method_gives_the_same_bytes(method):
     expected = [fingerprint(1, seed) for seed in (0, 1)]
@@ -182,7 +190,7 @@ def test_every_joblib_backend_gives_the_same_bytes(backend):
 
 
 INTERRUPTED = """
-import os, signal, sys, threading, time, warnings
+import signal, threading, time, warnings
 import numpy as np
 from fastmlp import MLPClassifier
 from fastmlp._engine.threading.pool import pool
@@ -196,7 +204,7 @@ sent = []
 def send():
     time.sleep(1.0)
     sent.append(time.perf_counter())
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # os.kill would end the process on Windows
 threading.Thread(target=send).start()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

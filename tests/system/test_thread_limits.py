@@ -125,9 +125,8 @@ def test_inner_limit_of_loky_is_honoured():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
 def test_affinity_is_honoured():
-    if not hasattr(os, "sched_setaffinity"):
-        return
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
         "from fastmlp._engine.threads import available_threads; print(available_threads(None))"

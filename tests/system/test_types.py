@@ -145,7 +145,7 @@ def test_pyright_knows_the_types_of_parameters_and_attributes(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("\n".join([*lines, "clf.no_such_attribute"]))
     config = tmp_path / "pyrightconfig.json"
-    config.write_text(f'{{"extraPaths": ["{ROOT}"], "typeCheckingMode": "basic"}}')
+    config.write_text(f'{{"extraPaths": ["{ROOT.as_posix()}"], "typeCheckingMode": "basic"}}')
     run = subprocess.run(
         ["pyright", "-p", str(config)], cwd=tmp_path, capture_output=True, text=True
     )
