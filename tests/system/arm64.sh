@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs tests on an emulated 64-bit Arm. The machine may be any Debian with python3 and pip; nothing
-# is installed on it. Emulation is some 20 times slower than a processor.
+# is installed on it. Compiling the training kernel alone takes minutes.
 #
 #   tests/system/arm64.sh SCRATCH [PYTEST ARGUMENT...]
 #
