@@ -10,9 +10,9 @@ import time
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.threads import available_threads
 

@@ -49,9 +49,13 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/threading/pool` | the threads, and how a launch reaches them |
 | `_engine/threading/work_stealing` | how the threads of a launch share its items |
 | `_engine/jit/target` | instruction sets, vector sizes, tile shapes |
+| `_engine/jit/compiler` | the compiler of device functions |
 | `_engine/jit/device` | device functions: compiled into the kernels that call them |
 | `_engine/jit/kernel` | kernels: compiled C functions, the entry points |
 | `_engine/jit/cache` | compiled kernels on disk |
+| `_engine/compat/numba` | inner parts of Numba; without them it compiles more slowly |
+| `_engine/compat/joblib` | the number of jobs of the context in joblib |
+| `_engine/compat/sklearn` | the number of OpenMP's threads, as scikit-learn counts them |
 
 The kernels are compiled once per dtype. Depth, layer sizes, activations, loss and update rule are
 data to them.

@@ -8,6 +8,9 @@ from time import monotonic
 import joblib
 import numba
 
+from fastmlp._engine.compat.joblib import jobs_of_context
+from fastmlp._engine.compat.sklearn import openmp_counter
+
 # How long to cache the cgroup's CPU limit. joblib reads it from files, which takes 0.1 ms: 2 % of
 # a prediction of 20,000 rows.
 LIMIT_SECONDS = 10.0
@@ -38,30 +41,15 @@ def _first_number(setting: str) -> int | None:
 _OMP_NUM_THREADS = _first_number(os.environ.get("OMP_NUM_THREADS", ""))
 
 
-@functools.cache
-def _openmp():
-    """The function by which scikit-learn counts OpenMP's threads, or None."""
-    helpers = sys.modules.get("sklearn.utils._openmp_helpers")
-    try:
-        return (
-            helpers._openmp_effective_n_threads if helpers._openmp_parallelism_enabled() else None
-        )
-    except AttributeError:  # not loaded, or of another version
-        return None
-
-
 def _openmp_threads() -> int | None:
     """What OpenMP allows this thread, where scikit-learn is loaded; threadpoolctl sets it."""
-    count = _openmp()
+    count = openmp_counter()
     return None if count is None else count(None, False)  # not only one thread per core
 
 
 def _joblib_jobs() -> int | None:
     """The number of jobs in `joblib.parallel_config`, if it is positive."""
-    state = getattr(joblib.parallel, "_backend", None)
-    if state is not None and not hasattr(state, "config"):
-        return None  # outside of any context; to ask in public takes longer
-    jobs = joblib.parallel.get_active_backend()[1]
+    jobs = jobs_of_context()
     return jobs if jobs is not None and jobs > 0 else None
 
 

@@ -3,8 +3,8 @@
 import numba
 import numpy as np
 import pytest
-from numba.core.registry import cpu_target
 
+from fastmlp._engine.compat.numba import cpu_target
 from fastmlp._engine.jit.device import device
 
 

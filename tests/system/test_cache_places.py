@@ -125,7 +125,7 @@ import os, sys, time
 import numpy as np
 from fastmlp import MLPClassifier
 from fastmlp._engine.kernels.training import train
-from numba.core.registry import cpu_target
+from fastmlp._engine.compat.numba import cpu_target
 X = np.eye(20, dtype=np.float32)
 cpu_target.target_context.refresh()  # imports what Numba leaves for the first kernel
 os.setgroups([])  # only now: others may not be allowed to read the tests' Python

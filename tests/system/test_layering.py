@@ -44,6 +44,7 @@ FLOORS = [
     {"fastmlp._training.history", "fastmlp._training.losses", "fastmlp._training.weights"},
     {"fastmlp._training.optimizer"},
     {"fastmlp._training", "fastmlp._training.callbacks", "fastmlp._training.schedules"},
+    {"fastmlp._compat"},
     {"fastmlp._inference"},
     {
         "fastmlp._engine",
@@ -57,6 +58,7 @@ FLOORS = [
     {"fastmlp._engine.kernels"},
     {"fastmlp._engine.records", "fastmlp._engine.threading", "fastmlp._engine.simd"},
     {"fastmlp._engine.jit"},
+    {"fastmlp._engine.compat"},
     {"fastmlp.version"},
 ]
 
@@ -135,6 +137,7 @@ def test_no_imports_go_in_a_circle():
 
 ENGINE = [name for name in NAMES if name.startswith("fastmlp._engine")]
 LIBRARIES = {  # beside NumPy, Numba and the standard library
+    "fastmlp._engine.compat.joblib": {"joblib"},
     "fastmlp._engine.threads": {"joblib"},
     "fastmlp._engine.inputs": {"scipy"},
     "fastmlp._engine.workspace": {"scipy"},

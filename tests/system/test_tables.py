@@ -5,9 +5,9 @@ import inspect
 import re
 
 import pytest
-from sklearn.utils._param_validation import StrOptions
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._compat.sklearn import StrOptions
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._training import schedules
 from fastmlp._training.losses import LOSSES, losses_of

@@ -22,7 +22,7 @@ def cpus(monkeypatch):
     """A machine of 8 CPUs."""
     monkeypatch.setattr(threads, "_cpu_count", lambda *_: 8)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
-    monkeypatch.setattr(threads, "_openmp", lambda: None)
+    monkeypatch.setattr(threads, "openmp_counter", lambda: None)
     monkeypatch.setattr(threads, "_OMP_NUM_THREADS", None)
 
 
@@ -66,7 +66,7 @@ print(LIMITS["OMP_NUM_THREADS"]())
     assert run.stdout.strip() == "3"
 
 
-@pytest.mark.skipif(threads._openmp() is None, reason="scikit-learn without OpenMP")
+@pytest.mark.skipif(threads.openmp_counter() is None, reason="scikit-learn without OpenMP")
 def test_limits_of_threadpoolctl_are_honoured():
     free = available_threads(None)
     for libraries in (None, "openmp"):
@@ -81,7 +81,7 @@ def test_limits_of_threadpoolctl_are_honoured():
 def test_without_scikit_learns_function_openmp_sets_no_limit(monkeypatch):
     for helpers in (None, object(), SimpleNamespace(_openmp_parallelism_enabled=lambda: False)):
         monkeypatch.setitem(sys.modules, "sklearn.utils._openmp_helpers", helpers)
-        assert threads._openmp.__wrapped__() is None
+        assert threads.openmp_counter.__wrapped__() is None
 
 
 @pytest.mark.parametrize("jobs, limit", [(1, 1), (3, 3), (20, 8), (-1, 8), (None, 8)])

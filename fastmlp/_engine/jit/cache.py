@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import llvmlite
 import numba
 from llvmlite.binding import llvm_version_info
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
+
+from fastmlp._engine.compat import numba as internals
 
 ENGINE = "fastmlp._engine"  # the package whose modules the kernels are compiled from
 BESIDE_PACKAGE = Path(__file__).parents[1] / "__pycache__"
@@ -256,24 +257,24 @@ class KernelCache:
         kept = [f"{place} ({n} compiled)" for place, n in counts.items() if n or place == write]
         return ", ".join(kept) or "in memory only: no writable directory was found"
 
-    def load_overload(self, signature, target_context) -> CompileResult | None:
+    def load_overload(self, signature, target_context) -> Any:
         """The saved form for a signature, or None if there is no valid one."""
         target_context.refresh()
         identity = self._identity(signature, target_context.codegen())
         for folder in folders.to_read():
             saved = _read(folder / self._name(identity), identity)
             if saved is not None:
-                return CompileResult._rebuild(target_context, *saved)
+                return internals.CompileResult._rebuild(target_context, *saved)
         return None
 
-    def save_overload(self, signature, data: CompileResult) -> None:
+    def save_overload(self, signature, data) -> None:
         """Save a form, if possible."""
         folder = folders.to_write()
         if folder is None or data.library.has_dynamic_globals:  # addresses of this process
             return
         identity = self._identity(signature, data.codegen)
         try:
-            _write(folder / self._name(identity), identity + dumps(data._reduce()))
+            _write(folder / self._name(identity), identity + internals.dumps(data._reduce()))
             _remove_unused(folder)
         except OSError as error:  # a full disk must not stop a fit
             warnings.warn(f"fastmlp could not cache a compiled kernel: {error}", stacklevel=2)
@@ -321,7 +322,15 @@ def _replace(unfinished: Path, path: Path) -> None:
 
 
 class NoCache:
-    """Stands for the cache where compiled forms cannot be identified."""
+    """Stands for the cache where compiled forms cannot be identified, or not be saved.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    def __init__(self, reason: str):
+        self._reason = reason
 
     def load_overload(self, signature, target_context) -> None:
         """Nothing."""
@@ -331,12 +340,14 @@ class NoCache:
 
     def describe(self) -> str:
         """Where compiled forms are kept, for people to read."""
-        return "in memory only: the engine's sources cannot be read"
+        return f"in memory only: {self._reason}"
 
 
 def cache_for(function, variant: str = "") -> KernelCache | NoCache:
-    """The cache of a kernel's compiled forms; without sources to identify them, none."""
+    """The cache of a kernel's compiled forms; NoCache if there can be none."""
+    if not internals.HAS_COMPILER:
+        return NoCache(f"Numba {numba.__version__} has no way to save kernels that fastmlp knows")
     try:
         return KernelCache(function, variant)
     except RuntimeError:
-        return NoCache()
+        return NoCache("the engine's sources cannot be read")

@@ -3,12 +3,11 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numba
-from numba.core.ccallback import CFunc
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.typing.templates import Signature
 
+from fastmlp._engine.compat import numba as internals
 from fastmlp._engine.jit.cache import cache_for
 from fastmlp._engine.jit.target import JIT
 
@@ -36,31 +35,33 @@ class Kernel:
     ----------
     function : callable
         Must not raise exceptions: compiled code calls it by address.
-    signature : Signature or callable
+    signature : numba signature or callable
         Its types or, if they depend on the working type, a function that returns them for
         numpy.float32 or numpy.float64.
     variant : str
         What else its code depends on, such as the operating system.
     """
 
-    def __init__(self, function: Callable, signature: Signature | Callable, variant: str = ""):
+    def __init__(self, function: Callable, signature: Any, variant: str = ""):
         self._function, self._signature, self._variant = function, signature, variant
-        self._compiled: dict[type | None, CFunc] = {}
+        self._compiled: dict[type | None, Any] = {}
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
-    def compiled(self, real: type | None = None) -> CFunc:
+    def compiled(self, real: type | None = None) -> Any:
         """Numba's compiled form for a working type; threads that ask at once share one."""
         form = self._compiled.get(real)
         if form is None:
-            with global_compiler_lock, _settings_for_kernels():
+            with internals.global_compiler_lock, _settings_for_kernels():
                 form = self._compiled.get(real) or self._compile(real)
                 self._compiled[real] = form
         return form
 
-    def _compile(self, real: type | None) -> CFunc:
+    def _compile(self, real: type | None) -> Any:
         signature = self._signature if real is None else self._signature(real)
         options = {**JIT, "nopython": True}
-        form = CFunc(self._function, (signature.args, signature.return_type), {}, options)
+        if not internals.HAS_COMPILER:
+            return numba.cfunc(signature, **options)(self._function)
+        form = internals.CFunc(self._function, (signature.args, signature.return_type), {}, options)
         form._cache = cache_for(self._function, self._variant)
         form.compile()
         return form
@@ -84,6 +85,6 @@ class Kernel:
         return cache_for(self._function, self._variant).describe()
 
 
-def kernel(signature: Signature | Callable, variant: str = "") -> Callable[[Callable], Kernel]:
+def kernel(signature: Any, variant: str = "") -> Callable[[Callable], Kernel]:
     """Declare a kernel; see `Kernel`."""
     return lambda function: Kernel(function, signature, variant)

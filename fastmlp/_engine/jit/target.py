@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core.registry import cpu_target
+
+from fastmlp._engine.compat.numba import cpu_target
 
 # NumPy's error model: with Python's, a single division stops a loop from vectorizing. No runtime
 # (nrt): kernels allocate nothing, and reference counts of shared arrays would be contended. No

@@ -8,9 +8,9 @@ of an input that is always zero. Processors other than x86 keep their denormals.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.target import is_x86
 from fastmlp._engine.simd.memory import I32
 

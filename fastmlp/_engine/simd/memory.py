@@ -3,15 +3,13 @@
 import hashlib
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.datamodel import register_default
-from numba.core.datamodel.models import RecordModel
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
-from numba.np.numpy_support import as_dtype, from_dtype
+from numba.extending import intrinsic, models, register_model
+
+from fastmlp._engine.compat.numba import cgutils
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -27,8 +25,13 @@ def load_entry(builder, table, index):
     return builder.load(builder.gep(builder.inttoptr(table, I64.as_pointer()), [index]))
 
 
+def numpy_dtype(kind) -> np.dtype:
+    """NumPy's dtype for numba's type of a number."""
+    return np.dtype(types.unliteral(kind).name)
+
+
 def _item_bytes(kind) -> int:
-    return as_dtype(types.unliteral(kind)).itemsize
+    return numpy_dtype(kind).itemsize
 
 
 @intrinsic
@@ -79,18 +82,16 @@ def view(typingctx, like, base, span):
     array_kind = types.Array(kind, 1, "C")
 
     def codegen(context, builder, signature, arguments):
+        # Not `numba.carray`: a function without Numba's runtime may not return a new array.
         array = context.make_array(array_kind)(context, builder)
         pointer = builder.inttoptr(arguments[1], array.data.type)
         first, count = (builder.extract_value(arguments[2], n) for n in range(len(Span._fields)))
         item = context.get_constant(types.intp, _item_bytes(kind))
-        populate_array(
-            array,
-            data=builder.gep(pointer, [first]),
-            shape=[count],
-            strides=[item],
-            itemsize=item,
-            meminfo=None,
-        )
+        array.data = builder.gep(pointer, [first])
+        array.nitems, array.shape = count, cgutils.pack_array(builder, [count])
+        array.itemsize, array.strides = item, cgutils.pack_array(builder, [item])
+        array.meminfo = ir.Constant(array.meminfo.type, None)
+        array.parent = ir.Constant(array.parent.type, None)
         return array._getvalue()
 
     return array_kind(kind, types.int64, span), codegen
@@ -108,12 +109,12 @@ class StableRecord(types.Record):
         return f"Record{hashlib.sha256(self.name.encode()).hexdigest()[:16]}", ()
 
 
-register_default(StableRecord)(RecordModel)
+register_model(StableRecord)(models.RecordModel)
 
 
 def record_type(dtype: np.dtype) -> StableRecord:
     """numba's type for a structured dtype, whose fields may be structured as well."""
-    record, fields = from_dtype(dtype), []
+    record, fields = numba.from_dtype(dtype), []
     for name, field in record.fields.items():
         is_record = isinstance(field.type, types.Record)
         kind = record_type(dtype.fields[name][0]) if is_record else field.type

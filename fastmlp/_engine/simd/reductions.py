@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.simd.memory import i64
 from fastmlp._engine.simd.vectors import Vectors

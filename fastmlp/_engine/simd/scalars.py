@@ -2,9 +2,9 @@
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.simd.memory import I64
 from fastmlp._engine.simd.vectors import fma_name
 

@@ -6,12 +6,11 @@ compiler.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.numpy_support import as_dtype
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.target import tail_columns, target
-from fastmlp._engine.simd.memory import I32, I64, i64
+from fastmlp._engine.simd.memory import I32, I64, i64, numpy_dtype
 
 
 class Vectors:
@@ -20,10 +19,10 @@ class Vectors:
     def __init__(self, builder, context, scalar_type, parts: int = 1):
         self.builder = builder
         self.scalar = context.get_value_type(scalar_type)
-        self.item = as_dtype(scalar_type).itemsize
+        self.item = numpy_dtype(scalar_type).itemsize
         self.lanes = max(target().vector_bytes // self.item // parts, 1)
         self.size = self.lanes * self.item
-        self.tail = max(tail_columns(as_dtype(scalar_type)), 1)  # unused if there is none
+        self.tail = max(tail_columns(numpy_dtype(scalar_type)), 1)  # unused if there is none
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
 
@@ -167,7 +166,7 @@ def lanes_of(typingctx, like):
     """Elements per register. The compiler sees a constant, so that inner loops vectorize fully."""
 
     def codegen(context, builder, signature, arguments):
-        return i64(target().lanes(as_dtype(like)))
+        return i64(target().lanes(numpy_dtype(like)))
 
     return types.intp(like), codegen
 

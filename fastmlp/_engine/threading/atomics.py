@@ -6,9 +6,9 @@ sequentially consistent, and `atomic_swap` is acquire-release (acquire if it fai
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.target import CACHE_LINE, is_arm64, is_x86
 from fastmlp._engine.simd.memory import I32
 

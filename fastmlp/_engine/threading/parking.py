@@ -6,9 +6,9 @@ is no Python lock that an exception could leave locked.
 """
 
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import I64, address_of
 from fastmlp._engine.threading import system

@@ -12,9 +12,9 @@ thread itself, or the one launch that wakes it (WAKING meanwhile).
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import I64, Span, address_of, view
 from fastmlp._engine.threading import system
