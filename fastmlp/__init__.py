@@ -141,8 +141,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fastmlp import _mlflow
-from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp._compat.versions import check_versions
 from fastmlp.version import __version__
+
+try:
+    from fastmlp.estimators import MLPClassifier, MLPRegressor
+except (AttributeError, ImportError) as error:
+    check_versions(error)
+    raise
 
 if TYPE_CHECKING:
     from fastmlp import dask as dask

@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.base import ClassifierMixin, RegressorMixin
 
+from fastmlp._compat.sklearn import fit_context
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.continuation import continuing
@@ -344,7 +345,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @if_stochastic
     @continuing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None) -> Self:
         """Train for one more epoch, on the given samples.
 
@@ -747,7 +748,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @if_stochastic
     @continuing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Train for one more epoch, on the given samples.
 

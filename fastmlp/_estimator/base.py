@@ -5,11 +5,11 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix, issparse
-from sklearn.base import BaseEstimator, _fit_context
-from sklearn.callback import CallbackSupportMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmlp._compat.sklearn import CallbackSupport, fit_context
 from fastmlp._engine.inputs import rows_in_place, should_be_compact
 from fastmlp._engine.kernels import losses
 from fastmlp._engine.network import Network
@@ -28,7 +28,7 @@ OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)
 DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(CallbackSupport, BaseEstimator):
     """What the classifier and the regressor share.
 
     A subclass declares the parameters in ``__init__``, and their constraints.
@@ -67,7 +67,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         package = type(self).__module__.rpartition(".")[0]
         return {"page": package.replace(".", "/"), "estimator_name": type(self).__name__}
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Train from scratch, or, with warm_start, from the last solution.
 

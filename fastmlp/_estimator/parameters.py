@@ -8,9 +8,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from fastmlp._compat.sklearn import Interval, InvalidParameterError, StrOptions
 from fastmlp._engine.kernels import activations
 from fastmlp._training import schedules
 from fastmlp._training.losses import losses_of

@@ -10,9 +10,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
 
+from fastmlp._compat.sklearn import check_sample_weight
 from fastmlp._training.losses import LOSSES
 
 
@@ -108,7 +109,7 @@ class Targets(ABC):
 
     def check_sample_weight(self, sample_weight, X, y: np.ndarray) -> np.ndarray | None:
         """The validated sample weights for training; None means 1 for each sample."""
-        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        return None if sample_weight is None else check_sample_weight(sample_weight, X)
 
 
 class ClassTargets(Targets):
@@ -169,9 +170,22 @@ class ClassTargets(Targets):
     @classmethod
     def begin_partial_fit(cls, estimator, y, classes) -> None:
         """Learn the labels in the first call of partial_fit; compare them in later ones."""
-        if _check_partial_fit_first_call(estimator, classes):
+        known = getattr(estimator, "classes_", None)
+        if classes is None:
+            if known is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            return
+        given = unique_labels(classes)
+        if known is None:
+            estimator.classes_ = given
             labels = y if type_of_target(y).startswith("multilabel") else classes
             estimator._label_binarizer = LabelBinarizer().fit(labels)
+        # Not np.array_equal, which turns an exception of a signal handler into False.
+        elif len(known) != len(given) or (known != given).any():
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{known!r}"
+            )
 
     @classmethod
     def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:

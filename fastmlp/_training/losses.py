@@ -1,8 +1,8 @@
 """The table of losses for validation, the estimators' constraints and plots.
 
 It has an entry for each code in `fastmlp._engine.kernels.losses`; a test compares the names. The
-kernels compute the loss and delta of a row; these functions compute the mean loss of all rows. They
-are scikit-learn's own where it has them.
+kernels compute the loss and delta of a row; these functions compute the mean loss of all rows, to
+the same bits as scikit-learn where it has the loss.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import huber
-from sklearn.neural_network._base import binary_log_loss, log_loss, poisson_loss, squared_loss
+from scipy.special import huber, xlogy
 
 from fastmlp._training.optimizer import Settings
 
@@ -35,9 +34,34 @@ class Loss:
     functions: dict[str, LossFunction]
 
 
+def _clipped(probabilities):
+    """Probabilities of which neither they nor their complements are zero."""
+    eps = np.finfo(probabilities.dtype).eps
+    return np.clip(probabilities, eps, 1 - eps)
+
+
+def _log_loss(_, targets, outputs, weights):
+    return -np.average(xlogy(targets, _clipped(outputs)), axis=0, weights=weights).sum()
+
+
+def _binary_log_loss(_, targets, outputs, weights):
+    outputs = _clipped(outputs)
+    logs = xlogy(targets, outputs) + xlogy(1 - targets, 1 - outputs)
+    return -np.average(logs, axis=0, weights=weights).sum()
+
+
+def _squared_loss(_, targets, outputs, weights):
+    return 0.5 * np.average((targets - outputs) ** 2, axis=0, weights=weights).mean()
+
+
 def _summed_squared_loss(_, targets, outputs, weights):
     """The squared error of a classifier, summed over the outputs."""
-    return outputs.shape[1] * squared_loss(targets, outputs, weights)
+    return outputs.shape[1] * _squared_loss(_, targets, outputs, weights)
+
+
+def _poisson_loss(_, targets, outputs, weights):
+    deviances = xlogy(targets, targets / outputs) - targets + outputs
+    return np.average(deviances, axis=0, weights=weights).sum()
 
 
 def _absolute_loss(_, targets, outputs, weights):
@@ -52,22 +76,17 @@ def _huber_loss(settings, targets, outputs, weights):
 LOSSES = {
     "log_loss": Loss(
         "log loss, nats",
-        {
-            "softmax": lambda _, *arrays: log_loss(*arrays),
-            "logistic": lambda _, *arrays: binary_log_loss(*arrays),
-        },
+        {"softmax": _log_loss, "logistic": _binary_log_loss},
     ),
     "squared_error": Loss(
         "half squared error, squared units of y",
         {
             "softmax": _summed_squared_loss,
             "logistic": _summed_squared_loss,
-            "identity": lambda _, *arrays: squared_loss(*arrays),
+            "identity": _squared_loss,
         },
     ),
-    "poisson": Loss(
-        "half Poisson deviance, units of y", {"exp": lambda _, *arrays: poisson_loss(*arrays)}
-    ),
+    "poisson": Loss("half Poisson deviance, units of y", {"exp": _poisson_loss}),
     "absolute_error": Loss("absolute error, units of y", {"identity": _absolute_loss}),
     "huber": Loss("Huber loss, squared units of y", {"identity": _huber_loss}),
 }

@@ -2,16 +2,14 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from inspect import signature
 from numbers import Number
 from typing import Any, Protocol
 
 import numpy as np
 from sklearn.metrics import check_scoring
-from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import _check_sample_weight
 
+from fastmlp._compat.sklearn import check_sample_weight, takes_weights
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
@@ -81,7 +79,7 @@ class HeldOut:
         try:
             X, y = targets.validate_held_out(estimator, X, y)
             if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X)
+                sample_weight = check_sample_weight(sample_weight, X)
             if estimator.early_stopping and len(y) < LEAST_ROWS:
                 raise ValueError(f"early stopping needs {LEAST_ROWS} rows, got {len(y)}")
         except ValueError as error:
@@ -138,7 +136,7 @@ class ValidationScorer:
         self.weights: dict[str, np.ndarray] = {}
         if model.scoring not in (None, "loss"):
             self.scorer = check_scoring(model, model.scoring)
-            if held_out.sample_weight is not None and _takes_weights(self.scorer):
+            if held_out.sample_weight is not None and takes_weights(self.scorer):
                 self.weights = {"sample_weight": held_out.sample_weight}
 
     def _smooth(self, targets: np.ndarray) -> np.ndarray:
@@ -193,10 +191,3 @@ def _as_number(score: Any, scorer: Any) -> float:
             f"(scorer={scorer})"
         )
     return float(value)  # pyright: ignore[reportArgumentType]
-
-
-def _takes_weights(scorer) -> bool:
-    """Whether a scorer (scikit-learn's or any callable) accepts sample weights."""
-    if isinstance(scorer, _BaseScorer):
-        return scorer._accept_sample_weight()
-    return "sample_weight" in signature(scorer).parameters

@@ -7,9 +7,10 @@ import dask
 import dask.array as da
 import numpy as np
 from distributed import Client, default_client
-from sklearn.base import _fit_context, is_classifier
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
+from fastmlp._compat.sklearn import fit_context
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.targets import kind_of_targets
@@ -43,7 +44,7 @@ class BaseDaskMLP(BaseMLP):
     def client(self, client: Client) -> None:
         self._client = client
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, n_replicas=None):
         """Train from the start or, with warm_start, from the last solution.
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse
 from dask.utils import is_dataframe_like, is_series_like
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import _check_sample_weight
 
+from fastmlp._compat.sklearn import check_sample_weight
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.weights import scale_weights, scaling_exponent
@@ -145,7 +145,7 @@ def gather_rows(model, blocks: list[tuple]) -> Rows | None:
     )
     _, (X, y) = kind_of_targets(model).prepare(model, X, y, reset=True, incremental=False)
     if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, allow_all_zero_weights=True)
+        sample_weight = check_sample_weight(sample_weight, X, allow_all_zero=True)
     return Rows(X, y, sample_weight, getattr(model, "feature_names_in_", None))
 
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 PADDING = 0.08  # inches around each panel of a new figure
 
@@ -16,9 +15,11 @@ def pyplot(caller: str):
     ImportError
         If matplotlib is not installed; the message names `caller`.
     """
-    check_matplotlib_support(caller)
-    import matplotlib.pyplot as plt
-
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        message = f"{caller} requires matplotlib; install it with `pip install fastmlp[plot]`"
+        raise ImportError(message) from error
     return plt
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
-from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp._compat.sklearn import optimizer_classes
 from fastmlp._engine.network import Network
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
@@ -267,6 +267,7 @@ def _take_attributes(model, estimator) -> None:
 
 
 def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
+    AdamOptimizer, SGDOptimizer = optimizer_classes()
     settings = state.settings
     moments = _copies(*(moment.arrays() for moment in state.moments))
     if settings.solver == "adam":
@@ -296,7 +297,7 @@ def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
 
 def _own_optimizer(optimizer, network: Network, settings: Settings) -> OptimizerState:
     """The state of scikit-learn's optimizer, with the settings that it began with."""
-    if isinstance(optimizer, AdamOptimizer):
+    if isinstance(optimizer, optimizer_classes()[0]):
         names = ("learning_rate_init", "beta_1", "beta_2", "epsilon")
         kept = {"solver": "adam", **{name: getattr(optimizer, name) for name in names}}
         moments, step = [optimizer.ms, optimizer.vs], optimizer.t

@@ -195,9 +195,9 @@ SPARSE_MEMORY = """
 import resource
 import numpy as np, scipy.sparse
 from fastmlp import MLPClassifier
-tiny = scipy.sparse.random_array((40, 30), density=0.1, format="csr", rng=0)
+tiny = scipy.sparse.random_array((40, 30), density=0.1, format="csr", random_state=0)
 MLPClassifier((2,), max_iter=1).fit(tiny, np.arange(40) % 2)  # compile first
-X = scipy.sparse.random_array((20_000, 10_000), density=0.01, format="csr", rng=0)
+X = scipy.sparse.random_array((20_000, 10_000), density=0.01, format="csr", random_state=0)
 y = np.arange(20_000) % 3
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
@@ -218,7 +218,7 @@ def test_a_large_sparse_matrix_is_never_made_dense():
 
 
 def test_sparse_predictions_equal_dense_ones_to_rounding():
-    X = scipy.sparse.random_array((500, 60), density=0.1, format="csr", rng=0)
+    X = scipy.sparse.random_array((500, 60), density=0.1, format="csr", random_state=0)
     y = np.asarray(X.sum(axis=1)).ravel()
     model = MLPRegressor(hidden_layer_sizes=(10,), max_iter=30, random_state=0).fit(X, y)
     np.testing.assert_allclose(model.predict(X), model.predict(X.toarray()), rtol=1e-13)

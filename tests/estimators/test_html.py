@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import needs
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from fastmlp._estimator.base import DOCUMENTATION
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+TOOLTIPS = needs.scikit_learn(1, 9, reason="it shows tooltips")
 X = pd.DataFrame(np.random.RandomState(0).randn(40, 3), columns=["a", "b", "c"])
 Y = np.arange(40) % 2
 
@@ -27,6 +29,7 @@ def described(html):
     return set(re.findall(r"position-anchor: --doc-link-(\w+);", html))
 
 
+@TOOLTIPS
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
 def test_every_parameter_and_attribute_has_a_link_and_a_tooltip(estimator, options):
@@ -61,6 +64,7 @@ def test_a_users_subclass_links_nowhere():
     assert Mine()._get_doc_link() == "" and "MLPClassifier" in MLPClassifier()._get_doc_link()
 
 
+@TOOLTIPS
 def test_the_pages_are_those_of_packages_that_export_the_class():
     exported = [(fastmlp, MLPClassifier), (fastmlp, MLPRegressor)]
     if importlib.util.find_spec("distributed"):

@@ -152,6 +152,25 @@ def test_the_engine_knows_nothing_of_the_house_above(name):
         assert root != "fastmlp" or other.startswith("fastmlp._engine")
 
 
+COMPAT = {"fastmlp._compat", "fastmlp._engine.compat"}
+
+
+def is_public(name):
+    """Whether a name is fastmlp's own, or public in another library."""
+    root, *rest = name.split(".")
+    inner = name.startswith(("numba.core", "numba.np", "numba.misc"))
+    return root == "fastmlp" or not (inner or any(part.startswith("_") for part in rest))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.rpartition(".")[0] not in COMPAT])
+def test_names_that_are_not_public_come_from_the_modules_for_compatibility(name):
+    used = imported(name)
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.ImportFrom):
+            used |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert not [each for each in sorted(used) if not is_public(each)]
+
+
 def nodes_of(path, *kinds):
     return [
         node

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -16,6 +15,8 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._training import loop
 from fastmlp._training.solve import Problem
+
+callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9: it has callbacks")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -221,7 +222,7 @@ def test_scoring_monitor_logs_the_score_of_every_epoch(estimator, score, weight)
     features, y = (X, Y) if estimator is MLPClassifier else load_diabetes(return_X_y=True)
     weight = None if weight is None else np.resize(weight, len(y))
     features = pd.DataFrame(features).rename(columns=str)
-    monitor = ScoringMonitor(scoring=score)
+    monitor = callback.ScoringMonitor(scoring=score)
     quick(estimator).set_callbacks(monitor).fit(features, y, weight)
     data = monitor.get_logs().data_as_pandas
     epochs = data[data["task_name"] == "epoch"][score].tolist()
@@ -233,7 +234,7 @@ def test_scoring_monitor_logs_the_score_of_every_epoch(estimator, score, weight)
 
 @pytest.mark.slow
 def test_scoring_monitor_follows_every_fit_of_a_search_in_two_processes():
-    monitor = ScoringMonitor(scoring="accuracy")
+    monitor = callback.ScoringMonitor(scoring="accuracy")
     search = GridSearchCV(
         quick().set_callbacks(monitor), {"alpha": [1e-4, 1.0]}, cv=2, n_jobs=2, refit=True
     )
@@ -246,7 +247,7 @@ def test_scoring_monitor_follows_every_fit_of_a_search_in_two_processes():
 def test_a_progress_bar_fills_over_the_epochs(capsys, max_time, monkeypatch):
     times = iter(range(100))
     monkeypatch.setattr(loop, "monotonic", lambda: next(times))
-    quick(max_time=max_time).set_callbacks(ProgressBar()).fit(X, Y)
+    quick(max_time=max_time).set_callbacks(callback.ProgressBar()).fit(X, Y)
     printed = capsys.readouterr().out
     assert "MLPClassifier - fit" in printed and "100%" in printed
 
@@ -255,7 +256,7 @@ def test_a_progress_bar_shows_the_fits_of_a_pipeline_within_a_search(capsys):
     search = GridSearchCV(
         make_pipeline(StandardScaler(), quick()), {"mlpclassifier__alpha": [1e-4, 1.0]}, cv=2
     )
-    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
+    search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X, Y)
     printed = capsys.readouterr().out
     assert printed.count("MLPClassifier - fit") == 5  # four fits and the last on all data
     assert "GridSearchCV - fit" in printed

@@ -11,10 +11,10 @@ from sklearn.datasets import load_digits, load_iris, make_multilabel_classificat
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fastmlp import MLPClassifier
+from fastmlp._compat.sklearn import InvalidParameterError
 from fastmlp._training import lbfgs, loop, sgd
 from fastmlp.inspection import check_gradient
 

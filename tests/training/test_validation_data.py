@@ -23,9 +23,9 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import InvalidParameterError
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._compat.sklearn import InvalidParameterError
 from fastmlp._estimator.targets import kind_of_targets
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -369,11 +369,11 @@ def test_another_criterion_begins_anew_under_warm_start():
 def test_multilabel_y_of_other_numbers_stops_where_scikit_learn_stops(kind):
     rng = np.random.RandomState(0)
     X = rng.randn(400, 5)
-    Y = kind(2 * (X[:, :3] > 0).astype(int))
+    Y = 2 * (X[:, :3] > 0).astype(int)
     options = dict(
         hidden_layer_sizes=(20,), early_stopping=True, learning_rate_init=0.01, random_state=0
     )
-    ours = MLPClassifier(**options).fit(X, Y)
+    ours = MLPClassifier(**options).fit(X, kind(Y))
     theirs = SklearnMLPClassifier(**options).fit(X, Y)
     assert ours.n_iter_ == theirs.n_iter_
     np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)

@@ -3,6 +3,7 @@
 import time
 import warnings
 
+import needs
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -121,6 +122,7 @@ def test_lbfgs_warns_in_the_words_of_scikit_learn(options):
     assert said[0] == said[1]
 
 
+@needs.scikit_learn(1, 9, reason="it has callbacks")
 def test_a_warning_waits_for_the_callbacks(monkeypatch):
     """They see the end of the fit before the warning ends the call."""
 

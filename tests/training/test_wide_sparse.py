@@ -28,7 +28,7 @@ SOLVERS = {
 
 
 def sparse_rows(rows, columns, dtype=np.float64, density=0.001):
-    X = random_array((rows, columns), density=density, format="csr", dtype=dtype, rng=0)
+    X = random_array((rows, columns), density=density, format="csr", dtype=dtype, random_state=0)
     return X, np.arange(rows) % 3
 
 
