@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 try:
-    from sklearn.callback import CallbackSupportMixin as CallbackSupport
+    from sklearn.callback import CallbackSupportMixin as CallbackSupport  # pyright: ignore[reportAssignmentType]
 except ImportError:
 
     class CallbackSupport:
@@ -65,7 +65,7 @@ def check_sample_weight(sample_weight, X, allow_all_zero: bool = False) -> np.nd
     weights = check_array(
         sample_weight,
         ensure_2d=False,
-        dtype=[np.float64, np.float32],
+        dtype=[np.float64, np.float32],  # pyright: ignore[reportArgumentType]
         order="C",
         input_name="sample_weight",
     )

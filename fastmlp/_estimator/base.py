@@ -112,10 +112,11 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
         Notes
         -----
-        Callbacks (see :mod:`sklearn.callback`) run at every epoch, or every iteration of 'lbfgs',
-        with X and y as given, in searches and pipelines too. Their `fitted_estimator` has the
-        current weights, which need not be the best under early_stopping. A callback can end the
-        fit. If it raises an exception, the estimator keeps its state from before the call.
+        Callbacks (see :mod:`sklearn.callback`, new in version 1.9) run at every epoch, or every
+        iteration of 'lbfgs', with X and y as given, in searches and pipelines too. Their
+        `fitted_estimator` has the current weights, which need not be the best under early_stopping.
+        A callback can end the fit. If it raises an exception, the estimator keeps its state from
+        before the call.
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val

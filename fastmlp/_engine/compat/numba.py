@@ -1,8 +1,8 @@
 """Numba's own tools for code generation, and the inner parts of its compiler.
 
 The tools must be there; Numba's guide for extensions uses them too. If an inner part is missing,
-kernels compile through `numba.njit` and `numba.cfunc` alone: to the same bytes, but in about twice
-the time, and in memory only.
+kernels compile through `numba.njit` and `numba.cfunc` alone: to the same bytes, but in about three
+times the time, and in memory only.
 """
 
 import threading
