@@ -80,6 +80,8 @@ Earlier trials, of versions that were not recorded, gave equal numbers with econ
 mlforecast, darts, ray, dask, PySpark, umap-learn, uvicorn, gunicorn, uWSGI, and
 with pipelines logged by mlflow.
 
+pip installs fastmlp beside aeon 1.6.0 too, which needs Numba before 0.64.
+
 Two tools know only scikit-learn's own classes:
 
 - **mlflow**: `mlflow.sklearn.autolog()` logs fits of these estimators too (tried with 3.17.2), if
