@@ -77,6 +77,9 @@ One call of `fit`, from top to bottom:
    gradient tile -> `update` -> `optimizers`.
 10. The draft is committed. `coefs_` and `intercepts_` are views of the network's buffer.
 
+`partial_fit` takes a shortcut past steps 2 to 6 where it can: `_estimator/continuation` keeps what
+its last call has set up.
+
 ## One mini-batch
 
 Every thread runs the same kernel for a whole launch (SPMD), without fork and join per layer. A

@@ -9,11 +9,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastmlp._compat.sklearn import check_sample_weight
+from fastmlp._estimator.class_weights import weights_of_samples
 from fastmlp._training.losses import LOSSES
 
 
@@ -292,36 +293,11 @@ class ClassTargets(Targets):
         sample_weight = super().check_sample_weight(sample_weight, X, y)
         if self.class_weight is None:
             return sample_weight
-        by_class = self._weights_by_class(y)
+        by_class = weights_of_samples(self.class_weight, self.classes, y)
         if (by_class < 0).any():
             raise ValueError(f"class_weight must not be negative, got {self.class_weight}")
         product = by_class if sample_weight is None else by_class * sample_weight
         return super().check_sample_weight(product, X, y)
-
-    def _weights_by_class(self, y: np.ndarray) -> np.ndarray:
-        """The class weight of each sample."""
-        class_weight = self.class_weight
-        if isinstance(class_weight, list):
-            return self._weights_by_column(y, class_weight)
-        if isinstance(class_weight, dict) and y.ndim == 1:
-            # Use all classes: a batch of partial_fit may lack some.
-            weights = compute_class_weight(class_weight, classes=self.classes, y=y)
-            return weights[np.searchsorted(self.classes, y)]
-        return compute_sample_weight(class_weight, y)
-
-    def _weights_by_column(self, y: np.ndarray, class_weight: list) -> np.ndarray:
-        """The product of the columns' weights, for each sample."""
-        if not (y.ndim == 2 and all(isinstance(each, dict) for each in class_weight)):
-            raise ValueError("a class_weight list needs one dict per column of a multilabel y")
-        if len(class_weight) != y.shape[1]:
-            raise ValueError(
-                f"the number of elements of class_weight must be {y.shape[1]}, as of y's columns"
-            )
-        product = np.ones(y.shape[0])
-        for column, weights in zip(y.T, class_weight, strict=True):
-            of_no, of_yes = compute_class_weight(weights, classes=np.arange(2), y=column)
-            product *= np.where(column == 0, of_no, of_yes)
-        return product
 
 
 def _binarizer_of(classes: np.ndarray, n_outputs: int, is_multilabel: bool) -> LabelBinarizer:

@@ -35,7 +35,11 @@ FLOORS = [
         "fastmlp._estimator.initialization",
         "fastmlp._estimator.targets",
     },
-    {"fastmlp._estimator", "fastmlp._estimator.parameters"},
+    {
+        "fastmlp._estimator",
+        "fastmlp._estimator.class_weights",
+        "fastmlp._estimator.parameters",
+    },
     {"fastmlp._training.solve"},
     {"fastmlp._training.lbfgs"},
     {"fastmlp._training.sgd"},
