@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from benchmarks.scripts.fashion_mnist import DEBIAN_DIRECTORY, load
+from benchmarks.suite.common import PLAIN_DESCENT
 from fastmlp import MLPClassifier
 from fastmlp._engine.network import Network
 from fastmlp._estimator.parameters import settings_of
@@ -25,9 +26,7 @@ from fastmlp._training.lbfgs import LossAndGradient
 
 STEPS, RATE = 1000, 0.1
 REPEATS = 3
-PLAIN_DESCENT = dict(
-    solver="sgd", momentum=0.0, alpha=0.0, tol=0.0, n_iter_no_change=np.inf, random_state=0
-)
+DESCENT = {**PLAIN_DESCENT, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
 
 
 def digits() -> list[np.ndarray]:
@@ -60,7 +59,7 @@ def numpy_descent(W1, b1, W2, b2, X, labels, steps: int, rate: float = RATE) -> 
 def full_batch(hidden, X, y, steps: int = STEPS, **parameters) -> tuple[MLPClassifier, float]:
     """A model of full-batch descent, and the seconds its fit took."""
     model = MLPClassifier(
-        hidden, batch_size=len(X), max_iter=steps, **{"learning_rate_init": RATE, **PLAIN_DESCENT}
+        hidden, batch_size=len(X), max_iter=steps, **{"learning_rate_init": RATE, **DESCENT}
     ).set_params(**parameters)
     start = time.perf_counter()
     model.fit(X, y)
@@ -88,9 +87,7 @@ def run_fashion() -> None:
         print("(b) needs Fashion-MNIST: Debian's package dataset-fashion-mnist")
         return
     X_train, X_test, y_train, y_test = load()
-    model = MLPClassifier(
-        (128, 64), max_iter=20, batch_size=32, learning_rate_init=0.05, **PLAIN_DESCENT
-    )
+    model = MLPClassifier((128, 64), max_iter=20, batch_size=32, learning_rate_init=0.05, **DESCENT)
     start = time.perf_counter()
     model.fit(X_train, y_train)
     seconds = time.perf_counter() - start

@@ -61,12 +61,19 @@ WORKLOADS = {
     "deep": Workload(Network(128, (128,) * 6, 10), 20_000, 256),
 }
 NETWORKS = {name: WORKLOADS[name].network for name in ("mnist", "tabular", "wide")}
+FULL_BATCH_NETWORK = Network(784, (10,), 10)
+PLAIN_DESCENT = {"solver": "sgd", "momentum": 0.0, "alpha": 0.0}  # parameters of an estimator
 DTYPES = ("float32", "float64")
 PREDICTED_ROWS = (20_000, 32, 1)  # throughput, a small request, the latency of one row
 LEARNING_RATE = 1e-3
 SECONDS = 0.2  # at least, for one measurement: noise of single calls matters less then
 MOST_REPEATS = 100_000
 WARM_UP_ROWS = 200
+
+
+def full_batch(rows: int) -> Workload:
+    """Full-batch descent of a narrow network, whose time is that of reading X."""
+    return Workload(FULL_BATCH_NETWORK, rows, rows)
 
 
 def make_data(rows: int, network: Network, dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -11,14 +11,18 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier
 
+from .bandwidth import read_bandwidth
 from .common import (
     DTYPES,
+    PLAIN_DESCENT,
     WORKLOADS,
     Benchmark,
     Network,
     Workload,
     estimator_trainer,
+    full_batch,
     ignore_convergence,
+    make_data,
     seconds_each,
 )
 from .peak import peak_gflops
@@ -59,6 +63,31 @@ class Epoch(Benchmark):
 
     track_share_of_peak.unit = "% of the peak"
     track_share_of_peak.pretty_name = "Training: share of the peak"
+
+
+class FullBatch(Benchmark):
+    """A step of full-batch descent of 784-10-10, beside the bandwidth at which cores read X."""
+
+    params = ([4000, 50_000], DTYPES)
+    param_names = ("rows", "dtype")
+
+    def setup(self, rows, dtype):
+        workload = full_batch(rows)
+        self.X, _ = make_data(rows, workload.network, dtype)
+        self.clock = epoch_clock(workload, dtype, **PLAIN_DESCENT)
+
+    def track_time_per_step(self, rows, dtype):
+        return medians(self.clock)[0]
+
+    track_time_per_step.unit = "seconds"
+    track_time_per_step.pretty_name = "Training: time per step of full-batch descent"
+
+    def track_share_of_bandwidth(self, rows, dtype):
+        seconds, bandwidth = medians(self.clock, lambda: read_bandwidth(self.X))
+        return round(100 * self.X.nbytes / seconds / bandwidth, 1)
+
+    track_share_of_bandwidth.unit = "% of the bandwidth"
+    track_share_of_bandwidth.pretty_name = "Training: full-batch descent, share of the bandwidth"
 
 
 # Each option beside the defaults of the same workload.
