@@ -124,6 +124,10 @@ WEIGHTS reads all activations and deltas and writes its own panel. There is no g
 tile of dW is summed in registers over all rows of the batch, and the update rule reads the sums of
 one panel from a thread's scratch.
 
+In a first layer of at most 12 units, the vectors of a tile run along the inputs instead of the
+units, so that no lanes are idle: a tile of columns. It sums the transpose of a panel, element by
+element in the same order.
+
 Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, and the
 buffer sums over them. A sparse first layer scatters its products into it, and marks the panels
 that it touches: the others have a gradient of zeros. With `max_grad_norm`,
@@ -223,6 +227,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | stride | the distance from one row of a matrix to the next |
 | tail | the last columns of a matrix, if they fill a quarter of a vector or less |
 | tile | the part of a product that fits the registers: some rows by some vectors |
+| tile of columns | a tile of dW^T: all units of a narrow first layer by some vectors of inputs |
 | unit | a neuron |
 | update rule | the code of an optimizer |
 | work stealing | claiming items from the range of another thread |

@@ -29,6 +29,7 @@ LAYER = np.dtype(
         ("tail", np.int64),  # in tails: the tail's transpose (tail, tail_stride)
         ("tail_stride", np.int64),  # n_in, padded; 0 without a tail
         ("back_tail", np.int64),  # first input of the tail of delta W^T; -1 without one
+        ("column_height", np.int64),  # of the tiles of columns of dW; 0 without them
         ("split_k_at", np.int64),  # first input of the second sum of z; 0 without split-K
         ("dropout", np.float64),  # probability of dropping a unit of a hidden layer
     ],

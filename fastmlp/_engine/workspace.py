@@ -6,7 +6,13 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp._engine.jit.kernel import Kernel
-from fastmlp._engine.jit.target import LEAST_TAIL_DEPTH, tail_columns, target
+from fastmlp._engine.jit.target import (
+    LEAST_TAIL_DEPTH,
+    column_shapes,
+    column_width,
+    tail_columns,
+    target,
+)
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
@@ -225,7 +231,8 @@ class TrainingWorkspace(Workspace):
     ):
         super().__init__(network, block_rows, threads)
         self._update_rule = update_rule
-        self._split_k()
+        self._split_k()  # first, so that columns do not move the split
+        self._find_columns()
         self.panels = self._make_panels()
         self.ranges = self._make_ranges(threads)
         self.job["layout"]["panels"] = len(self.panels)
@@ -272,6 +279,8 @@ class TrainingWorkspace(Workspace):
         # Tiles need scratch; a compact layer's panels, which have many rows, do not.
         tiled = self.panels[self._is_compact * (self.panels["layer"] == 0) == 0]
         scratch = overlap + int(tiled["rows"].max()) * widest
+        if self.layers[0]["column_height"]:  # sums of a panel, and their transpose
+            scratch += self._panel_rows(0) * int(self.layers[0]["stride"])
         layout["overlap"], layout["scratch"] = overlap, scratch
         gradient = self.network.parameters.size if has_gradient else 0
         self.norms = np.zeros(len(self.panels))
@@ -349,11 +358,20 @@ class TrainingWorkspace(Workspace):
             size = self.block_rows * int(layer["stride"])
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
 
+    def _find_columns(self) -> None:
+        """Let a narrow first layer sum its gradient in tiles of columns."""
+        layer = self.layers[0]
+        heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
+        if heights and not self._is_compact:
+            layer["column_height"] = heights[0]
+
     def _panel_rows(self, index: int) -> int:
         """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""
         if index == 0 and self._is_compact:
             row_bytes = int(self.layers[0]["row_stride"]) * self.dtype.itemsize
             return round_up(max(COMPACT_PANEL_BYTES // row_bytes, 1), self.network.lanes)
+        if self.layers[index]["column_height"]:
+            return column_width() * self.network.lanes
         if self.layers[index]["tail_stride"] > 0:
             return self.network.lanes
         narrow = self.layers[index]["stride"] <= self.network.lanes

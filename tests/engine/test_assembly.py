@@ -8,9 +8,14 @@ from assembly import APPLE, ARM64, X86, assembly_of, instructions, loops, spills
 from llvmlite import ir
 from numba import types
 
-from fastmlp._engine.jit.target import TILE_TABLE, _probe, tile_shapes
-from fastmlp._engine.kernels.prefetch import full_shapes, next_line_of_rows, next_rows_along
-from fastmlp._engine.simd.tile import emit_tiles
+from fastmlp._engine.jit.target import NARROW, TILE_TABLE, _probe, column_shapes, tile_shapes
+from fastmlp._engine.kernels.prefetch import (
+    full_shapes,
+    next_line_of_rows,
+    next_rows_along,
+    next_rows_of_columns,
+)
+from fastmlp._engine.simd.tile import TileKind, emit_tiles
 from fastmlp._engine.simd.vectors import Vectors
 from fastmlp._engine.threading.atomics import emit_pause
 
@@ -34,11 +39,12 @@ CPUS = {
     "apple-m1": Cpu(APPLE, "NEON", "fmla", 8 * 3),
 }
 SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-# The tiles of `kernels.products`: whether A is read transposed, the shapes, the prefetch.
+# The tiles of `kernels.products`: their kind and shapes.
 TILES = {
-    "A B": (False, tile_shapes, None),
-    "A B, prefetching": (False, full_shapes, next_rows_along),
-    "A^T B": (True, tile_shapes, next_line_of_rows),
+    "A B": (TileKind(False), tile_shapes),
+    "A B, prefetching": (TileKind(False, next_rows_along), full_shapes),
+    "A^T B": (TileKind(True, next_line_of_rows), tile_shapes),
+    "columns": (TileKind(True, next_rows_of_columns, gathers_b=True), column_shapes),
 }
 OPERANDS = 5  # shape, A, B, start, C: two integers each; the depth and next_a follow
 
@@ -53,7 +59,7 @@ def cpu(request, monkeypatch):
     return request.param
 
 
-def tiles_on(cpu, scalar, transposed, shapes, prefetch):
+def tiles_on(cpu, scalar, kind, shapes):
     """The assembly of tiles of these shapes."""
     context = SimpleNamespace(get_value_type=SCALARS.__getitem__)
 
@@ -64,7 +70,7 @@ def tiles_on(cpu, scalar, transposed, shapes, prefetch):
             first = builder.insert_value(ir.Constant(pair, ir.Undefined), given[n], 0)
             operands.append(builder.insert_value(first, given[n + 1], 1))
         vectors = Vectors(builder, context, scalar)
-        emit_tiles(vectors, transposed, shapes, prefetch, [*operands, *given[2 * OPERANDS :]])
+        emit_tiles(vectors, kind, shapes, [*operands, *given[2 * OPERANDS :]])
 
     return assembly_of(emit, CPUS[cpu].triple, cpu, 2 * OPERANDS + 2)
 
@@ -77,8 +83,11 @@ def largest(shapes):
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
 @pytest.mark.parametrize("tile", TILES)
 def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, tile):
-    transposed, shapes, prefetch = TILES[tile]
-    assembly = tiles_on(cpu, scalar, transposed, largest(shapes())[-1:], prefetch)
+    kind, shapes = TILES[tile]
+    if not shapes():
+        assert CPUS[cpu].vectors < NARROW  # too few registers for a tile of columns
+        return
+    assembly = tiles_on(cpu, scalar, kind, largest(shapes())[-1:])
     (loop,) = loops(assembly)
     names = [name for name in instructions(loop) if name.startswith(CPUS[cpu].instruction)]
     assert len(names) == CPUS[cpu].vectors
@@ -87,13 +96,13 @@ def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, 
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
 @pytest.mark.parametrize("tile", TILES)
 def test_no_vector_register_of_a_tile_is_spilled(cpu, scalar, tile):
-    transposed, shapes, prefetch = TILES[tile]
-    assert spills(tiles_on(cpu, scalar, transposed, largest(shapes()), prefetch)) == []
+    kind, shapes = TILES[tile]
+    assert spills(tiles_on(cpu, scalar, kind, largest(shapes()))) == []
 
 
 def test_a_tile_that_is_too_large_would_be_seen_to_spill(cpu):
     height, width = largest(tile_shapes())[-1]
-    assert spills(tiles_on(cpu, types.float32, False, [(2 * height, width)], None))
+    assert spills(tiles_on(cpu, types.float32, TileKind(False), [(2 * height, width)]))
 
 
 def test_the_instruction_set_of_each_processor_is_recognized(cpu):

@@ -9,12 +9,14 @@ ownership starts that while the gradient is being summed. So this is prefetched:
 - WEIGHTS: in each input row of a tile, the line after the tile's, which the next panel reads
   (`next_line_of_rows`). If X exceeds CORE_CACHE_BYTES and several tiles read the same line of it,
   every second tile prefetches from the next block's rows instead (`rows_to_prefetch`).
-- WEIGHTS, before each tile: the weights that it will update, for writing (`request_ownership`), in
-  the last of a batch's blocks if that has at least OWNERSHIP_DEPTH rows.
+- WEIGHTS, in a tile of columns: the rows of X that it reads `ROWS_AHEAD` steps later and, if X
+  exceeds CORE_CACHE_BYTES, the same columns of the next block's rows (`next_rows_of_columns`).
+- WEIGHTS, before each tile of another kind: the weights that it will update, for writing
+  (`request_ownership`), in the last of a batch's blocks if that has at least OWNERSHIP_DEPTH rows.
 """
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.jit.target import CACHE_LINE, target
+from fastmlp._engine.jit.target import CACHE_LINE, column_width, target
 from fastmlp._engine.simd.memory import emit_prefetch, i64, item_bytes, load_entry, request_line
 from fastmlp._engine.simd.tile import TileStep
 from fastmlp._engine.simd.vectors import widest
@@ -26,6 +28,8 @@ CORE_CACHE_BYTES = 1 << 20
 # (10 ns per line across core clusters). Without ownership requests, a step of 784-512-512-10 takes
 # 1.02 to 1.17 times as long, one of 54-256-128-7 1.06 times.
 OWNERSHIP_DEPTH = 64
+# Steps of a tile of columns, of 10 cycles each: enough to fetch a line from a shared cache.
+ROWS_AHEAD = 12
 
 
 def full_shapes() -> list[tuple[int, int]]:
@@ -50,6 +54,16 @@ def next_line_of_rows(step: TileStep) -> None:
     builder = step.builder
     address = builder.add(load_entry(builder, step.next_a, step.k), step.a.offset)
     emit_prefetch(builder, builder.add(address, i64(CACHE_LINE)))
+
+
+def next_rows_of_columns(step: TileStep) -> None:
+    """Prefetch what the tile reads of B some steps later, and the same of row k of `next_a`."""
+    builder = step.builder
+    ahead = builder.add(step.k, i64(ROWS_AHEAD))
+    for row in (load_entry(builder, step.b.table, ahead), load_entry(builder, step.next_a, step.k)):
+        address = builder.add(row, step.b.offset)
+        for line in range(0, column_width() * target().vector_bytes, CACHE_LINE):
+            emit_prefetch(builder, builder.add(address, i64(line)))
 
 
 @device

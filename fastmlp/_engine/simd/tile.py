@@ -57,25 +57,35 @@ class TileStep(NamedTuple):
     builder: ir.IRBuilder
     k: ir.Value
     a: Rows
+    b: Matrix | Rows
     next_a: ir.Value
     height: int
     item: int
+
+
+class TileKind(NamedTuple):
+    """What is the same for all shapes of a tile; the fields are parameters of `make_tile`."""
+
+    transposed: bool
+    prefetch: Prefetch | None = None
+    gathers_b: bool = False
 
 
 def _unpack(builder, kind, value):
     return kind(*(builder.extract_value(value, n) for n in range(len(kind._fields))))
 
 
-def unpack_operands(builder, values) -> tuple[Rows, Matrix, Matrix, Matrix]:
+def unpack_operands(builder, values, b=Matrix) -> tuple[Rows, Matrix | Rows, Matrix, Matrix]:
     """A, B, start and C of a product as LLVM values."""
-    kinds = Rows, Matrix, Matrix, Matrix
+    kinds = Rows, b, Matrix, Matrix
     return tuple(_unpack(builder, *each) for each in zip(kinds, values, strict=True))
 
 
-def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, shape, operands):
+def _emit_tile(vectors: Vectors, kind: TileKind, shape, operands):
     """Emit the code for one tile shape."""
     builder, spans = vectors.builder, range(shape.width)
-    a, b, start, c = unpack_operands(builder, operands[:4])
+    transposed, prefetch, gathers_b = kind
+    a, b, start, c = unpack_operands(builder, operands[:4], Rows if gathers_b else Matrix)
     depth, next_a = operands[4:]
     a_rows = []
     if not transposed:
@@ -85,10 +95,13 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
         a_rows = [builder.inttoptr(builder.add(row, a.offset), element) for row in entries]
 
     def body(k, sums):
-        b_row = vectors.row(b, k)
+        if gathers_b:  # B[k, v] = table[k] + offset
+            b_row = builder.add(load_entry(builder, b.table, k), b.offset)
+        else:
+            b_row = vectors.row(b, k)
         b_vectors = [vectors.load(b_row, v) for v in spans]
         if prefetch is not None:
-            prefetch(TileStep(builder, k, a, next_a, shape.height, vectors.item))
+            prefetch(TileStep(builder, k, a, b, next_a, shape.height, vectors.item))
         if transposed:
             a_row = builder.add(load_entry(builder, a.table, k), a.offset)
         updated, sums = [], iter(sums)
@@ -112,7 +125,7 @@ def _emit_tile(vectors: Vectors, transposed: bool, prefetch: Prefetch | None, sh
             vectors.store(next(sums), at, v)
 
 
-def emit_tiles(vectors: Vectors, transposed: bool, shapes, prefetch: Prefetch | None, arguments):
+def emit_tiles(vectors: Vectors, kind: TileKind, shapes, arguments):
     """Emit the code for all given shapes behind one switch; see `make_tile`.
 
     `arguments` are those of the tile without `like`, as LLVM values.
@@ -126,12 +139,17 @@ def emit_tiles(vectors: Vectors, transposed: bool, shapes, prefetch: Prefetch | 
         entry = builder.append_basic_block(f"tile_{each.height}x{each.width}")
         switch.add_case(i64(each.height * WIDTH_RADIX + each.width), entry)
         builder.position_at_end(entry)
-        _emit_tile(vectors, transposed, prefetch, each, arguments[1:])
+        _emit_tile(vectors, kind, each, arguments[1:])
         builder.branch(end)
     builder.position_at_end(end)
 
 
-def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = None):
+def make_tile(
+    transposed: bool,
+    shapes=tile_shapes,
+    prefetch: Prefetch | None = None,
+    gathers_b: bool = False,
+):
     """Make an intrinsic with all given tile shapes of this target behind one switch.
 
     Parameters
@@ -143,6 +161,8 @@ def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = 
         Returns the (height, width) of each tile.
     prefetch : callable, optional
         Emits the prefetches of each step, see `kernels.prefetch`.
+    gathers_b : bool
+        Whether B is given by its rows' addresses, too, as `Rows`.
 
     Returns
     -------
@@ -152,12 +172,14 @@ def make_tile(transposed: bool, shapes=tile_shapes, prefetch: Prefetch | None = 
         a table of row addresses for the prefetch.
     """
 
+    kind = TileKind(transposed, prefetch, gathers_b)
+
     @intrinsic
     def tile(typingctx, like, shape, a, b, start, c, depth, next_a):
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
             vectors = Vectors(builder, context, like)
-            emit_tiles(vectors, transposed, shapes(), prefetch, arguments[1:])
+            emit_tiles(vectors, kind, shapes(), arguments[1:])
             return context.get_dummy_value()
 
         return types.void(like, shape, a, b, start, c, types.int64, types.int64), codegen
