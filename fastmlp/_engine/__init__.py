@@ -128,10 +128,11 @@ In a first layer of at most 12 units, the vectors of a tile run along the inputs
 units, so that no lanes are idle: a tile of columns. It sums the transpose of a panel, element by
 element in the same order.
 
-Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, and the
-buffer sums over them. A sparse first layer scatters its products into it, and marks the panels
-that it touches: the others have a gradient of zeros. With `max_grad_norm`,
-WEIGHTS only stores the gradient, because its norm is not known before the phase is over.
+Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, so small
+that X's rows stay in cache from ROWS to WEIGHTS, and the buffer sums over them. A sparse first
+layer scatters its products into it, and marks the panels that it touches: the others have a
+gradient of zeros. With `max_grad_norm`, WEIGHTS only stores the gradient, because its norm is not
+known before the phase is over.
 
 REFRESH makes W^T, the transposed tails and the panels' norms anew, because the weights may have
 been changed from outside since the last epoch. Later, each update of a panel refreshes its own.

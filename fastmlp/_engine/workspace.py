@@ -210,6 +210,8 @@ class TrainingWorkspace(Workspace):
         max_grad_norm.
     batches : int
         Batches of an epoch.
+    split_k_rows : int, optional
+        Rows of a block by which `splits_k` decides, `block_rows` by default.
 
     Attributes
     ----------
@@ -228,10 +230,11 @@ class TrainingWorkspace(Workspace):
         moments: list[Network],
         has_gradient: bool = False,
         batches: int = 1,
+        split_k_rows: int | None = None,
     ):
         super().__init__(network, block_rows, threads)
         self._update_rule = update_rule
-        self._split_k()  # first, so that columns do not move the split
+        self._split_k(split_k_rows or block_rows)  # first, so that columns do not move the split
         self._find_columns()
         self.panels = self._make_panels()
         self.ranges = self._make_ranges(threads)
@@ -349,11 +352,11 @@ class TrainingWorkspace(Workspace):
                     f"but the network has {network.layer_sizes} of {self.dtype}"
                 )
 
-    def _split_k(self) -> None:
+    def _split_k(self, block_rows: int) -> None:
         """Use split-K if the first layer has many inputs and blocks have few rows."""
         layer = self.layers[0]
         n_in = int(layer["n_in"])
-        if splits_k(n_in, self.block_rows):
+        if splits_k(n_in, block_rows):
             layer["split_k_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
             size = self.block_rows * int(layer["stride"])
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))

@@ -198,6 +198,30 @@ def test_a_batch_in_several_blocks_is_one_batch(features, units, block, dtype, m
         np.testing.assert_allclose(losses, whole_losses, rtol=20 * np.finfo(np.float64).eps)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bytes_of_a_block_change_no_weight(dtype, monkeypatch):
+    features, rows = 2 * sgd.LEAST_BLOCK_ROWS + 9, sgd.BLOCK_ROWS + 1  # split-K for the least block
+
+    def trained(block_bytes):
+        monkeypatch.setattr(sgd, "BLOCK_BYTES", block_bytes)
+        problem = Problem([features, 10, 4], rows, dtype, alpha=0.2)
+        losses, _ = problem.train(epochs=2, batch_size=rows, solver="adam")
+        return losses, problem.network.parameters
+
+    whole_losses, whole = trained(1 << 40)
+    losses, parameters = trained(0)
+    np.testing.assert_array_equal(parameters, whole)
+    np.testing.assert_allclose(losses, whole_losses, rtol=20 * np.finfo(np.float64).eps)
+
+
+@pytest.mark.parametrize("row_bytes", [4, 3136, 6272, 1 << 20])
+def test_a_small_batch_is_one_block_and_a_large_one_has_blocks_of_few_bytes(row_bytes):
+    assert sgd._block_rows(sgd.BLOCK_ROWS, row_bytes) == sgd.BLOCK_ROWS
+    rows = sgd._block_rows(sgd.BLOCK_ROWS + 1, row_bytes)
+    assert sgd.LEAST_BLOCK_ROWS <= rows <= sgd.BLOCK_ROWS
+    assert rows == sgd.LEAST_BLOCK_ROWS or rows * row_bytes <= sgd.BLOCK_BYTES
+
+
 @pytest.mark.parametrize("block", [4, 1024])
 @pytest.mark.parametrize("features", [9, 301])
 def test_an_epoch_in_many_launches_is_one_epoch(features, block, monkeypatch):
