@@ -6,6 +6,7 @@ ownership starts that while the gradient is being summed. So this is prefetched:
 
 - SPLIT_K and ROWS, if X exceeds CORE_CACHE_BYTES: while full tiles of the first group of columns
   are computed, the rows of X that the next tile reads (`next_rows_along`).
+- ROWS, before the forward pass: the targets of its rows (`prefetch_targets`).
 - WEIGHTS: in each input row of a tile, the line after the tile's, which the next panel reads
   (`next_line_of_rows`). If X exceeds CORE_CACHE_BYTES and several tiles read the same line of it,
   every second tile prefetches from the next block's rows instead (`rows_to_prefetch`).
@@ -17,7 +18,16 @@ ownership starts that while the gradient is being summed. So this is prefetched:
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import CACHE_LINE, column_width, target
-from fastmlp._engine.simd.memory import emit_prefetch, i64, item_bytes, load_entry, request_line
+from fastmlp._engine.simd.memory import (
+    element,
+    emit_prefetch,
+    i64,
+    item_bytes,
+    load,
+    load_entry,
+    prefetch_line,
+    request_line,
+)
 from fastmlp._engine.simd.tile import TileStep
 from fastmlp._engine.simd.vectors import widest
 
@@ -64,6 +74,19 @@ def next_rows_of_columns(step: TileStep) -> None:
         address = builder.add(row, step.b.offset)
         for line in range(0, column_width() * target().vector_bytes, CACHE_LINE):
             emit_prefetch(builder, builder.add(address, i64(line)))
+
+
+@device
+def prefetch_targets(job, start, first, last):
+    """Prefetch the targets of rows `first` to `last` of the block at `start`, if shuffled.
+
+    The loss reads them after the forward pass. Without this, full-batch descent of 784-10-10 on
+    50,000 rows takes 1.03 times as long in float32, 1.06 times in float64.
+    """
+    if job.inputs.order != 0:
+        for position in range(start + first, start + last):
+            target = load(0, job.inputs.order, position) * job.inputs.target_columns
+            prefetch_line(element(job.zero, job.inputs.targets, target))
 
 
 @device

@@ -27,6 +27,7 @@ from fastmlp._engine.kernels.forward import (
 )
 from fastmlp._engine.kernels.losses import row_loss_and_delta
 from fastmlp._engine.kernels.optimizers import SGD, Step
+from fastmlp._engine.kernels.prefetch import prefetch_targets
 from fastmlp._engine.kernels.products import delta_rows, weight_gradient
 from fastmlp._engine.kernels.sparse import add_sparse_row
 from fastmlp._engine.kernels.update import (
@@ -160,6 +161,7 @@ def _rows(job, block, first, last):
     if job.inputs.exceeds_cache:  # WEIGHTS prefetches the next block's rows
         known = min(last, job.inputs.samples - block.stop)
         point_at_rows(job, block.stop, first, known, job.layout.next_rows)
+    prefetch_targets(job, block.start, first, last)
     forward(job, job.forward.tails, block.start, first, last, block.step)
     output_layer = layer_at(job.tables.layers, job.layout.layers - 1)
     _output_delta(job, output_layer, block.start, first, last)

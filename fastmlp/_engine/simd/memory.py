@@ -171,6 +171,17 @@ def emit_prefetch(builder, address) -> None:
 
 
 @intrinsic
+def prefetch_line(typingctx, address):
+    """Prefetch the cache line at an address, which need not be valid, into all cache levels."""
+
+    def codegen(context, builder, signature, arguments):
+        emit_prefetch(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@intrinsic
 def request_line(typingctx, address):
     """Request ownership of a cache line, by storing the value that it holds.
 
