@@ -1,5 +1,6 @@
 """Network: layer sizes and one flat, aligned, padded buffer that holds every parameter."""
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -10,11 +11,18 @@ from fastmlp._engine.mapping import can_stay
 from fastmlp._engine.records import LAYER
 
 
+def address_of_array(array: np.ndarray) -> int:
+    """Address of an array's first element. `array.ctypes` takes 0.8 us, a buffer 0.2 us."""
+    if array.flags.c_contiguous and array.flags.writeable and array.size:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    return array.ctypes.data
+
+
 def aligned_empty(count: int, dtype: np.dtype, make: Callable = np.empty) -> np.ndarray:
     """A flat array that begins on a cache line; `make` allocates it."""
     dtype = np.dtype(dtype)
     raw = make(count * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
-    skip = -raw.ctypes.data % CACHE_LINE
+    skip = -address_of_array(raw) % CACHE_LINE
     return raw[skip : skip + count * dtype.itemsize].view(dtype)
 
 
@@ -248,7 +256,7 @@ class Network:
     @cached_property
     def address(self) -> int:
         """Address of the buffer."""
-        return self.parameters.ctypes.data
+        return address_of_array(self.parameters)
 
     def _like(self, parameters: np.ndarray) -> "Network":
         """A network of the same shape with other parameters; this one has all in its buffer."""

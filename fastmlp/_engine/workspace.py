@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import issparse
 
 from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.jit.target import (
@@ -16,7 +15,7 @@ from fastmlp._engine.jit.target import (
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
-from fastmlp._engine.network import Network, aligned_zeros, padded, round_up
+from fastmlp._engine.network import Network, address_of_array, aligned_zeros, padded, round_up
 from fastmlp._engine.records import PANEL, job_dtype
 from fastmlp._engine.threading.pool import pool
 from fastmlp._engine.threading.work_stealing import work_words
@@ -107,7 +106,7 @@ class Workspace:
         """Store addresses of arrays in the job, 0 for None, and keep the arrays alive."""
         record = self.job[part]
         for name, array in arrays.items():
-            record[name] = 0 if array is None else array.ctypes.data
+            record[name] = 0 if array is None else address_of_array(array)
         self._held.setdefault(part, {}).update(arrays)
 
     def held(self, part: str, name: str) -> np.ndarray:
@@ -147,20 +146,22 @@ class Workspace:
         """
         if X.shape[1] != self._n_in:  # the kernels would read beyond the rows
             raise ValueError(f"X has {X.shape[1]} features; the network takes {self._n_in}")
-        if self._is_compact and not issparse(X):
+        is_dense = isinstance(X, np.ndarray)
+        if self._is_compact and is_dense:
             raise ValueError("a compact network takes sparse X only")
         inputs = self.inputs
-        if issparse(X):
-            inputs["is_sparse"], inputs["exceeds_cache"] = 1, 0
+        inputs["is_sparse"] = not is_dense
+        if is_dense:
+            inputs["exceeds_cache"] = X.nbytes > CORE_CACHE_BYTES
+            inputs["x"], inputs["x_stride"] = address_of_array(X), X.strides[0]
+        else:
+            inputs["exceeds_cache"] = 0
             self._hold(
                 "inputs",
                 values=np.ascontiguousarray(X.data, self.dtype),
                 columns=np.ascontiguousarray(X.indices, np.int32),
                 row_starts=np.ascontiguousarray(X.indptr, np.int64),
             )
-        else:
-            inputs["is_sparse"], inputs["exceeds_cache"] = 0, X.nbytes > CORE_CACHE_BYTES
-            inputs["x"], inputs["x_stride"] = X.ctypes.data, X.strides[0]
         self._X = X
         if order is None:
             inputs["samples"], inputs["order"] = X.shape[0], 0
@@ -174,7 +175,7 @@ class Workspace:
         `name` is the last layer's activation.
         """
         self._outputs = outputs
-        self._forward["outputs"] = outputs.ctypes.data
+        self._forward["outputs"] = address_of_array(outputs)
         self._hyperparameters["output"] = losses.OUTPUTS[name]
 
     def set_activations(self, names: Sequence[str]) -> None:

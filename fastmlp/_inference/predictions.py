@@ -7,7 +7,6 @@ from threading import get_ident
 from time import perf_counter
 
 import numpy as np
-from scipy.sparse import issparse
 
 from fastmlp._engine.kernels.prediction import predict
 from fastmlp._engine.network import Network
@@ -92,14 +91,15 @@ def apply_network(
     may_be_nonfinite : bool
         Whether the sum of a row is not finite, so that X may contain NaN or infinity.
     """
-    if network.is_compact and not issparse(X):
+    is_sparse = not isinstance(X, np.ndarray)
+    if network.is_compact and not is_sparse:
         network = network.copy(is_compact=False)
     outputs = np.empty((X.shape[0], network.layer_sizes[-1]), dtype=network.dtype)
     flops = _flops(network, X)
     threads, linger = useful_threads(n_jobs, flops // FLOPS_PER_THREAD), 0
     if threads == 1:
         most = min(flops // FLOPS_PER_SPINNING_THREAD, X.shape[0] // ROWS_PER_SPINNING_THREAD)
-        if most > 1 and not issparse(X) and succession.is_quick():
+        if most > 1 and not is_sparse and succession.is_quick():
             period = int(perf_counter() / COUNT_SECONDS)
             threads = min(_available_threads(n_jobs, get_ident(), period), most)
             linger = LINGER_PAUSES
@@ -119,7 +119,7 @@ def apply_network(
             workspace.take_inputs(rows)
             workspace.take_outputs(to, output)
             succession.note(workspace.run(predict, linger=linger))
-        if issparse(X):  # the kernel sums dense rows only
+        if is_sparse:  # the kernel sums dense rows only
             with np.errstate(over="ignore", invalid="ignore"):
                 return outputs, not isfinite(X.data.sum())
         return outputs, bool(workspace.totals["may_be_nonfinite"])
@@ -132,7 +132,7 @@ def apply_network(
 def _flops(network: Network, X) -> int:
     """Floating-point operations of a prediction, at least 1."""
     flops = 2 * X.shape[0] * network.size
-    if issparse(X):  # only non-zeros pass through the first layer
+    if not isinstance(X, np.ndarray):  # only non-zeros pass through the first layer
         first = network.layers[0]
         flops -= 2 * int(first["row_stride"]) * (X.shape[0] * int(first["n_in"]) - X.nnz)
     return max(flops, 1)
