@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -209,7 +209,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         fitted.complete(self)
         network = fitted.network_of(self)
         if self._needs_no_validation(X, network.dtype):
-            rows = X if isinstance(X, np.ndarray) else rows_in_place(X, network.dtype)
+            rows = rows_in_place(X, network.dtype) if issparse(X) else X
             outputs, may_be_nonfinite = self._apply(network, rows)
             if not may_be_nonfinite:
                 return outputs
