@@ -47,10 +47,6 @@ class Rows(NamedTuple):
     offset: int
 
 
-# Emits a tile's prefetches for step k.
-Prefetch = Callable[["TileStep"], None]
-
-
 class TileStep(NamedTuple):
     """Step k of a tile as `Prefetch` sees it: the operands as LLVM values."""
 
@@ -61,6 +57,10 @@ class TileStep(NamedTuple):
     next_a: ir.Value
     height: int
     item: int
+
+
+# Emits a tile's prefetches for step k.
+Prefetch = Callable[[TileStep], None]
 
 
 class TileKind(NamedTuple):
