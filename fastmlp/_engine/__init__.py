@@ -17,7 +17,8 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only if necessary |
 | `_engine/network` | every weight and bias of a network, in one padded buffer |
 | `_engine/mapping` | weights in a memory-mapped file: whether they can stay there |
-| `_engine/workspace` | all other buffers, and the division of the weights among threads |
+| `_engine/workspace` | all other buffers of a prediction |
+| `_engine/training_workspace` | those of a fit, and the division of the weights among threads |
 | `_engine/records` | the tables that describe a fit to the kernels |
 | `_engine/threads` | how many threads to use |
 | `_engine/machine` | the processor's name |

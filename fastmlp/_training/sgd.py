@@ -9,7 +9,7 @@ from fastmlp._engine.kernels import losses
 from fastmlp._engine.kernels.training import train
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import useful_threads
-from fastmlp._engine.workspace import TrainingWorkspace, splits_k
+from fastmlp._engine.training_workspace import TrainingWorkspace, splits_k
 from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 

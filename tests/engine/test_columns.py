@@ -5,10 +5,10 @@ import pytest
 from oracles.naive import assert_close
 
 from fastmlp import MLPClassifier
-from fastmlp._engine import workspace
+from fastmlp._engine import training_workspace
 from fastmlp._engine.jit.target import NARROW, column_shapes, column_width, target
 from fastmlp._engine.network import Network
-from fastmlp._engine.workspace import TrainingWorkspace
+from fastmlp._engine.training_workspace import TrainingWorkspace
 from fastmlp._training import sgd
 
 DTYPES = [np.float32, np.float64]
@@ -46,7 +46,7 @@ def test_columns_change_no_bit_of_any_gradient(monkeypatch, small_blocks, units,
     for n_in in (1, panel - 1, panel, 3 * panel + 1):
         _, _, _, with_columns = step(n_in, units, rows, dtype)
         with monkeypatch.context() as patch:
-            patch.setattr(workspace, "column_shapes", list)
+            patch.setattr(training_workspace, "column_shapes", list)
             _, _, _, without = step(n_in, units, rows, dtype)
         for ours, theirs in zip(with_columns, without, strict=True):
             assert ours.tobytes() == theirs.tobytes()

@@ -28,7 +28,7 @@ from fastmlp._engine.kernels.training import Block, panel_at
 from fastmlp._engine.network import CONFLICTING_BYTES
 from fastmlp._engine.records import job_pointer
 from fastmlp._engine.simd.memory import dereference
-from fastmlp._engine.workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
+from fastmlp._engine.training_workspace import INPUTS_PER_ROW, LEAST_SPLIT_K_INPUTS
 from fastmlp._training import sgd
 
 PANELS_SUMMED = 100_000  # some tenths of a second

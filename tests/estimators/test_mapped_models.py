@@ -14,7 +14,7 @@ from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.mapping import can_stay
 from fastmlp._engine.network import Network, padded
-from fastmlp._engine.workspace import TrainingWorkspace
+from fastmlp._engine.training_workspace import TrainingWorkspace
 from fastmlp.inspection import check_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -71,7 +71,8 @@ def test_training_goes_on_with_a_copy(estimator, parameters, tmp_path):
             each.set_params(warm_start=True).fit(X, y)
         else:
             each.partial_fit(X, y).partial_fit(X, y)
-    for own, other in zip(model.coefs_ + model.intercepts_, copy.coefs_ + copy.intercepts_):  # noqa: B905
+    pairs = zip(model.coefs_ + model.intercepts_, copy.coefs_ + copy.intercepts_, strict=True)
+    for own, other in pairs:
         np.testing.assert_array_equal(own, other)
         assert other.flags.writeable and not isinstance(other, np.memmap)
     assert (tmp_path / "model.joblib").read_bytes() == before

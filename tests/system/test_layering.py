@@ -52,6 +52,7 @@ FLOORS = [
     {"fastmlp._inference"},
     {
         "fastmlp._engine",
+        "fastmlp._engine.training_workspace",
         "fastmlp._engine.workspace",
         "fastmlp._engine.inputs",
         "fastmlp._engine.network",

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._engine.workspace import TrainingWorkspace
+from fastmlp._engine.training_workspace import TrainingWorkspace
 from fastmlp.interop import from_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -1,0 +1,242 @@
+"""TrainingWorkspace: the tables and buffers that a fit needs besides the parameters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastmlp._engine.jit.target import column_shapes, column_width, target
+from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels.optimizers import MOMENTS
+from fastmlp._engine.network import Network, aligned_zeros, round_up
+from fastmlp._engine.records import PANEL
+from fastmlp._engine.workspace import Workspace
+
+# Split-K starts at this many inputs, in all and per row of a block: two cores then exchange sums
+# (rows, n_out) instead of weights (n_in, n_out). Without it, a step of 784-30-10, batch 32, takes
+# 1.03 to 1.31 times as long, one of 784-512-512-10, batch 128, 1.05 times. One core loses 1 to 6 %.
+LEAST_SPLIT_K_INPUTS = 256
+INPUTS_PER_ROW = 2
+
+# About the bytes of a panel of a compact first layer: few enough that most panels have no column of
+# a batch, many enough that going from panel to panel costs little.
+COMPACT_PANEL_BYTES = 2048
+
+
+def splits_k(n_in: int, block_rows: int) -> bool:
+    """Whether a first layer of `n_in` inputs uses split-K for blocks of `block_rows` rows."""
+    return n_in >= max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
+
+
+class TrainingWorkspace(Workspace):
+    """What a fit needs in addition: deltas, W^T, moments, panels and their ranges.
+
+    Parameters
+    ----------
+    network, block_rows, threads
+        As for `Workspace`.
+    update_rule : int
+        A code of `kernels.optimizers`.
+    moments : list of Network
+        Optimizer state, as many as `update_rule` needs.
+    has_gradient : bool
+        Whether to allocate a gradient buffer: for batches of several blocks, sparse X, and
+        max_grad_norm.
+    batches : int
+        Batches of an epoch.
+    split_k_rows : int, optional
+        Rows of a block by which `splits_k` decides, `block_rows` by default.
+
+    Attributes
+    ----------
+    panels, ranges
+        Panels (see `records.PANEL`), and each thread's range of them.
+    step_sizes, decays : float64 ndarrays of shape (batches,)
+        Each batch's step size eta and weight-decay factor.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        block_rows: int,
+        threads: int,
+        update_rule: int,
+        moments: list[Network],
+        has_gradient: bool = False,
+        batches: int = 1,
+        split_k_rows: int | None = None,
+    ):
+        super().__init__(network, block_rows, threads)
+        self._update_rule = update_rule
+        self._split_k(split_k_rows or block_rows)  # first, so that columns do not move the split
+        self._find_columns()
+        self.panels = self._make_panels()
+        self.ranges = self._make_ranges(threads)
+        self.job["layout"]["panels"] = len(self.panels)
+        self.job["layout"]["panel_rows"] = self._panel_rows(0)
+        self._hold("tables", panels=self.panels, ranges=self.ranges)
+        self._make_backward()
+        self.step_sizes, self.decays = np.zeros(batches), np.ones(batches)
+        self._make_update(has_gradient)
+        self._make_rows()
+        self.take_network(network, moments)
+
+    def take_network(self, network: Network, moments: list[Network]) -> None:
+        """Point the kernels at another network of the same sizes, and at its optimizer's moments.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer moments than the update rule needs, or of other sizes.
+        """
+        self._check_moments(network, moments)
+        self.take_parameters(network)
+        self._moments = moments
+        # The parameters stand in for missing moments, which the rule never touches.
+        first, second, *_ = *moments, network, network
+        update = self.job["update"]
+        update["first_moment"], update["second_moment"] = first.address, second.address
+
+    def _make_backward(self) -> None:
+        """Allocate the buffers of the backward pass."""
+        widest, row_stride = int(self.layers["stride"].max()), int(self.layers[0]["row_stride"])
+        self.transposed = aligned_zeros(self.network.transposed_size, self.dtype)
+        self._hold(
+            "backward",
+            transposed=self.transposed,
+            deltas=aligned_zeros(self.activations.size, self.dtype),
+            zeros=aligned_zeros(max(widest, self._panel_rows(0) * row_stride), self.dtype),
+            row_losses=np.zeros(self.block_rows),
+        )
+
+    def _make_update(self, has_gradient: bool) -> None:
+        """Allocate the buffers of the update."""
+        widest, layout = int(self.layers["stride"].max()), self.job["layout"]
+        overlap = target().tallest_single * widest
+        # Tiles need scratch; a compact layer's panels, which have many rows, do not.
+        tiled = self.panels[self._is_compact * (self.panels["layer"] == 0) == 0]
+        scratch = overlap + int(tiled["rows"].max()) * widest
+        if self.layers[0]["column_height"]:  # sums of a panel, and their transpose
+            scratch += self._panel_rows(0) * int(self.layers[0]["stride"])
+        layout["overlap"], layout["scratch"] = overlap, scratch
+        gradient = self.network.parameters.size if has_gradient else 0
+        self.norms = np.zeros(len(self.panels))
+        self._hold(
+            "update",
+            gradient=aligned_zeros(gradient, self.dtype),
+            touched=np.zeros(len(self.panels) if has_gradient else 0, np.int64),
+            scratch=aligned_zeros(scratch * self.threads, self.dtype),
+            norms=self.norms,
+            gradient_norms=np.zeros(len(self.panels)),
+            step_sizes=self.step_sizes,
+            decays=self.decays,
+        )
+
+    def _make_rows(self) -> None:
+        """Make the complete table of row addresses."""
+        layout, block_rows = self.job["layout"], self.block_rows
+        self._one = np.ones(1, dtype=self.dtype)
+        ones = np.full(block_rows, self._one.ctypes.data)
+        inputs, deltas = self.rows, self._addresses(self.held("backward", "deltas"))
+        self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
+        layout["ones_rows"] = inputs.size + deltas.size
+        layout["split_k_rows"] = inputs.size + deltas.size + ones.size
+        layout["next_rows"] = layout["split_k_rows"] + block_rows
+        self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
+        self._hold("tables", rows=self.rows)
+
+    def take_samples(self, X, targets, weights=None, order=None) -> None:
+        """Point the kernels at the training samples, and keep them alive.
+
+        Parameters
+        ----------
+        X, order
+            As for `take_inputs`.
+        targets : ndarray of shape (n_samples, n_columns)
+        weights : ndarray of shape (n_samples,), optional
+            Default: 1 for each sample.
+        """
+        self.take_inputs(X, order)
+        self.inputs["target_columns"] = targets.shape[1]
+        if weights is not None:
+            weights = np.ascontiguousarray(weights, self.dtype)
+        targets = np.ascontiguousarray(targets, self.dtype)
+        self._hold("inputs", targets=targets, weights=weights)
+
+    def set_hidden(self, names: Sequence[str], rates: Sequence[float]) -> None:
+        """Set the activation and the dropout rate of each hidden layer."""
+        self.set_activations(names)
+        hidden = self.layers[:-1]
+        hidden["dropout"] = rates
+        apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
+        hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
+        size = self.activations.size if hidden["stores_derivative"].any() else 0
+        self._hold("backward", derivatives=aligned_zeros(size, self.dtype))
+
+    def _check_moments(self, network: Network, moments: list[Network]) -> None:
+        if any(each.in_place for each in (network, *moments)):
+            raise ValueError("weights that are in a file can predict, but not be trained")
+        needed = MOMENTS[self._update_rule]
+        if len(moments) != needed:
+            raise ValueError(f"the optimizer needs {needed} moments, got {len(moments)}")
+        for moment in moments:
+            if (moment.layer_sizes, moment.dtype) != (network.layer_sizes, self.dtype):
+                raise ValueError(
+                    f"the optimizer's state is for layers {moment.layer_sizes} of {moment.dtype}, "
+                    f"but the network has {network.layer_sizes} of {self.dtype}"
+                )
+
+    def _split_k(self, block_rows: int) -> None:
+        """Use split-K if the first layer has many inputs and blocks have few rows."""
+        layer = self.layers[0]
+        n_in = int(layer["n_in"])
+        if splits_k(n_in, block_rows):
+            layer["split_k_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
+            size = self.block_rows * int(layer["stride"])
+            self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
+
+    def _find_columns(self) -> None:
+        """Let a narrow first layer sum its gradient in tiles of columns."""
+        layer = self.layers[0]
+        heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
+        if heights and not self._is_compact:
+            layer["column_height"] = heights[0]
+
+    def _panel_rows(self, index: int) -> int:
+        """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""
+        if index == 0 and self._is_compact:
+            row_bytes = int(self.layers[0]["row_stride"]) * self.dtype.itemsize
+            return round_up(max(COMPACT_PANEL_BYTES // row_bytes, 1), self.network.lanes)
+        if self.layers[index]["column_height"]:
+            return column_width() * self.network.lanes
+        if self.layers[index]["tail_stride"] > 0:
+            return self.network.lanes
+        narrow = self.layers[index]["stride"] <= self.network.lanes
+        height = target().tallest_single if narrow else target().tallest
+        return height if index == 0 else max(height, self.network.lanes)
+
+    def _make_panels(self) -> np.ndarray:
+        of_layers, split_k_at = [], int(self.layers[0]["split_k_at"])
+        for index, n_in in enumerate(self.layers["n_in"].tolist()):
+            step = self._panel_rows(index)
+            if index == 0 and self._is_compact:  # norms are sums of whole vectors
+                n_in = round_up(n_in, self.network.lanes)
+            starts = np.arange(0, n_in, step)
+            panels = np.zeros(len(starts) + 1, dtype=PANEL)
+            panels["layer"] = index
+            panels["first"][:-1], panels["rows"][:-1] = starts, np.minimum(step, n_in - starts)
+            panels["rows"][-1] = panels["is_bias"][-1] = 1
+            of_layers.append(panels)
+        panels = np.concatenate(of_layers)
+        if split_k_at:  # other layers go between the halves, so that two threads own one half each
+            second = (panels["layer"] == 0) & (panels["first"] >= split_k_at)
+            panels = np.concatenate([panels[~second], panels[second]])
+        return panels
+
+    def _make_ranges(self, threads: int) -> np.ndarray:
+        """Divide the panels into one contiguous range per thread, of about equal cost."""
+        tall = target().tallest
+        stride = self.layers["row_stride"][self.panels["layer"]]
+        cost = round_up(self.panels["rows"], tall) * stride
+        done = np.concatenate([[0], np.cumsum(cost)])
+        ends = done[-1] * np.arange(threads + 1) / threads
+        return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)
