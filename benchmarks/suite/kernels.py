@@ -6,9 +6,9 @@ from collections import defaultdict
 import numba
 import numpy as np
 
+from fastmlp._engine.buffers import aligned_zeros
 from fastmlp._engine.jit.target import JIT, target, tile_shapes
 from fastmlp._engine.kernels.products import tile_nn, tile_tn
-from fastmlp._engine.network import aligned_zeros
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape
 
 from .common import DTYPES, Benchmark

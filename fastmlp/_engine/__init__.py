@@ -15,6 +15,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_training/` | solvers, the loop over epochs, schedules, validation, callbacks |
 | `_inference/` | predictions |
 | `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only if necessary |
+| `_engine/buffers` | memory for the kernels, and where arrays lie in it |
 | `_engine/network` | every weight and bias of a network, in one padded buffer |
 | `_engine/mapping` | weights in a memory-mapped file: whether they can stay there |
 | `_engine/workspace` | all other buffers of a prediction |

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastmlp._engine.buffers import Layout, address_of_array, aligned_copy, aligned_zeros
 from fastmlp._engine.jit.target import column_shapes, column_width, target
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.optimizers import MOMENTS
-from fastmlp._engine.network import Network, aligned_zeros, round_up
+from fastmlp._engine.network import Network, round_up
 from fastmlp._engine.records import PANEL
 from fastmlp._engine.workspace import Workspace
 
@@ -69,15 +70,16 @@ class TrainingWorkspace(Workspace):
         self._update_rule = update_rule
         self._split_k(split_k_rows or block_rows)  # first, so that columns do not move the split
         self._find_columns()
-        self.panels = self._make_panels()
-        self.ranges = self._make_ranges(threads)
+        self.panels = aligned_copy(self._make_panels())
+        self.ranges = aligned_copy(self._make_ranges(threads))
         self.job["layout"]["panels"] = len(self.panels)
         self.job["layout"]["panel_rows"] = self._panel_rows(0)
         self._hold("tables", panels=self.panels, ranges=self.ranges)
         self._make_backward()
-        self.step_sizes, self.decays = np.zeros(batches), np.ones(batches)
+        self.step_sizes = aligned_zeros(batches, np.float64)
+        self.decays = aligned_copy(np.ones(batches))
         self._make_update(has_gradient)
-        self._make_rows()
+        self._extend_rows()
         self.take_network(network, moments)
 
     def take_network(self, network: Network, moments: list[Network]) -> None:
@@ -99,13 +101,13 @@ class TrainingWorkspace(Workspace):
     def _make_backward(self) -> None:
         """Allocate the buffers of the backward pass."""
         widest, row_stride = int(self.layers["stride"].max()), int(self.layers[0]["row_stride"])
-        self.transposed = aligned_zeros(self.network.transposed_size, self.dtype)
+        self.transposed = self.network.transposed_layout.zeros()
         self._hold(
             "backward",
             transposed=self.transposed,
-            deltas=aligned_zeros(self.activations.size, self.dtype),
+            deltas=self.outputs_layout.zeros(),
             zeros=aligned_zeros(max(widest, self._panel_rows(0) * row_stride), self.dtype),
-            row_losses=np.zeros(self.block_rows),
+            row_losses=aligned_zeros(self.block_rows, np.float64),
         )
 
     def _make_update(self, has_gradient: bool) -> None:
@@ -117,32 +119,35 @@ class TrainingWorkspace(Workspace):
         scratch = overlap + int(tiled["rows"].max()) * widest
         if self.layers[0]["column_height"]:  # sums of a panel, and their transpose
             scratch += self._panel_rows(0) * int(self.layers[0]["stride"])
-        layout["overlap"], layout["scratch"] = overlap, scratch
-        gradient = self.network.parameters.size if has_gradient else 0
-        self.norms = np.zeros(len(self.panels))
+        of_thread = Layout(self.dtype)
+        layout["overlap"] = of_thread.place(scratch) + overlap
+        layout["scratch"] = of_thread.size
+        gradient = self.network.layout if has_gradient else Layout(self.dtype)
+        panels, double = len(self.panels), np.float64
+        self.norms = aligned_zeros(panels, double)
         self._hold(
             "update",
-            gradient=aligned_zeros(gradient, self.dtype),
-            touched=np.zeros(len(self.panels) if has_gradient else 0, np.int64),
-            scratch=aligned_zeros(scratch * self.threads, self.dtype),
+            gradient=gradient.zeros(),
+            touched=aligned_zeros(panels if has_gradient else 0, np.int64),
+            scratch=of_thread.zeros(self.threads),
             norms=self.norms,
-            gradient_norms=np.zeros(len(self.panels)),
+            gradient_norms=aligned_zeros(panels, double),
             step_sizes=self.step_sizes,
             decays=self.decays,
         )
 
-    def _make_rows(self) -> None:
-        """Make the complete table of row addresses."""
+    def _extend_rows(self) -> None:
+        """Add to the table of row addresses what only training reads."""
         layout, block_rows = self.job["layout"], self.block_rows
-        self._one = np.ones(1, dtype=self.dtype)
-        ones = np.full(block_rows, self._one.ctypes.data)
-        inputs, deltas = self.rows, self._addresses(self.held("backward", "deltas"))
-        self.layers["delta_rows"] = inputs.size + self.layers["input_rows"]
-        layout["ones_rows"] = inputs.size + deltas.size
-        layout["split_k_rows"] = inputs.size + deltas.size + ones.size
-        layout["next_rows"] = layout["split_k_rows"] + block_rows
-        self.rows = np.concatenate([inputs, deltas, ones, np.zeros(2 * block_rows, np.int64)])
-        self._hold("tables", rows=self.rows)
+        for layer in self.layers:
+            layer["delta_rows"] = self.rows_layout.place(block_rows)
+        for name in ("ones_rows", "split_k_rows", "next_rows"):
+            layout[name] = self.rows_layout.place(block_rows)
+        self._make_rows()
+        for layer in self.layers:
+            self._point_at_outputs(layer["delta_rows"], layer, self.held("backward", "deltas"))
+        self._one, at = aligned_copy(np.ones(1, dtype=self.dtype)), layout["ones_rows"]
+        self.rows[at : at + block_rows] = address_of_array(self._one)
 
     def take_samples(self, X, targets, weights=None, order=None) -> None:
         """Point the kernels at the training samples, and keep them alive.
@@ -169,8 +174,8 @@ class TrainingWorkspace(Workspace):
         hidden["dropout"] = rates
         apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
-        size = self.activations.size if hidden["stores_derivative"].any() else 0
-        self._hold("backward", derivatives=aligned_zeros(size, self.dtype))
+        if hidden["stores_derivative"].any():
+            self._hold("backward", derivatives=self.outputs_layout.zeros())
 
     def _check_moments(self, network: Network, moments: list[Network]) -> None:
         if any(each.in_place for each in (network, *moments)):

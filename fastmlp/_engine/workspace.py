@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastmlp._engine.buffers import Layout, address_of_array, aligned_copy, aligned_zeros
 from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.jit.target import (
     LEAST_TAIL_DEPTH,
@@ -12,7 +13,7 @@ from fastmlp._engine.jit.target import (
 )
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
-from fastmlp._engine.network import Network, address_of_array, aligned_zeros, padded, round_up
+from fastmlp._engine.network import Network, padded, round_up
 from fastmlp._engine.records import job_dtype
 from fastmlp._engine.threading.pool import pool
 from fastmlp._engine.threading.work_stealing import work_words
@@ -53,13 +54,13 @@ class Workspace:
     def __init__(self, network: Network, block_rows: int, threads: int):
         self.dtype, self.block_rows, self.threads = network.dtype, block_rows, threads
         self._n_in, self._is_compact = network.layer_sizes[0], network.is_compact
-        self.layers = network.layers.copy()
-        strides = self.layers["stride"]
-        ends = np.cumsum(block_rows * strides)
-        self.layers["outputs"] = ends - block_rows * strides
-        self.layers["input_rows"] = np.arange(len(strides)) * block_rows
+        self.layers = aligned_copy(network.layers)
+        self.outputs_layout, self.rows_layout = Layout(self.dtype), Layout(np.int64)
+        for layer in self.layers:
+            layer["outputs"] = self.outputs_layout.place(block_rows * int(layer["stride"]))
+            layer["input_rows"] = self.rows_layout.place(block_rows)
         tails = self._find_tails()
-        self._jobs = np.zeros(1, dtype=job_dtype(network.dtype.type))
+        self._jobs = aligned_zeros(1, job_dtype(network.dtype.type))
         self.job = self._jobs[0]
         self.address, self._real = self._jobs.ctypes.data, network.dtype.type
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
@@ -67,16 +68,13 @@ class Workspace:
         self._X = self._outputs = self._names = None
         self._held: dict[str, dict[str, np.ndarray]] = {}
         self.work = work_words(threads)
-        self.activations = aligned_zeros(int(ends[-1]), self.dtype)
-        # A layer's input rows are the previous layer's outputs. The kernel fills in rows of X.
-        self.rows = self._addresses(self.activations)
-        self.rows[block_rows:] = self.rows[:-block_rows].copy()
+        self.activations = self.outputs_layout.zeros()
         layout = self.job["layout"]
-        layout["threads"], layout["block_rows"], layout["tails"] = threads, block_rows, tails
+        layout["threads"], layout["block_rows"], layout["tails"] = threads, block_rows, tails.size
         layout["layers"] = len(self.layers)
-        self._hold("tables", layers=self.layers, rows=self.rows, work=self.work)
-        transposed_tails = aligned_zeros(threads * tails, self.dtype)
-        self._hold("forward", tails=transposed_tails, activations=self.activations)
+        self._make_rows()
+        self._hold("tables", layers=self.layers, work=self.work)
+        self._hold("forward", tails=tails.zeros(threads), activations=self.activations)
         self.take_parameters(network)
 
     def take_parameters(self, network: Network) -> None:
@@ -95,26 +93,32 @@ class Workspace:
         """An array whose address is in the job."""
         return self._held[part][name]
 
-    def _addresses(self, buffer: np.ndarray) -> np.ndarray:
-        """Addresses of every row of each layer in a buffer laid out like activations."""
-        item = self.dtype.itemsize
-        first = buffer.ctypes.data + self.layers["outputs"] * item
-        stride = self.layers["stride"] * item
-        return (first[:, None] + stride[:, None] * np.arange(self.block_rows)).ravel()
+    def _make_rows(self) -> None:
+        """Make the table of row addresses."""
+        self.rows = self.rows_layout.zeros()
+        # A layer's input rows are the previous layer's outputs. The kernel fills in rows of X.
+        for below, at in zip(self.layers, self.layers["input_rows"][1:], strict=False):
+            self._point_at_outputs(at, below, self.activations)
+        self._hold("tables", rows=self.rows)
 
-    def _find_tails(self) -> int:
-        """Record which products have a tail; return the elements of all transposed tails."""
-        lanes, size = target().lanes(self.dtype), 0
+    def _point_at_outputs(self, at: int, layer, buffer: np.ndarray) -> None:
+        """Write to the table the addresses of a layer's rows in a buffer of `outputs_layout`."""
+        rows = int(layer["outputs"]) + int(layer["stride"]) * np.arange(self.block_rows)
+        self.rows[at : at + self.block_rows] = buffer.ctypes.data + rows * self.dtype.itemsize
+
+    def _find_tails(self) -> Layout:
+        """Record which products have a tail; return the layout of all transposed tails."""
+        lanes, tails = target().lanes(self.dtype), Layout(self.dtype)
         self.layers["back_tail"] = -1
         for index, layer in enumerate(self.layers):
             n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
             is_compact = index == 0 and self._is_compact
             if has_tail(n_out, n_in, self.dtype) and not is_compact:
-                layer["tail"], layer["tail_stride"] = size, round_up(n_in, lanes)
-                size += tail_columns(self.dtype) * round_up(n_in, lanes)
+                layer["tail_stride"] = round_up(n_in, lanes)
+                layer["tail"] = tails.place(tail_columns(self.dtype) * round_up(n_in, lanes))
             if index and has_tail(n_in, n_out, self.dtype):
                 layer["back_tail"] = n_in // lanes * lanes
-        return size
+        return tails
 
     def take_inputs(self, X, order: np.ndarray | None = None) -> None:
         """Point the kernels at X, and keep it alive.

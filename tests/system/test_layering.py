@@ -62,6 +62,7 @@ FLOORS = [
     },
     {"fastmlp._engine.kernels"},
     {"fastmlp._engine.records", "fastmlp._engine.threading", "fastmlp._engine.simd"},
+    {"fastmlp._engine.buffers"},
     {"fastmlp._engine.jit"},
     {"fastmlp._engine.compat"},
     {"fastmlp.version"},

@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastmlp._engine.buffers import aligned_zeros
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.simd.memory import I64, Span, view
@@ -246,7 +247,7 @@ class Pool:
     def reset(self) -> None:
         """Forget all threads."""
         self.threads = 0
-        self._words = np.zeros(POOL_WORDS, np.int64)
+        self._words = aligned_zeros(POOL_WORDS, np.int64)
         # Never free these words: parked threads read them until the process ends.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._words))
         self._address = self._words.ctypes.data

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp._engine.buffers import aligned_zeros
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.simd.memory import Span, load
 from fastmlp._engine.threading.atomics import (
@@ -59,7 +60,7 @@ class Phase(NamedTuple):
 
 def work_words(threads: int) -> np.ndarray:
     """A new array `work` for a number of threads."""
-    return np.zeros(QUEUES + threads * LINE_WORDS, np.int64)
+    return aligned_zeros(QUEUES + threads * LINE_WORDS, np.int64)
 
 
 @device
