@@ -1,11 +1,16 @@
 """Parts of kernels: linked into what calls them, callable from Python all the same."""
 
+import contextlib
+import gc
+
 import numba
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
-from fastmlp._engine.compat.numba import cpu_target
+from fastmlp._engine.compat.numba import HAS_COMPILER, BaseFunction, cpu_target
 from fastmlp._engine.jit.device import device
+from fastmlp._engine.jit.kernel import Kernel
 
 
 @device
@@ -67,3 +72,31 @@ def test_a_device_function_is_compiled_once_for_all_literals_of_a_type():
 
     assert kernel(3) == 1 + (2 + 3 + 0) + (2 + 3 + 1) + (2 + 3 + 2)
     assert list(add.overloads) == [(numba.int64, numba.int64)]
+
+
+def zero(count, values):
+    for i in range(count):
+        values[i] = 0.0
+
+
+def fail(count, values):
+    values.no_such_attribute = count
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="needs Numba's compiler")
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("function", [zero, fail])
+def test_compiling_a_kernel_leaves_the_compiler_and_the_garbage_collector_as_they_were(
+    function, collects
+):
+    values = numba.types.CPointer(numba.float64)
+    kernel = Kernel(function, numba.void(numba.int64, values), variant=f"collects={collects}")
+    choose, before = BaseFunction.get_call_type, gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        with pytest.raises(TypingError) if function is fail else contextlib.nullcontext():
+            kernel.address()
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert BaseFunction.get_call_type is choose

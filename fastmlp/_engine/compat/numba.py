@@ -23,6 +23,7 @@ try:
     from numba.core.typed_passes import InlineOverloads as InlineOverloads
     from numba.core.typed_passes import NativeLowering as NativeLowering
     from numba.core.typed_passes import NopythonRewrites as NopythonRewrites
+    from numba.core.types.functions import BaseFunction as BaseFunction
     from numba.core.untyped_passes import InlineClosureLikes as InlineClosureLikes
 except ImportError:
     HAS_COMPILER = False
