@@ -85,7 +85,7 @@ class _Problem:
     def __init__(self, estimator, X, y, sample_weight):
         estimator._validate_params()
         fitted, dtype = hasattr(estimator, "coefs_"), np.dtype(np.float64)
-        model = deepcopy(estimator).set_params(warm_start=False)
+        model = deepcopy(estimator).set_params(warm_start=False, precision=None)
         if fitted:
             complete(model)
         targets, (X, y) = kind_of_targets(model).prepare(

@@ -74,8 +74,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples. Training is in float32 for float32 data, else in float64. An array of
-            either type with contiguous rows is not copied.
+            The samples. Training is in float32 for float32 data, else in float64, unless
+            `precision` says otherwise. An array of that type with contiguous rows is not copied.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their labels or values.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from fastmlp._engine.network import Network
+from fastmlp._estimator.parameters import working_type
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp.version import __version__
@@ -107,14 +108,15 @@ def completed(estimator: Estimator) -> Estimator:
 def network_to_continue(estimator, layer_sizes: Sequence[int], is_compact: bool) -> Network:
     """A copy of the fitted network, so that a failed fit leaves the original intact.
 
-    `is_compact` is its layout.
+    It has the type that `precision` asks for, otherwise that of `coefs_`. `is_compact` is its
+    layout.
 
     Raises
     ------
     ValueError
         If its layers have other sizes.
     """
-    network = network_of(estimator).copy(is_compact=is_compact)
+    network = network_of(estimator).copy(working_type(estimator), is_compact=is_compact)
     if list(network.layer_sizes) != list(layer_sizes):
         raise ValueError(
             "warm_start and partial_fit continue with the fitted layers: their sizes were "

@@ -18,6 +18,7 @@ from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
 
 Method = TypeVar("Method")
 RATE = Interval(Real, 0, 1, closed="left")
+PRECISIONS = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 COMMON_CONSTRAINTS: dict[str, Any] = {
     **SklearnMLPClassifier._parameter_constraints,
@@ -32,6 +33,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
     "restore_best_weights": ["boolean"],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
+    "precision": [StrOptions(set(PRECISIONS)), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
     **COMMON_CONSTRAINTS,
@@ -93,6 +95,12 @@ def per_layer(values, n_hidden: int, name: str) -> list:
             f"{name} has length {len(values)}, but the network has {n_hidden} hidden layers"
         )
     return values
+
+
+def working_type(estimator) -> np.dtype | None:
+    """The type that `precision` asks for; None if that of X decides."""
+    precision = estimator.precision
+    return None if precision is None else PRECISIONS[precision]
 
 
 def hidden_activations(estimator, n_hidden: int) -> list[str]:

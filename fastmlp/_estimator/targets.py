@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from fastmlp._compat.sklearn import check_sample_weight
 from fastmlp._estimator.class_weights import weights_of_samples
+from fastmlp._estimator.parameters import working_type
 from fastmlp._training.losses import LOSSES
 
 
@@ -26,7 +27,7 @@ def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
         y,
         accept_sparse=["csr", "csc"],
         multi_output=True,
-        dtype=(np.float64, np.float32),
+        dtype=working_type(estimator) or (np.float64, np.float32),
         reset=reset,
         **checks,
     )

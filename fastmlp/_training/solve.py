@@ -172,7 +172,8 @@ def _solve_by_descent(problem: Problem) -> Solution:
 
 
 def _solve_by_lbfgs(problem: Problem) -> Solution:
-    """Train with L-BFGS, in float64 like SciPy."""
+    """Train with L-BFGS, in float64 like SciPy. The weights stay so, unless `precision` is set."""
+    dtype = problem.network.dtype
     network = problem.network.copy(np.dtype(np.float64))
     problem = replace(problem, network=network)
     settings, data = problem.kernel_data()
@@ -186,4 +187,6 @@ def _solve_by_lbfgs(problem: Problem) -> Solution:
         max_fun=problem.model.max_fun,
         tasks=problem.tasks,
     )
+    if problem.model.precision is not None:
+        network = network.copy(dtype)
     return Solution(network, {"loss_": loss, "n_iter_": n_iter}, warnings)

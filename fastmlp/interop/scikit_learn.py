@@ -22,7 +22,7 @@ from fastmlp.interop.substitution import copy_with
 
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
 Container = TypeVar("Container")
-WITHOUT_EFFECT = {"n_jobs"}  # affects the time of a fit, not the model
+WITHOUT_EFFECT = {"n_jobs", "precision"}  # on the model, but for rounding
 FITTED = (
     "best_loss_",
     "best_validation_score_",
