@@ -79,7 +79,9 @@ class TrainingWorkspace(Workspace):
         self.step_sizes = aligned_zeros(batches, np.float64)
         self.decays = aligned_copy(np.ones(batches))
         self._make_update(has_gradient)
-        self._extend_rows()
+        self._point_at_outputs("delta_rows", self.held("backward", "deltas"))
+        self._one, at = aligned_copy(np.ones(1, dtype=self.dtype)), self.job["layout"]["ones_rows"]
+        self.rows[at : at + block_rows] = address_of_array(self._one)
         self.take_network(network, moments)
 
     def take_network(self, network: Network, moments: list[Network]) -> None:
@@ -113,7 +115,8 @@ class TrainingWorkspace(Workspace):
     def _make_update(self, has_gradient: bool) -> None:
         """Allocate the buffers of the update."""
         widest, layout = int(self.layers["stride"].max()), self.job["layout"]
-        overlap = target().tallest_single * widest
+        # A tile is less than twice as tall as the rows that it computes.
+        overlap = (target().tallest_single // 2 - 1) * widest
         # Tiles need scratch; a compact layer's panels, which have many rows, do not.
         tiled = self.panels[self._is_compact * (self.panels["layer"] == 0) == 0]
         scratch = overlap + int(tiled["rows"].max()) * widest
@@ -124,11 +127,12 @@ class TrainingWorkspace(Workspace):
         layout["scratch"] = of_thread.size
         gradient = self.network.layout if has_gradient else Layout(self.dtype)
         panels, double = len(self.panels), np.float64
+        of_first_layer = int(np.count_nonzero(self.panels["layer"] == 0)) - 1  # without the bias
         self.norms = aligned_zeros(panels, double)
         self._hold(
             "update",
             gradient=gradient.zeros(),
-            touched=aligned_zeros(panels if has_gradient else 0, np.int64),
+            touched=aligned_zeros(of_first_layer if has_gradient else 0, np.int64),
             scratch=of_thread.zeros(self.threads),
             norms=self.norms,
             gradient_norms=aligned_zeros(panels, double),
@@ -136,18 +140,11 @@ class TrainingWorkspace(Workspace):
             decays=self.decays,
         )
 
-    def _extend_rows(self) -> None:
-        """Add to the table of row addresses what only training reads."""
-        layout, block_rows = self.job["layout"], self.block_rows
-        for layer in self.layers:
-            layer["delta_rows"] = self.rows_layout.place(block_rows)
+    def _place_rows(self) -> None:
+        super()._place_rows()
+        self.layers["delta_rows"] = [self.rows_layout.place(self.block_rows) for _ in self.layers]
         for name in ("ones_rows", "split_k_rows", "next_rows"):
-            layout[name] = self.rows_layout.place(block_rows)
-        self._make_rows()
-        for layer in self.layers:
-            self._point_at_outputs(layer["delta_rows"], layer, self.held("backward", "deltas"))
-        self._one, at = aligned_copy(np.ones(1, dtype=self.dtype)), layout["ones_rows"]
-        self.rows[at : at + block_rows] = address_of_array(self._one)
+            self.job["layout"][name] = self.rows_layout.place(self.block_rows)
 
     def take_samples(self, X, targets, weights=None, order=None) -> None:
         """Point the kernels at the training samples, and keep them alive.
@@ -203,7 +200,9 @@ class TrainingWorkspace(Workspace):
         """Let a narrow first layer sum its gradient in tiles of columns."""
         layer = self.layers[0]
         heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
-        if heights and not self._is_compact:
+        # A tile of more rows than the padded units would read and write beyond them: with two
+        # lanes, there is none for one or two units.
+        if heights and heights[0] <= layer["stride"] and not self._is_compact:
             layer["column_height"] = heights[0]
 
     def _panel_rows(self, index: int) -> int:

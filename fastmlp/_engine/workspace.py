@@ -12,7 +12,7 @@ from fastmlp._engine.jit.target import (
     target,
 )
 from fastmlp._engine.kernels import activations, losses
-from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES
+from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES, ROWS_AHEAD
 from fastmlp._engine.network import Network, padded, round_up
 from fastmlp._engine.records import job_dtype
 from fastmlp._engine.threading.pool import pool
@@ -56,9 +56,10 @@ class Workspace:
         self._n_in, self._is_compact = network.layer_sizes[0], network.is_compact
         self.layers = aligned_copy(network.layers)
         self.outputs_layout, self.rows_layout = Layout(self.dtype), Layout(np.int64)
-        for layer in self.layers:
-            layer["outputs"] = self.outputs_layout.place(block_rows * int(layer["stride"]))
-            layer["input_rows"] = self.rows_layout.place(block_rows)
+        self.layers["outputs"] = [
+            self.outputs_layout.place(block_rows * stride)
+            for stride in self.layers["stride"].tolist()
+        ]
         tails = self._find_tails()
         self._jobs = aligned_zeros(1, job_dtype(network.dtype.type))
         self.job = self._jobs[0]
@@ -72,8 +73,11 @@ class Workspace:
         layout = self.job["layout"]
         layout["threads"], layout["block_rows"], layout["tails"] = threads, block_rows, tails.size
         layout["layers"] = len(self.layers)
-        self._make_rows()
-        self._hold("tables", layers=self.layers, work=self.work)
+        self._place_rows()
+        self.rows = self.rows_layout.zeros()
+        # A layer's input rows are the previous layer's outputs. The kernel fills in rows of X.
+        self._point_at_outputs("input_rows", self.activations, layers_up=1)
+        self._hold("tables", layers=self.layers, work=self.work, rows=self.rows)
         self._hold("forward", tails=tails.zeros(threads), activations=self.activations)
         self.take_parameters(network)
 
@@ -93,18 +97,22 @@ class Workspace:
         """An array whose address is in the job."""
         return self._held[part][name]
 
-    def _make_rows(self) -> None:
-        """Make the table of row addresses."""
-        self.rows = self.rows_layout.zeros()
-        # A layer's input rows are the previous layer's outputs. The kernel fills in rows of X.
-        for below, at in zip(self.layers, self.layers["input_rows"][1:], strict=False):
-            self._point_at_outputs(at, below, self.activations)
-        self._hold("tables", rows=self.rows)
+    def _place_rows(self) -> None:
+        """Place the parts of the table of row addresses."""
+        # Tiles of columns read this many more entries, to prefetch from there.
+        self.layers["input_rows"] = [
+            self.rows_layout.place(self.block_rows + ROWS_AHEAD) for _ in self.layers
+        ]
 
-    def _point_at_outputs(self, at: int, layer, buffer: np.ndarray) -> None:
-        """Write to the table the addresses of a layer's rows in a buffer of `outputs_layout`."""
-        rows = int(layer["outputs"]) + int(layer["stride"]) * np.arange(self.block_rows)
-        self.rows[at : at + self.block_rows] = buffer.ctypes.data + rows * self.dtype.itemsize
+    def _point_at_outputs(self, name: str, buffer: np.ndarray, layers_up: int = 0) -> None:
+        """Fill part `name` of the table with the addresses of all rows in a buffer of outputs.
+
+        A layer gets those of the layer that is `layers_up` layers below.
+        """
+        row, count = np.arange(self.block_rows), len(self.layers) - layers_up
+        places = self.layers[name][layers_up:, None] + row
+        elements = self.layers["outputs"][:, None] + self.layers["stride"][:, None] * row
+        self.rows[places] = buffer.ctypes.data + elements[:count] * self.dtype.itemsize
 
     def _find_tails(self) -> Layout:
         """Record which products have a tail; return the layout of all transposed tails."""

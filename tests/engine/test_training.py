@@ -274,7 +274,7 @@ def test_tables_of_rows_do_not_overlap():
     layers, layout = descent.workspace.layers, descent.workspace.job["layout"]
     starts = [*layers["input_rows"], *layers["delta_rows"]]
     starts += [layout[name] for name in ("ones_rows", "split_k_rows", "next_rows")]
-    assert (np.diff(np.sort([*starts, descent.workspace.rows.size])) == 40).all()
+    assert (np.diff(np.sort([*starts, descent.workspace.rows.size])) >= 40).all()
 
 
 @pytest.mark.parametrize("features", [30, 301])
