@@ -49,7 +49,8 @@ BELL, SPINNING, SLEEPERS, LAUNCHES, STOP, STARTED, WORKERS, FIRST_SLOT = (
 )
 FIRST_RECORD = FIRST_SLOT + SLOTS * LINE_WORDS
 POOL_WORDS = FIRST_RECORD + RECORDS * RECORD
-# Words of a slot. All but GATE are plain: they are written only while the gate is closed.
+# Words of a slot. KERNEL, JOB and LINGER are plain: they are written only while the gate is closed,
+# and read only by threads that are inside.
 GATE, KERNEL, JOB, PLACES, LINGER = range(5)
 
 # GATE, from its lowest bit on: threads inside besides thread 0, threads that have joined so far,
@@ -93,15 +94,16 @@ def _take_slot(words):
 @device
 def _open(words, slot, address, job, places, linger):
     """Open a slot's gate for up to `places` threads, and ring the bell."""
-    # Plain stores: threads read these words only through an open gate, and the release that opens
-    # it makes them visible. `_enter` checks that the gate has not changed since it read PLACES.
-    words[slot + KERNEL], words[slot + JOB] = address, job
-    words[slot + PLACES], words[slot + LINGER] = places, linger
+    # Plain stores: threads read these words only once they are inside, and the release that opens
+    # the gate makes them visible. PLACES is atomic, because `_enter` reads it from outside.
+    words[slot + KERNEL], words[slot + JOB], words[slot + LINGER] = address, job, linger
+    atomic_store(words, slot + PLACES, places)
     number = (atomic_load(words, slot + GATE) >> NUMBER_SHIFT) + 1
     atomic_store(words, slot + GATE, number << NUMBER_SHIFT | TAKEN | OPEN)
-    spinning = atomic_load(words, SPINNING)  # these find the gate by themselves
     atomic_add(words, BELL, 1)
-    _wake(words, places - spinning)
+    # Those that spin hear the bell by themselves. A thread stops spinning, reads BELL, and parks if
+    # that is unchanged. If we count it here, by adding 0, it has acquired our addition to BELL.
+    _wake(words, places - atomic_add(words, SPINNING, 0))
 
 
 @device
@@ -156,9 +158,9 @@ def _enter(words, slot):
     while True:
         gate = atomic_load(words, slot + GATE)
         joined = gate >> COUNT_BITS & COUNT_MASK
-        # Plain load of PLACES: the swap below fails if the gate, and so the launch, has changed. If
-        # the number is the next launch's and too small, that launch's bell makes us look again.
-        if gate & OPEN == 0 or joined >= words[slot + PLACES]:
+        # PLACES may be the next launch's: then the gate has changed, and the swap below fails. If
+        # it is too small, that launch's bell makes us look again.
+        if gate & OPEN == 0 or joined >= atomic_load(words, slot + PLACES):
             return 0
         if atomic_swap(words, slot + GATE, gate, gate + JOINED + INSIDE):
             return joined + 1
@@ -204,10 +206,11 @@ def _park(words, record, seen):
 def _serve(pool):
     """The loop of a pool thread: join launches, spin, park, until the pool stops."""
     words = view(0, pool, Span(0, POOL_WORDS))
+    atomic_add(words, WORKERS, 1)  # before STARTED, which `_stop` reads first
     number = atomic_add(words, STARTED, 1) - 1
     if number >= RECORDS:
+        atomic_add(words, WORKERS, -1)
         return
-    atomic_add(words, WORKERS, 1)
     record = FIRST_RECORD + number * RECORD
     seen, pauses = atomic_load(words, BELL), _help(words)
     while atomic_load(words, STOP) == 0:
@@ -294,26 +297,23 @@ class Pool:
 
     def stop(self) -> None:
         """Tell all threads to end, and wait for a while until they have."""
-        self._words[STOP] = 1  # plain: `ring` follows with a sequentially consistent addition
-        self.ring()
         end = time.monotonic() + STOP_SECONDS
-        while (
-            self._words[WORKERS] > 0 and time.monotonic() < end
-        ):  # a plain load suffices for polling
-            self.ring()
+        while _stop.function(self._address, self.threads) > 0 and time.monotonic() < end:
             time.sleep(0.001)
 
-    def ring(self) -> None:
-        """Wake all parked threads."""
-        _ring.function(self._address)
 
+@kernel(types.int64(types.int64, types.int64), system.features())
+def _stop(pool, threads):
+    """Tell all threads to end, and wake those that are parked.
 
-@kernel(types.void(types.int64), system.features())
-def _ring(pool):
-    """Ring the bell and wake all parked threads."""
+    Returns how many still run, or have yet to begin if `threads` were started.
+    """
     words = view(0, pool, Span(0, POOL_WORDS))
+    atomic_store(words, STOP, 1)
     atomic_add(words, BELL, 1)
     _wake(words, RECORDS)
+    late = max(0, threads - atomic_load(words, STARTED))
+    return late + atomic_load(words, WORKERS)
 
 
 pool = Pool()
