@@ -269,12 +269,18 @@ These words are shared and atomic:
 | gate, opening | store-release | load-acquire | the caller's preparation before the launch |
 | gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
 | gate, leaving, closing | add, sequentially consistent | load-acquire | a launch before the rest |
+| number of places | store-release | load-acquire | nothing: joining tells whether it is current |
 | bell | add, sequentially consistent | load-acquire | opening a launch with parking |
+| counts of spinning and sleeping threads | add, sequentially consistent | add 0 | the same |
 | state of a parked thread | compare-and-swap, store-release | load-acquire | who wakes it |
 | queue word | compare-and-swap, acquire-release | load-acquire | who claims which items |
 | done counter | add, sequentially consistent | load-acquire | one phase before the next |
+| stop | store-release | load-acquire | nothing: the bell does |
+| counts of threads | add, sequentially consistent | load-acquire | the end of the pool |
 
-Everything else is plain memory, and these rules make it safe:
+Everything else is plain memory, and the rules below make it safe. Tests translate the functions of
+`threading` to C++ and check them under the memory model of C11, plain accesses included; see
+`tests/README.md`. No rule needs sequential consistency: acquire and release would do.
 
 **Joining a launch.** Thread 0 fills the slot and every buffer before it opens the gate. A joining
 thread's compare-and-swap acquires what the opening released, so it sees them complete. The thread
@@ -317,7 +323,12 @@ thread is inside. So the caller sees all results.
 as its state and adds 0 to the bell to read it again. If the bell has changed, it goes on. If not, a
 later launch's addition to the bell acquires the state, so the launch finds the thread parked and
 can wake it. A launch wakes as many parked threads as it has places that spinning threads do not
-take. Spurious wake-ups do no harm.
+take. It counts those that spin after it has rung the bell, by adding 0: a thread that stops
+spinning later sees the bell, and does not park. Spurious wake-ups do no harm.
+
+**Stopping.** A thread counts as running before it counts as started, and until it ends. `_stop`
+reads the counts in the other order, and adds those that have yet to begin. At zero, no thread runs
+or is about to.
 
 **Waking.** A compare-and-swap of a thread's state from PARKED gives exclusive access to its record
 and its affinity until AWAKE is stored: either to the one launch that wakes it, or to the thread
