@@ -11,6 +11,7 @@ from fastmlp._compat.sklearn import fit_context
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.continuation import continuing
+from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.parameters import (
     CLASSIFIER_CONSTRAINTS,
     REGRESSOR_CONSTRAINTS,
@@ -412,7 +413,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             the other rows.
         """
         model = fitted.draft_of(self)  # one model throughout, whoever refits meanwhile
-        outputs = model._predict_outputs(X)
+        outputs = layer_outputs(model, X)
         if outputs.shape[1] > 1:
             return outputs
         return np.hstack([1 - outputs, outputs])

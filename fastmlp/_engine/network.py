@@ -104,7 +104,7 @@ class Network:
         self.lanes = target().lanes(self.dtype)
         self.layers = np.zeros(len(self.layer_sizes) - 1, dtype=LAYER)
         self.layout, self.transposed_layout = Layout(self.dtype), Layout(self.dtype)
-        self.size = 0
+        sizes = []
         for index, layer in enumerate(self.layers):
             n_in, n_out = self.layer_sizes[index : index + 2]
             stride = padded(n_out, self.dtype)
@@ -115,12 +115,13 @@ class Network:
             layer["row_stride"] = row_stride
             layer["weights"] = self.layout.place(0 if is_in_place else padded_rows * row_stride)
             layer["bias"] = self.layout.place(stride)
-            self.size += padded_rows * row_stride + stride
+            sizes.append(padded_rows * row_stride + stride)
             if index > 0:  # the first layer needs no W^T: delta stops there
                 layer["transposed"] = self.transposed_layout.place(padded_rows * stride)
                 layer["transposed_stride"] = padded_rows
         self._views = self.layers[["weights", "bias", "n_in", "n_out", "row_stride"]].tolist()
-        self.idle_workspaces = {}
+        self._sizes, self.size = tuple(sizes), sum(sizes)
+        self.idle_workspaces, self._parts = {}, {}
         self.parameters = self.layout.zeros()
         for index, coef in self.in_place.items():
             distance = coef.ctypes.data - self.parameters.ctypes.data
@@ -233,6 +234,27 @@ class Network:
             return Network(self.layer_sizes, self.dtype, self.is_compact)
         return self._like(self.layout.zeros())
 
+    def part(self, first: int, last: int) -> "Network":
+        """Layers `first` to `last`, without the last, as a network that shares their parameters.
+
+        It can predict, but not be trained. It is made once, because its workspaces are reused.
+        """
+        part = self._parts.get((first, last))
+        if part is None:
+            part = self._like(self.parameters)
+            part.layer_sizes = self.layer_sizes[first : last + 1]
+            part.layers, part._views = self.layers[first:last], self._views[first:last]
+            part._sizes = self._sizes[first:last]
+            part.size, part.idle_workspaces = sum(part._sizes), {}
+            part.is_compact = self.is_compact and first == 0
+            part.in_place = {
+                index - first: coef
+                for index, coef in self.in_place.items()
+                if first <= index < last
+            }
+            part = self._parts.setdefault((first, last), part)
+        return part
+
     @cached_property
     def address(self) -> int:
         """Address of the buffer."""
@@ -243,10 +265,10 @@ class Network:
         other = object.__new__(Network)
         other.dtype, other.layer_sizes, other.lanes = self.dtype, self.layer_sizes, self.lanes
         # Shared: nobody writes them, and workspaces fit any network of the same shape.
-        other.layers, other._views = self.layers, self._views
+        other.layers, other._views, other._sizes = self.layers, self._views, self._sizes
         other.layout, other.transposed_layout = self.layout, self.transposed_layout
         other.is_compact, other.idle_workspaces = self.is_compact, self.idle_workspaces
-        other.parameters, other.size, other.in_place = parameters, self.size, {}
+        other.parameters, other.size, other.in_place, other._parts = parameters, self.size, {}, {}
         return other
 
     def flops(self, rows: int) -> int:

@@ -66,7 +66,7 @@ class Workspace:
         self.address, self._real = self._jobs.ctypes.data, network.dtype.type
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
         self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
-        self._X = self._outputs = self._names = None
+        self._X = self._outputs = self._names = self._output_name = None
         self._held: dict[str, dict[str, np.ndarray]] = {}
         self.work = work_words(threads)
         self.activations = self.outputs_layout.zeros()
@@ -166,11 +166,15 @@ class Workspace:
     def take_outputs(self, outputs: np.ndarray, name: str) -> None:
         """Make predictions write to `outputs` (n_samples, n_out), and keep it alive.
 
-        `name` is the last layer's activation.
+        `name` is the last layer's activation: that of an output, or of a hidden layer.
         """
         self._outputs = outputs
         self._forward["outputs"] = address_of_array(outputs)
-        self._hyperparameters["output"] = losses.OUTPUTS[name]
+        if name != self._output_name:
+            is_output = name in losses.OUTPUTS
+            self._hyperparameters["output"] = losses.OUTPUTS[name if is_output else "identity"]
+            self.layers["activation"][-1] = activations.CODES["identity" if is_output else name]
+            self._output_name = name
 
     def set_activations(self, names: Sequence[str]) -> None:
         """Set the activation of each hidden layer by name."""

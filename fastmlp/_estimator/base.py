@@ -4,26 +4,19 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp._compat.sklearn import CallbackSupport, fit_context
-from fastmlp._engine.inputs import rows_in_place, should_be_compact
-from fastmlp._engine.kernels import losses
-from fastmlp._engine.network import Network
+from fastmlp._engine.inputs import should_be_compact
 from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.initialization import initial_network
+from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.targets import kind_of_targets
-from fastmlp._inference.predictions import apply_network
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
-
-# Output activations that no loss has, but that users of scikit-learn set by hand.
-OTHER_OUTPUTS = {"tanh": np.tanh, "relu": lambda outputs: np.maximum(outputs, 0)}
 
 DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
 
@@ -199,52 +192,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         """Train; estimators for clusters override this."""
         return solve(problem)
 
-    def _predict_outputs(self, X) -> np.ndarray:
-        """Validate X and compute its output activations (n_samples, n_outputs).
-
-        `self` is a draft, so attributes that follow from its weights may be filled in here.
-        """
-        if not hasattr(self, "coefs_"):
-            check_is_fitted(self)
-        fitted.complete(self)
-        network = fitted.network_of(self)
-        if self._needs_no_validation(X, network.dtype):
-            rows = rows_in_place(X, network.dtype) if issparse(X) else X
-            outputs, may_be_nonfinite = self._apply(network, rows)
-            if not may_be_nonfinite:
-                return outputs
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return self._apply(network, rows_in_place(X, network.dtype))[0]
-
-    def _apply(self, network: Network, X) -> tuple[np.ndarray, bool]:
-        """The network's outputs for valid rows, and whether X may contain NaN or infinity."""
-        names = parameters.hidden_activations(self, len(network.layer_sizes) - 2)
-        output = self.out_activation_
-        if output in losses.OUTPUTS:
-            return apply_network(network, X, names, output, self.n_jobs)
-        if output not in OTHER_OUTPUTS:
-            choices = ", ".join([*losses.OUTPUTS, *OTHER_OUTPUTS])
-            raise ValueError(f"out_activation_ must be one of {choices}; got {output!r}")
-        outputs, may_be_nonfinite = apply_network(network, X, names, "identity", self.n_jobs)
-        return OTHER_OUTPUTS[output](outputs), may_be_nonfinite
-
-    def _needs_no_validation(self, X, dtype: np.dtype) -> bool:
-        """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.
-
-        `apply_network` makes that check itself, and `rows_in_place` checks the columns of sparse
-        rows. Validation of one row takes longer than predicting it, and validation of many rows
-        reads X a second time.
-        """
-        is_dense = type(X) is np.ndarray and X.flags.c_contiguous and X.flags.aligned
-        return (
-            (is_dense or type(X) in (csr_array, csr_matrix))
-            and X.dtype == dtype
-            and X.ndim == 2
-            and X.shape[0] > 0
-            and X.shape[1] == getattr(self, "n_features_in_", None)
-            and not hasattr(self, "feature_names_in_")
-        )
-
     def predict(self, X):
         """Predict labels or values.
 
@@ -259,7 +206,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
             Labels of the type of `classes_`, or values of the type of `coefs_`.
         """
         model = fitted.draft_of(self)  # one model throughout, even if another thread refits self
-        outputs = model._predict_outputs(X)
+        outputs = layer_outputs(model, X)
         return kind_of_targets(model).of(model).decode(outputs)
 
     def __sklearn_tags__(self):

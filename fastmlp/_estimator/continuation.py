@@ -18,6 +18,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from fastmlp._estimator import fitted
+from fastmlp._estimator.outputs import needs_no_validation
 from fastmlp._estimator.targets import Targets
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, Settings
@@ -75,7 +76,7 @@ class Continuation(NamedTuple):
         if not (
             self._is_unchanged(estimator)
             and (classes is None or self.targets.has_classes(classes))
-            and estimator._needs_no_validation(X, self.descent.network.dtype)
+            and needs_no_validation(estimator, X, self.descent.network.dtype)
             and self.descent.can_restart(X)
             and self.targets.are_valid(y, X.shape[0], estimator.n_outputs_)
             and np.isfinite(X.data if issparse(X) else X).all()

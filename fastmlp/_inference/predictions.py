@@ -80,7 +80,7 @@ def apply_network(
     activations : sequence of str
         Activation of each hidden layer.
     output : str
-        Activation of the last layer.
+        Activation of the last layer: that of an output, or of a hidden layer.
     n_jobs : int or None
         Maximum number of threads; None for all.
 

@@ -50,3 +50,21 @@ def test_a_network_is_finite_unless_a_parameter_is_not(dtype):
             array[..., -1] = bad
             assert not network.is_finite()
             array[...] = before
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("is_compact", [False, True])
+def test_a_part_shares_the_parameters_of_its_layers(is_compact, dtype):
+    network = Network((70, 33, 17, 10), dtype, is_compact)
+    for first, last in ((0, 1), (0, 2), (1, 2), (1, 3), (0, 3)):
+        part = network.part(first, last)
+        assert part is network.part(first, last)
+        assert part.layer_sizes == network.layer_sizes[first : last + 1]
+        assert part.is_compact == (is_compact and first == 0)
+        for own, given in zip(part.coefs, network.coefs[first:last], strict=True):
+            assert own.shape == given.shape and own.ctypes.data == given.ctypes.data
+        for own, given in zip(part.intercepts, network.intercepts[first:last], strict=True):
+            assert own.shape == given.shape and own.ctypes.data == given.ctypes.data
+    assert network.part(0, 3).size == network.size
+    assert network.part(0, 1).size + network.part(1, 3).size == network.size
+    assert network.copy().part(0, 1).address != network.address

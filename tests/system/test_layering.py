@@ -33,6 +33,7 @@ FLOORS = [
         "fastmlp._estimator.architecture",
         "fastmlp._estimator.fitted",
         "fastmlp._estimator.initialization",
+        "fastmlp._estimator.outputs",
         "fastmlp._estimator.targets",
     },
     {

@@ -105,9 +105,9 @@ def forward(job, tails, start, first, last, step):
         else:
             forward_rows(job, layer, tails, first, last, False)
         z = view(job.zero, job.forward.activations, row_span(layer, first, last))
+        if step is not None and layer.stores_derivative:
+            _activate_and_drop(job, layer, index, z, start, first, last, step)
+        else:  # a = f(z), (rows, n_out); of the last layer, the identity or as `take_outputs` says
+            activate(layer.activation, z)
         if index == count - 1:
             apply_output(job.hyperparameters.output, z, last - first, layer.n_out, layer.stride)
-        elif step is not None and layer.stores_derivative:
-            _activate_and_drop(job, layer, index, z, start, first, last, step)
-        else:  # a = f(z), (rows, n_out)
-            activate(layer.activation, z)

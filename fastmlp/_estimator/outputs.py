@@ -1,0 +1,82 @@
+"""The activations of a fitted estimator's layers, for X as users pass it."""
+
+import numpy as np
+from scipy.sparse import csr_array, csr_matrix, issparse
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.kernels import activations, losses
+from fastmlp._estimator import fitted
+from fastmlp._estimator.parameters import hidden_activations
+from fastmlp._inference.predictions import apply_network
+
+
+def layer_outputs(estimator, X, depth: int | None = None) -> np.ndarray:
+    """Validate X and compute the activations of a layer.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A draft, so that attributes that follow from its weights may be filled in.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    depth : int, optional
+        The number of layers that X passes through; all by default.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_units)
+        Of the type of the weights. A row's bytes do not depend on the other rows.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If X is not valid, or if the output activation, set by hand, is not known.
+    """
+    if not hasattr(estimator, "coefs_"):
+        check_is_fitted(estimator)
+    fitted.complete(estimator)
+    network = fitted.network_of(estimator)
+    names = layer_activations(estimator, len(network.layer_sizes) - 1)
+    if depth is not None:
+        network, names = network.part(0, depth), names[:depth]
+    n_jobs = getattr(estimator, "n_jobs", None)  # scikit-learn's estimators have none
+    if needs_no_validation(estimator, X, network.dtype):
+        rows = rows_in_place(X, network.dtype) if issparse(X) else X
+        outputs, may_be_nonfinite = apply_network(network, rows, names[:-1], names[-1], n_jobs)
+        if not may_be_nonfinite:
+            return outputs
+    X = validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False)
+    rows = rows_in_place(X, network.dtype)
+    return apply_network(network, rows, names[:-1], names[-1], n_jobs)[0]
+
+
+def layer_activations(estimator, n_layers: int) -> list[str]:
+    """The name of each layer's activation.
+
+    Users of scikit-learn set out_activation_ by hand: it may be that of a hidden layer.
+    """
+    output = estimator.out_activation_
+    if output not in losses.OUTPUTS and output not in activations.CODES:
+        choices = ", ".join(dict.fromkeys([*losses.OUTPUTS, *activations.CODES]))
+        raise ValueError(f"out_activation_ must be one of {choices}; got {output!r}")
+    return [*hidden_activations(estimator, n_layers - 1), output]
+
+
+def needs_no_validation(estimator, X, dtype: np.dtype) -> bool:
+    """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.
+
+    `apply_network` makes that check itself, and `rows_in_place` checks the columns of sparse
+    rows. Validation of one row takes longer than predicting it, and validation of many rows
+    reads X a second time.
+    """
+    is_dense = type(X) is np.ndarray and X.flags.c_contiguous and X.flags.aligned
+    return (
+        (is_dense or type(X) in (csr_array, csr_matrix))
+        and X.dtype == dtype
+        and X.ndim == 2
+        and X.shape[0] > 0
+        and X.shape[1] == getattr(estimator, "n_features_in_", None)
+        and not hasattr(estimator, "feature_names_in_")
+    )
