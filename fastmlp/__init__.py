@@ -33,7 +33,8 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | draw loss curves, weights and network diagrams | `fastmlp.displays` |
 | convert models from and to scikit-learn, or export them to ONNX | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
-| check the gradient of a model | `fastmlp.inspection` |
+| use the hidden layers' output in a pipeline | `MLPTransformer` |
+| look inside a model, or check its gradient | `fastmlp.inspection` |
 | train on several machines | `fastmlp.dask` |
 | understand or change the engine | `fastmlp._engine` |
 
@@ -146,6 +147,7 @@ from fastmlp.version import __version__
 
 try:
     from fastmlp.estimators import MLPClassifier, MLPRegressor
+    from fastmlp.transformers import MLPTransformer
 except (AttributeError, ImportError) as error:
     check_versions(error)
     raise
@@ -156,7 +158,7 @@ if TYPE_CHECKING:
     from fastmlp import inspection as inspection
     from fastmlp import interop as interop
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
+__all__ = ["MLPClassifier", "MLPRegressor", "MLPTransformer", "__version__", "show_versions"]
 
 _mlflow.register((MLPClassifier, MLPRegressor))
 
@@ -198,4 +200,4 @@ def __getattr__(name: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted([*__all__, *_LAZY, "estimators"])
+    return sorted([*__all__, *_LAZY, "estimators", "transformers"])

@@ -8,10 +8,16 @@ import numpy as np
 import sklearn
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+)
 
 __all__ = [
     "CallbackSupport",
+    "HasMethods",
     "Interval",
     "InvalidParameterError",
     "StrOptions",

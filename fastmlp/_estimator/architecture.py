@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sklearn.utils.validation import check_is_fitted
-
 from fastmlp._estimator.fitted import completed
+from fastmlp._estimator.outputs import weights_of
 from fastmlp._estimator.parameters import hidden_activations
 
 
@@ -47,12 +46,7 @@ class Architecture:
         TypeError
             If it is not a multilayer perceptron.
         """
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "coefs_"):
-            raise TypeError(
-                f"expected a multilayer perceptron, got {type(estimator).__name__}; "
-                "for a pipeline or a search, pass the fitted step"
-            )
+        weights_of(estimator)  # raises if it has none
         estimator = completed(estimator)
         coefs = estimator.coefs_
         sizes = (coefs[0].shape[0], *(coef.shape[1] for coef in coefs))

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from fastmlp._compat.sklearn import CallbackSupport, fit_context
 from fastmlp._engine.inputs import should_be_compact
 from fastmlp._estimator import continuation, fitted, parameters
+from fastmlp._estimator.documentation import Documented
 from fastmlp._estimator.initialization import initial_network
 from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.targets import kind_of_targets
@@ -18,10 +19,8 @@ from fastmlp._training.history import History
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
 
-DOCUMENTATION = "https://fastmlp.github.io/fastmlp/"  # the site that README.md builds
 
-
-class BaseMLP(CallbackSupport, BaseEstimator):
+class BaseMLP(Documented, CallbackSupport, BaseEstimator):
     """What the classifier and the regressor share.
 
     A subclass declares the parameters in ``__init__``, and their constraints.
@@ -50,15 +49,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     feature_names_in_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, Any]] = parameters.COMMON_CONSTRAINTS
-
-    # For the documentation link of the HTML representation; scikit-learn reads these names.
-    _doc_link_module = "fastmlp"
-    _doc_link_template = f"{DOCUMENTATION}{{page}}.html#{{estimator_name}}"  # pyright: ignore[reportAssignmentType]
-
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        """The page of this class on the documentation site: that of the package that exports it."""
-        package = type(self).__module__.rpartition(".")[0]
-        return {"page": package.replace(".", "/"), "estimator_name": type(self).__name__}
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):

@@ -1,5 +1,7 @@
 """The activations of a fitted estimator's layers, for X as users pass it."""
 
+import operator
+
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -50,6 +52,70 @@ def layer_outputs(estimator, X, depth: int | None = None) -> np.ndarray:
     X = validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False)
     rows = rows_in_place(X, network.dtype)
     return apply_network(network, rows, names[:-1], names[-1], n_jobs)[0]
+
+
+def hidden_outputs(estimator, X, layer: int) -> np.ndarray:
+    """Validate X and compute the activations of a hidden layer.
+
+    As `layer_outputs`, except that the estimator may be any object, and that `layer` counts hidden
+    layers as the indices of a sequence do.
+
+    Raises
+    ------
+    TypeError
+        If it is not a multilayer perceptron, or `layer` not an integer.
+    ValueError
+        If there is no such layer.
+    """
+    weights_of(estimator)  # raises if it has none
+    draft = fitted.draft_of(estimator)  # one model throughout, even if another thread refits it
+    return layer_outputs(draft, X, hidden_layer(layer, len(draft.coefs_) - 1) + 1)
+
+
+def hidden_layer(layer: int, n_hidden: int) -> int:
+    """The number of a hidden layer, counted from the first; `layer` may be negative.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If there is no such layer.
+
+    Examples
+    --------
+    >>> from fastmlp._estimator.outputs import hidden_layer
+    >>> hidden_layer(-1, 3), hidden_layer(0, 3)
+    (2, 0)
+    """
+    number = operator.index(layer)
+    if n_hidden == 0:
+        raise ValueError("the network has no hidden layers, so none has activations")
+    if not -n_hidden <= number < n_hidden:
+        raise ValueError(
+            f"layer={number} is out of range: the network has {n_hidden} hidden layers, from 0 to "
+            f"{n_hidden - 1}, or from {-n_hidden} to -1"
+        )
+    return number % n_hidden
+
+
+def weights_of(estimator) -> list[np.ndarray]:
+    """The weights of a fitted multilayer perceptron of fastmlp or scikit-learn.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If it is not a multilayer perceptron.
+    """
+    if not hasattr(estimator, "coefs_"):
+        check_is_fitted(estimator)
+        raise TypeError(
+            f"expected a multilayer perceptron, got {type(estimator).__name__}; "
+            "for a pipeline or a search, pass the fitted step"
+        )
+    return estimator.coefs_
 
 
 def layer_activations(estimator, n_layers: int) -> list[str]:

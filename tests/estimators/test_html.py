@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._estimator.base import DOCUMENTATION
+from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp._estimator.documentation import DOCUMENTATION
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -66,7 +66,7 @@ def test_a_users_subclass_links_nowhere():
 
 @TOOLTIPS
 def test_the_pages_are_those_of_packages_that_export_the_class():
-    exported = [(fastmlp, MLPClassifier), (fastmlp, MLPRegressor)]
+    exported = [(fastmlp, each) for each in (MLPClassifier, MLPRegressor)]
     if importlib.util.find_spec("distributed"):
         package = importlib.import_module("fastmlp.dask")
         exported += [(package, getattr(package, name)) for name in package.__all__]
@@ -80,3 +80,10 @@ def test_the_pages_are_those_of_packages_that_export_the_class():
 def test_the_site_is_the_projects():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["urls"]["Documentation"] == DOCUMENTATION
+
+
+def test_the_transformer_links_to_its_own_page():
+    transformer = MLPTransformer(MLPClassifier((4,), max_iter=3)).fit(X, Y)
+    assert transformer._get_doc_link() == f"{DOCUMENTATION}fastmlp.html#MLPTransformer"
+    html = transformer._repr_html_()
+    assert f"{DOCUMENTATION}fastmlp.html#MLPClassifier" in html

@@ -11,10 +11,10 @@ import pytest
 from sklearn.datasets import load_iris
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, inspection
+from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.kernels.activations import CODES
 from fastmlp._training.losses import losses_of
-from fastmlp.inspection import check_gradient
+from fastmlp.inspection import check_gradient, gradient_check
 
 ACTIVATIONS = list(CODES)
 X, Y = load_iris(return_X_y=True)
@@ -97,9 +97,9 @@ def test_a_fitted_model_is_checked_at_its_own_weights(monkeypatch):
     model = MLPClassifier((6,), "tanh", tol=0.1, random_state=0).fit(X, Y)
     coefs = [coef.copy() for coef in model.coefs_]
     seen = []
-    original = inspection.analytic_gradient
+    original = gradient_check.analytic_gradient
     monkeypatch.setattr(
-        inspection, "analytic_gradient", lambda p: seen.append(p.network.copy()) or original(p)
+        gradient_check, "analytic_gradient", lambda p: seen.append(p.network.copy()) or original(p)
     )
     assert check_gradient(model, X, Y) < 1e-7
     for ours, before, checked in zip(model.coefs_, coefs, seen[0].coefs, strict=True):
@@ -152,7 +152,7 @@ PLANTED = ["a - 1", "f' of the wrong layer", "first layer's W", "relu'(z) = 1 fo
 def test_planted_errors_are_reported(monkeypatch, activation, error):
     alpha = 0.01
     monkeypatch.setattr(
-        inspection, "analytic_gradient", lambda p: numpy_gradient(p, activation, alpha, error)
+        gradient_check, "analytic_gradient", lambda p: numpy_gradient(p, activation, alpha, error)
     )
     model = MLPClassifier((4, 4, 4), activation, alpha=alpha, random_state=0)
     found = check_gradient(model, X, Y)

@@ -26,7 +26,7 @@ MOST_LINES_OF_FILE, MOST_LINES_OF_FUNCTION, MOST_POSITIONAL_ARGUMENTS = 400, 60,
 FLOORS = [
     {"fastmlp.__main__"},
     {"fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"},
-    {"fastmlp.estimators", "fastmlp._mlflow", "fastmlp._report"},
+    {"fastmlp.estimators", "fastmlp.transformers", "fastmlp._mlflow", "fastmlp._report"},
     {"fastmlp._estimator.base"},
     {"fastmlp._estimator.continuation"},
     {
@@ -39,6 +39,7 @@ FLOORS = [
     {
         "fastmlp._estimator",
         "fastmlp._estimator.class_weights",
+        "fastmlp._estimator.documentation",
         "fastmlp._estimator.parameters",
     },
     {"fastmlp._training.solve"},

@@ -42,7 +42,7 @@ assert fastmlp.{submodule} is sys.modules["fastmlp.{submodule}"]
 
 def test_dir_shows_public_names_only():
     names = dir(fastmlp)
-    assert set(names) == {*fastmlp.__all__, *SUBMODULES, "estimators"}
+    assert set(names) == {*fastmlp.__all__, *SUBMODULES, "estimators", "transformers"}
     assert all(hasattr(fastmlp, name) for name in set(names) - {"dask"})
     assert [name for name in names if name.startswith("_")] == ["__version__"]
 

@@ -6,7 +6,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp.inspection import hidden_activations
 
 
 def train_classifier() -> tuple[float, float]:
@@ -44,5 +45,17 @@ def train_in_a_pipeline() -> np.ndarray:
     return model.predict(X[:, :3])
 
 
+def look_at_hidden_layers() -> np.ndarray:
+    """Use a hidden layer in a pipeline, and read it from the fitted step."""
+    X, y = load_iris(return_X_y=True)
+    transformer = MLPTransformer(MLPClassifier((20, 5), max_iter=50), layer=0)
+    features: np.ndarray = make_pipeline(StandardScaler(), transformer).fit(X, y).transform(X)
+    clf: MLPClassifier = transformer.estimator_
+    last: np.ndarray = hidden_activations(clf, X)
+    assert last.shape == (len(X), 5)
+    return features
+
+
 if __name__ == "__main__":
     print(train_classifier(), train_in_parts().t_, train_in_a_pipeline().shape)
+    print(look_at_hidden_layers().shape)

@@ -12,8 +12,8 @@ from oracles.scalar import BinaryCrossEntropy, CrossEntropy, ScalarMlp
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
 
-from fastmlp import MLPClassifier, inspection
-from fastmlp.inspection import check_gradient
+from fastmlp import MLPClassifier
+from fastmlp.inspection import check_gradient, gradient_check
 
 UNITS = 4
 X = scale(load_iris().data)[::6]
@@ -162,7 +162,7 @@ def gradient_error(monkeypatch, notes, cost, activation, y, Y):
             gradient.intercepts[layer][...] = biases[layer]
         return gradient
 
-    monkeypatch.setattr(inspection, "analytic_gradient", written)
+    monkeypatch.setattr(gradient_check, "analytic_gradient", written)
     model = MLPClassifier((UNITS,) * 3, activation, alpha=0.1, random_state=0)
     return check_gradient(model, X, y)
 

@@ -1,4 +1,4 @@
-"""Check the gradient that the training kernels compute against finite differences."""
+"""check_gradient: the gradient that the training kernels compute, against finite differences."""
 
 from copy import deepcopy
 
@@ -15,8 +15,6 @@ from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
 from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent
-
-__all__ = ["check_gradient"]
 
 # Steps of the central differences, relative to max(1, |w|). The first is the most accurate where
 # the loss is smooth. The smaller ones are for parameters whose step crosses a kink of relu.
