@@ -33,6 +33,9 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+_libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+_CANARIES = bytes([CANARY]) * PAGE
 
 
 class Chunk(NamedTuple):
@@ -82,8 +85,8 @@ class Region:
         protect(start + PAGE + size, PAGE, NO_ACCESS)
         self.address, self.size, self.chunks = start + PAGE, size, chunks
         self._find_gaps()
-        for gap in self._slack:
-            self._bytes(gap)[:] = CANARY
+        for first, count in self._slack:
+            _libc.memset(self.address + first, CANARY, count)
 
     def _find_gaps(self) -> None:
         """Divide what lies between the chunks into whole pages and the rest."""
@@ -96,10 +99,6 @@ class Region:
             else:
                 self._slack.append(Chunk(at, first - at))
             at = first + size
-
-    def _bytes(self, chunk: Chunk) -> np.ndarray:
-        memory = (ctypes.c_ubyte * chunk.size).from_address(self.address + chunk.first)
-        return np.frombuffer(memory, np.uint8)
 
     def buffer(self) -> np.ndarray:
         """All bytes, as an array that keeps the region."""
@@ -118,15 +117,16 @@ class Region:
             protect(self.address + first, size, access)
 
     def make_read_only(self) -> None:
-        """Let nobody change the chunks, nor touch the pages between them."""
+        """Let nobody change the chunks, nor touch the pages between them, from now on."""
         protect(self.address, self.size, READ_ONLY)
         self.set_fences(NO_ACCESS)
+        self._fences = []
 
     def check(self) -> None:
         """Check that nobody has written beside the chunks."""
         for gap in self._slack:
-            written = np.flatnonzero(self._bytes(gap) != CANARY)
-            assert not written.size, f"bytes {written + gap.first} beside {self.chunks} changed"
+            if _libc.memcmp(self.address + gap.first, _CANARIES, gap.size):
+                raise AssertionError(f"a write to {gap}, which is beside {self.chunks}")
 
 
 class Fences:

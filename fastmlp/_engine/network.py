@@ -113,7 +113,9 @@ class Network:
             is_in_place = index in self.in_place
             row_stride = n_out if is_in_place or (is_compact and index == 0) else stride
             layer["row_stride"] = row_stride
-            layer["weights"] = self.layout.place(0 if is_in_place else padded_rows * row_stride)
+            # A vector that the last row of a compact matrix ends in goes on after it.
+            size = padded_rows * row_stride + stride - row_stride
+            layer["weights"] = self.layout.place(0 if is_in_place else size)
             layer["bias"] = self.layout.place(stride)
             sizes.append(padded_rows * row_stride + stride)
             if index > 0:  # the first layer needs no W^T: delta stops there
