@@ -1,9 +1,13 @@
 """Cases for fenced memory: fits and predictions that dictionaries of plain values describe."""
 
 import contextlib
+import ctypes
 import hashlib
+import os
+import signal
 import tempfile
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -23,6 +27,10 @@ ENGINE = {
     "core_cache_bytes": "fastmlp._engine.workspace.CORE_CACHE_BYTES",
     "least_compacted": "fastmlp._engine.inputs.LEAST_COMPACTED",
 }
+FENCED, STRAY = 3, 4  # exit codes of a process after a fault: at a fence, or elsewhere
+SI_ADDR, SA_SIGINFO = 16, 4  # offset of the address in siginfo_t, and the flag to get that
+_handlers: list = []  # kept as long as the process
+
 # Small work uses all threads that it may.
 EAGER = {
     "fastmlp._training.sgd.FLOPS_PER_THREAD": 1,
@@ -178,6 +186,30 @@ def outcome(case: dict, side=None) -> str:
     return digest.hexdigest()
 
 
+def call_on_fault(function: Callable[[int], None]) -> None:
+    """After a read or write that is not allowed, call a function with its address, and exit.
+
+    On Linux with the GNU C library.
+    """
+
+    class Action(ctypes.Structure):  # struct sigaction of the GNU C library
+        _fields_ = [
+            ("handler", ctypes.c_void_p), ("mask", ctypes.c_ubyte * 128), ("flags", ctypes.c_int),
+            ("restorer", ctypes.c_void_p),
+        ]  # fmt: skip
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    def handler(number, information, context):
+        try:
+            function(ctypes.c_uint64.from_address(information + SI_ADDR).value)
+        finally:  # otherwise the instruction would be repeated, again and again
+            os._exit(STRAY)
+
+    _handlers.append(handler)
+    action = Action(ctypes.cast(handler, ctypes.c_void_p), flags=SA_SIGINFO)
+    assert ctypes.CDLL(None).sigaction(signal.SIGSEGV, ctypes.byref(action), None) == 0
+
+
 def shift(workspace, part: str, name: str, layer: int, step: int) -> None:
     """Let the kernels take an array of the job, or of one layer, for one `step` elements away.
 
@@ -194,9 +226,13 @@ def shift(workspace, part: str, name: str, layer: int, step: int) -> None:
 
 
 def run_planted(case: dict, part: str, name: str, layer: int = 0) -> None:
-    """Run a case while the kernels take an array for one that is an element further out."""
+    """Run a case while the kernels take an array for one that is an element further out.
+
+    The process ends when a fault tells where.
+    """
     side = case["side"]
     with settings_of(case), fenced(side, case["rows_apart"]) as fences:
+        call_on_fault(lambda address: os._exit(FENCED if fences.is_guarded(address) else STRAY))
         step = 1 if side == "end" else -1
         fences.planted = lambda workspace: shift(workspace, part, name, layer, step)
         RUNS[case["run"]](case, side)

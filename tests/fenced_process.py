@@ -80,7 +80,7 @@ class FencedProcess:
 
 
 def fate_of(function: Callable, *arguments) -> dict:
-    """How a child process ends that calls a function: {"signal": number}, or 0 if by itself."""
+    """How a child process ends that calls a function: by a signal or with an exit code."""
     child = os.fork()
     if child == 0:
         faulthandler.disable()
@@ -91,8 +91,9 @@ def fate_of(function: Callable, *arguments) -> dict:
             traceback.print_exc()
             os._exit(1)
     _, status = os.waitpid(child, 0)
-    died = os.WIFSIGNALED(status)
-    return {"signal": os.WTERMSIG(status) if died else 0, "code": os.waitstatus_to_exitcode(status)}
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}
+    return {"code": os.WEXITSTATUS(status)}
 
 
 def answer_to(request: dict) -> dict:

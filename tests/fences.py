@@ -229,6 +229,15 @@ class Fences:
                 inputs[name] = before[name]
             forward["outputs"] = 0 if outputs is None else outputs.ctypes.data
 
+    def is_guarded(self, address: int) -> bool:
+        """Whether an address is in a page without access, or one that nobody may write to."""
+        for region in self._regions:
+            if -PAGE <= address - region.address < region.size + PAGE:
+                return not any(
+                    0 <= address - region.address - first < size for first, size in region.chunks
+                )
+        return False
+
     def run(self, launch, workspace: Workspace, kernel, **options) -> int:
         """Stands for `Workspace.run`, which is `launch`."""
         with self._inputs_fenced(workspace):

@@ -99,10 +99,9 @@ class Workspace:
 
     def _place_rows(self) -> None:
         """Place the parts of the table of row addresses."""
-        # Tiles of columns read this many more entries, to prefetch from there.
-        self.layers["input_rows"] = [
-            self.rows_layout.place(self.block_rows + ROWS_AHEAD) for _ in self.layers
-        ]
+        counts = np.full(len(self.layers), self.block_rows)
+        counts[0] += ROWS_AHEAD  # tiles of columns read these entries, to prefetch from there
+        self.layers["input_rows"] = [self.rows_layout.place(count) for count in counts.tolist()]
 
     def _point_at_outputs(self, name: str, buffer: np.ndarray, layers_up: int = 0) -> None:
         """Fill part `name` of the table with the addresses of all rows in a buffer of outputs.

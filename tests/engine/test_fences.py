@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from fenced_cases import FENCED
 from fenced_process import FencedProcess
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,11 +126,11 @@ def test_predictions_stay_inside_weights_in_files(process, case):
     process.run(case)
 
 
-# Arrays of the job, by the case that uses their first and last elements.
+# Fits that use the first and the last element of each array.
 DENSE = {
     "run": "fit", "kind": "classes", "form": "C", "index": "int32", "dtype": "float32",
     "rows": 32, "n_in": 64, "n_out": 3, "weighted": True, "validates": False, "warm_start": False,
-    "partial_fits": [], "predicted_rows": [], "rows_apart": False, "seed": 0, "n_jobs": 1,
+    "partial_fits": [], "predicted_rows": [8], "rows_apart": False, "seed": 0, "n_jobs": 1,
     "short_launches": False,
     "engine": {"block_rows": 8, "core_cache_bytes": 0, "least_compacted": 0},
     "parameters": {
@@ -137,3 +138,70 @@ DENSE = {
         "max_grad_norm": 1.0,
     },
 }  # fmt: skip
+NARROW = DENSE | {"n_in": 13, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
+SPLIT_K = DENSE | {"n_in": 320}
+SPARSE = DENSE | {
+    "form": "csr",
+    "parameters": {"hidden_layer_sizes": [33, 16], "max_iter": 1, "batch_size": 1},
+}
+
+# An array's name in a part of the job, and the layer if each has one of its own.
+ARRAYS = [
+    *[("inputs", name, 0, DENSE) for name in ("x", "order", "targets", "weights")],
+    *[("inputs", name, 0, SPARSE) for name in ("values", "columns", "row_starts")],
+    *[("tables", name, 0, DENSE) for name in ("layers", "panels", "ranges", "rows", "work")],
+    *[("forward", name, 0, DENSE) for name in ("parameters", "tails", "activations", "outputs")],
+    ("forward", "split_k_partial", 0, SPLIT_K),
+    *[
+        ("backward", name, 0, DENSE)
+        for name in ("transposed", "deltas", "derivatives", "row_losses")
+    ],
+    ("backward", "zeros", 0, SPARSE),
+    *[("update", name, 0, DENSE) for name in ("first_moment", "second_moment", "gradient")],
+    *[("update", name, 0, DENSE) for name in ("norms", "gradient_norms", "step_sizes", "decays")],
+    ("update", "touched", 0, SPARSE),
+    ("update", "scratch", 0, NARROW),
+    *[
+        ("layers", name, layer, DENSE)
+        for name in ("weights", "bias", "outputs")
+        for layer in range(3)
+    ],
+    ("layers", "input_rows", 0, NARROW),  # tiles of columns read ahead
+    *[
+        ("layers", name, layer, DENSE)
+        for name in ("transposed", "input_rows", "delta_rows")
+        for layer in (1, 2)
+    ],
+    ("layers", "tail", 0, DENSE),
+    *[("layout", name, 0, DENSE) for name in ("ones_rows", "next_rows")],
+    ("layout", "split_k_rows", 0, SPLIT_K),
+]
+# A queue word is the first of two cache lines, whose other words nobody touches.
+PADDED = ("tables", "work", "end")
+
+
+QUICK = "x", "outputs"  # read from and written to
+
+
+@pytest.mark.parametrize("side", ["begin", "end"])
+@pytest.mark.parametrize(
+    "part, name, layer, case",
+    [
+        pytest.param(
+            *array,
+            id="-".join(map(str, array[:3])),
+            marks=() if array[1] in QUICK else pytest.mark.slow,
+        )
+        for array in ARRAYS
+    ],
+)
+def test_an_element_outside_an_array_is_fatal(process, part, name, layer, case, side):
+    """The kernels take the array for one that begins an element earlier or later."""
+    answer = process.ask({"case": case | {"side": side}, "planted": [part, name, layer]})
+    assert answer == {"code": 0 if (part, name, side) == PADDED else FENCED}
+
+
+@pytest.mark.parametrize("case", [DENSE, NARROW, SPLIT_K, SPARSE])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_without_a_fault_nothing_is_fatal(process, case, dtype):
+    process.run(case | {"dtype": dtype})
