@@ -24,6 +24,7 @@ from fastmlp._engine.threading.pool import (
     SLEEPERS,
     SLOTS,
     SPINNING,
+    STARTED,
     WORKERS,
     Pool,
 )
@@ -256,6 +257,31 @@ def test_stopped_threads_go(pool):
     assert pool._words[WORKERS] == 2
     pool.stop()
     assert pool._words[WORKERS] == 0
+
+
+class Delay:
+    """A `start_new_thread` whose threads begin late."""
+
+    def __init__(self, seconds):
+        self.seconds, self.start = seconds, _thread.start_new_thread
+
+    def __call__(self, function, arguments):
+        def begin():
+            time.sleep(self.seconds)
+            function(*arguments)
+
+        return self.start(begin, ())
+
+
+def test_a_pool_stops_when_its_last_thread_has_begun_and_ended(monkeypatch, pool):
+    compiled = Pool()  # compiling would take longer than the delay
+    Counting(3, 100, 20).launch(compiled)
+    compiled.stop()
+    monkeypatch.setattr(pool_module, "_is_real", lambda start: True)
+    monkeypatch.setattr(_thread, "start_new_thread", Delay(0.1))
+    Counting(3, 100, 20).launch(pool)
+    pool.stop()
+    assert pool._words[STARTED] == 2 and pool._words[WORKERS] == 0
 
 
 def run_code(code, **options):

@@ -149,6 +149,16 @@ FAULTS = {
     "the done counter is read plainly": Planted(
         Fault("work_stealing", "atomic_load(work, DONE) >=", "work[DONE] >="), STEALING, RACE
     ),
+    "items are claimed without a swap": Planted(
+        Fault(
+            "work_stealing",
+            "        if atomic_swap(work, queue, seen, ",
+            "        atomic_store(work, queue, phase.number << PHASE_SHIFT | claimed + count)\n"
+            "        if max(1, ",
+        ),
+        STEALING,
+        RACE,
+    ),
     # Waking and parking.
     "the last look at the bell is a load": Planted(
         Fault(
