@@ -6,12 +6,12 @@ know it refuses. `relacy_harness.hpp` supplies the words, the system and the wai
 `relacy_check.hpp` the threads that run the protocol and what they assert. Every plain access is
 checked for races.
 
-Relacy runs the threads one operation at a time and lets loads return older values where C11 permits
-it: those of the last three stores, or of the last two in a search of every execution. So it misses
-what needs older values, loads that see stores from their own future (which C11 permits if all
-is relaxed), and what a single order of all sequentially consistent operations forbids.
-It calls an execution of very many steps a livelock. The system's wait on an
-address compares with the latest value, and orders no memory.
+Relacy runs the threads one operation at a time and lets a load return an older value where C11
+permits it: that of any of the last three stores, or of the last two in a search of every execution.
+It misses what needs older values than these, and loads that see a store from their own future. Its
+sequentially consistent additions do no more than acquire and release, so nothing that holds here
+rests on a single order of all operations. It calls an execution of very many steps a livelock. The
+system's wait on an address compares with the latest value, and orders no memory.
 
 A fault is a text of the source and what replaces it, before it is translated. In a fault only, the
 name of an atomic function may end with weaker orders: `atomic_swap_release_relaxed`.
