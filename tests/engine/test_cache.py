@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_removed_yet_does_no_harm(folder, replace_in_use, 
 
 def test_names_are_short():
     """Windows limits a path to 260 characters, most of which may be the folder's."""
-    for kernel in (train, predict, pool._launch, pool._serve, pool._ring):
+    for kernel in (train, predict, pool._launch, pool._serve, pool._stop):
         cached = cache.cache_for(kernel._function, kernel._variant)
         assert len(cached._name(bytes(cache.DIGEST_BYTES))) < 60
 
