@@ -35,6 +35,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
 | look inside a model, or check its gradient | `fastmlp.inspection` |
+| predict from a table with categories, dates and missing values | `fastmlp.tabular` |
 | train on several machines | `fastmlp.dask` |
 | understand or change the engine | `fastmlp._engine` |
 
@@ -157,12 +158,19 @@ if TYPE_CHECKING:
     from fastmlp import displays as displays
     from fastmlp import inspection as inspection
     from fastmlp import interop as interop
+    from fastmlp import tabular as tabular
 
 __all__ = ["MLPClassifier", "MLPRegressor", "MLPTransformer", "__version__", "show_versions"]
 
 _mlflow.register((MLPClassifier, MLPRegressor))
 
-_LAZY = ("dask", "displays", "inspection", "interop")  # submodules that load when they are used
+_LAZY = (
+    "dask",
+    "displays",
+    "inspection",
+    "interop",
+    "tabular",
+)  # submodules that load when they are used
 
 
 def show_versions() -> None:

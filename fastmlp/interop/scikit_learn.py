@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar, overload
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
@@ -111,6 +112,8 @@ def _converted_inside(container):
         if isinstance(each, BaseMLP):
             found.append(each)
             return _converted(each, _counterpart(each, counterparts))
+        if isinstance(each, BaseEstimator) and type(each).__module__.startswith("fastmlp."):
+            raise ValueError(f"scikit-learn has no counterpart of {type(each).__name__}")
         return counterparts.get(each) if isinstance(each, type) else None
 
     copy = copy_with(container, converted)

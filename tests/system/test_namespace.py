@@ -9,7 +9,7 @@ import sklearn
 import fastmlp
 from fastmlp import __main__ as command
 
-SUBMODULES = {"dask", "displays", "inspection", "interop"}
+SUBMODULES = {"dask", "displays", "inspection", "interop", "tabular"}
 
 
 def run(code):
@@ -24,6 +24,7 @@ def run(code):
         ("displays", "LossCurveDisplay"),
         ("inspection", "check_gradient"),
         ("dask", "DaskMLPClassifier"),
+        ("tabular", "TabularMLPClassifier"),
     ],
 )
 def test_a_submodule_loads_when_it_is_used(submodule, name):
@@ -43,7 +44,7 @@ assert fastmlp.{submodule} is sys.modules["fastmlp.{submodule}"]
 def test_dir_shows_public_names_only():
     names = dir(fastmlp)
     assert set(names) == {*fastmlp.__all__, *SUBMODULES, "estimators", "transformers"}
-    assert all(hasattr(fastmlp, name) for name in set(names) - {"dask"})
+    assert all(hasattr(fastmlp, name) for name in set(names) - {"dask", "tabular"})
     assert [name for name in names if name.startswith("_")] == ["__version__"]
 
 

@@ -1,0 +1,104 @@
+"""BaseTabularMLP: preprocess, split, fit the members, average them."""
+
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from fastmlp._compat.sklearn import Interval, check_sample_weight
+from fastmlp.tabular.members import Samples, Split, fit_members, splits_of
+from fastmlp.tabular.preprocessing import TabularPreprocessor
+
+MOST_SEEDS = 2**31 - 1
+
+# The recipe, without what a subclass adds. Every member runs all epochs and keeps its best one.
+RECIPE = {
+    "solver": "adamw",
+    "learning_rate": "one_cycle",
+    "beta_2": 0.95,
+    "alpha": 0.0,
+    "weight_decay": 0.0,
+    "early_stopping": True,
+    "n_iter_no_change": np.inf,
+    "tol": 0.0,
+}
+
+
+class BaseTabularMLP(BaseEstimator):
+    """What the classifier and the regressor for tables share."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **TabularPreprocessor._parameter_constraints,
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    # Parameters that this class reads.
+    n_members: int
+    n_jobs: int | None
+
+    def _fit(self, X, y, sample_weight) -> None:
+        """Fit this estimator."""
+        random_state = check_random_state(self.random_state)
+        names = TabularPreprocessor._parameter_constraints
+        preprocessor = TabularPreprocessor(**{name: getattr(self, name) for name in names})
+        targets, labels = self._encode(y)
+        inputs = preprocessor.fit(X, None if labels is not None else targets).transform(X)
+        check_consistent_length(inputs, targets)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, inputs)
+        seed = random_state.randint(MOST_SEEDS)
+        splits = splits_of(len(inputs), labels, self.n_members, seed)
+        members = [self._member(random_state.randint(MOST_SEEDS)) for _ in splits]
+        samples = Samples(inputs, targets, sample_weight)
+        self.preprocessor_ = preprocessor
+        self.n_features_in_ = preprocessor.n_features_in_
+        if hasattr(preprocessor, "feature_names_in_"):
+            self.feature_names_in_ = preprocessor.feature_names_in_
+        self.members_ = fit_members(members, samples, splits, self.n_jobs)
+        self._finish(samples, splits)
+
+    def _held_out_outputs(self, samples: Samples, splits: list[Split]) -> np.ndarray:
+        """Each row's outputs by the member that held it out; NaN for rows that none did."""
+        like = self._outputs_of(self.members_[0], samples.X[:1])
+        found = np.full((len(samples.X), *like.shape[1:]), np.nan, like.dtype)
+        for member, (_, held_out) in zip(self.members_, splits, strict=True):
+            if len(held_out):
+                found[held_out] = self._outputs_of(member, samples.X[held_out])
+        return found
+
+    def _mean_outputs(self, X) -> np.ndarray:
+        """The members' mean outputs."""
+        check_is_fitted(self)
+        inputs = self.preprocessor_.transform(X)
+        return np.mean([self._outputs_of(member, inputs) for member in self.members_], axis=0)
+
+    @abstractmethod
+    def _encode(self, y) -> tuple[np.ndarray, np.ndarray | None]:
+        """Targets for the members, and the labels by which folds are stratified."""
+
+    @abstractmethod
+    def _member(self, seed: int) -> Any:
+        """A member that is not fitted yet."""
+
+    @abstractmethod
+    def _outputs_of(self, member, inputs: np.ndarray) -> np.ndarray:
+        """A member's outputs, of which the mean is taken."""
+
+    @abstractmethod
+    def _finish(self, samples: Samples, splits: list[Split]) -> None:
+        """Set the attributes that need fitted members."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        return tags
