@@ -30,7 +30,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | To | Read |
 |---|---|
 | choose parameters, and see what differs from scikit-learn | `MLPClassifier`, `MLPRegressor` |
-| draw loss curves, weights and network diagrams | `fastmlp.displays` |
+| draw loss curves, weights, sensitivities and network diagrams | `fastmlp.displays` |
 | convert models from and to scikit-learn, or export them to ONNX | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |

@@ -13,7 +13,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `estimators` | the public classes: signatures and docstrings |
 | `_estimator/` | `fit` and `predict`: parameters, targets, initial weights, fitted state |
 | `_training/` | solvers, the loop over epochs, schedules, validation, callbacks |
-| `_inference/` | predictions |
+| `_inference/` | predictions, and gradients by the inputs |
 | `_engine/inputs` | `X` as the kernels read it: contiguous rows, copied only if necessary |
 | `_engine/buffers` | memory for the kernels, and where arrays lie in it |
 | `_engine/network` | every weight and bias of a network, in one padded buffer |
@@ -31,6 +31,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/prefetch` | prefetches and ownership requests |
 | `_engine/kernels/losses` | output activations, losses and the output delta |
 | `_engine/kernels/activations` | hidden activations and their derivatives |
+| `_engine/kernels/derivatives` | f'(z) of whole arrays, for gradients by the inputs |
 | `_engine/kernels/optimizers` | update rules: Adam, SGD, momentum |
 | `_engine/kernels/dropout` | which units to drop |
 | `_engine/kernels/sparse` | the first layer for sparse `X` |

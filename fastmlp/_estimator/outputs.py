@@ -10,6 +10,7 @@ from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._estimator import fitted
 from fastmlp._estimator.parameters import hidden_activations
+from fastmlp._inference.gradients import input_gradients
 from fastmlp._inference.predictions import apply_network
 
 
@@ -49,9 +50,14 @@ def layer_outputs(estimator, X, depth: int | None = None) -> np.ndarray:
         outputs, may_be_nonfinite = apply_network(network, rows, names[:-1], names[-1], n_jobs)
         if not may_be_nonfinite:
             return outputs
-    X = validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False)
-    rows = rows_in_place(X, network.dtype)
+    rows = _valid_rows(estimator, X, network.dtype)
     return apply_network(network, rows, names[:-1], names[-1], n_jobs)[0]
+
+
+def _valid_rows(estimator, X, dtype: np.dtype):
+    """X, validated as scikit-learn does, as the kernels read it."""
+    X = validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False)
+    return rows_in_place(X, dtype)
 
 
 def hidden_outputs(estimator, X, layer: int) -> np.ndarray:
@@ -70,6 +76,43 @@ def hidden_outputs(estimator, X, layer: int) -> np.ndarray:
     weights_of(estimator)  # raises if it has none
     draft = fitted.draft_of(estimator)  # one model throughout, even if another thread refits it
     return layer_outputs(draft, X, hidden_layer(layer, len(draft.coefs_) - 1) + 1)
+
+
+def output_gradients(estimator, X, output: int | None, pre_activation: bool) -> np.ndarray:
+    """Validate X and compute the gradients of one output, or of all, by the inputs.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_chosen, n_features)
+
+    Raises
+    ------
+    NotFittedError, TypeError, ValueError
+        As `hidden_outputs`; a ValueError if there is no such output.
+    """
+    weights_of(estimator)  # raises if it has none
+    draft = fitted.draft_of(estimator)  # one model throughout, even if another thread refits it
+    fitted.complete(draft)
+    network = fitted.network_of(draft)
+    chosen = _chosen_outputs(output, network.layer_sizes[-1])
+    names = layer_activations(draft, len(network.layer_sizes) - 1)
+    if pre_activation:
+        names[-1] = "identity"
+    rows = _valid_rows(draft, X, network.dtype)
+    return input_gradients(network, rows, names, chosen, getattr(draft, "n_jobs", None))
+
+
+def _chosen_outputs(output: int | None, n_outputs: int) -> np.ndarray:
+    """The numbers of the outputs that `output` stands for."""
+    if output is None:
+        return np.arange(n_outputs)
+    number = operator.index(output)
+    if not -n_outputs <= number < n_outputs:
+        has = f"{n_outputs} outputs"
+        if n_outputs == 1:
+            has = "1 output, the probability of the second class if it is a classifier"
+        raise ValueError(f"output={number} is out of range: the network has {has}")
+    return np.array([number % n_outputs])
 
 
 def hidden_layer(layer: int, n_hidden: int) -> int:

@@ -10,7 +10,7 @@ accepts scikit-learn's own multilayer perceptrons.
 ```python
 from fastmlp import MLPClassifier
 from fastmlp.displays import ActivationDisplay, LossCurveDisplay
-from fastmlp.displays import NetworkDisplay, WeightsDisplay
+from fastmlp.displays import NetworkDisplay, SensitivityDisplay, WeightsDisplay
 from sklearn.datasets import load_digits
 
 X, y = load_digits(return_X_y=True)
@@ -27,12 +27,22 @@ WeightsDisplay.from_estimator(adam, image_shape=(8, 8))  # one image per hidden 
 WeightsDisplay.from_estimator(adam, image_shape=None)  # one heat map per layer
 
 ActivationDisplay.from_names()  # every activation and its derivative
+
+# The features to which the probabilities respond, beside their permutation importance
+SensitivityDisplay.from_estimator(adam, X[:200], y[:200], random_state=0)
 ```
 """
 
 from fastmlp.displays.activations import ActivationDisplay
 from fastmlp.displays.diagram import NetworkDisplay
 from fastmlp.displays.loss_curve import LossCurveDisplay
+from fastmlp.displays.sensitivity import SensitivityDisplay
 from fastmlp.displays.weights import WeightsDisplay
 
-__all__ = ["ActivationDisplay", "LossCurveDisplay", "NetworkDisplay", "WeightsDisplay"]
+__all__ = [
+    "ActivationDisplay",
+    "LossCurveDisplay",
+    "NetworkDisplay",
+    "SensitivityDisplay",
+    "WeightsDisplay",
+]

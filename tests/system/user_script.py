@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
-from fastmlp.inspection import hidden_activations
+from fastmlp.inspection import hidden_activations, input_gradient
 
 
 def train_classifier() -> tuple[float, float]:
@@ -52,7 +52,8 @@ def look_at_hidden_layers() -> np.ndarray:
     features: np.ndarray = make_pipeline(StandardScaler(), transformer).fit(X, y).transform(X)
     clf: MLPClassifier = transformer.estimator_
     last: np.ndarray = hidden_activations(clf, X)
-    assert last.shape == (len(X), 5)
+    gradient: np.ndarray = input_gradient(clf, X, output=0)
+    assert last.shape == (len(X), 5) and gradient.shape == X.shape
     return features
 
 
