@@ -1,9 +1,9 @@
 """Faults that only a weak memory or a race brings to light, and the run of Relacy that finds each.
 
 Some weaker orders are no faults, and no run finds them. Additions may acquire and release only,
-because nothing needs a single order of all operations. Swaps of queue words need not order anything,
-because the done counter orders what items write. Swaps of a gate need not acquire, because the load
-before them did, and the number in the gate tells whether it has changed since.
+because nothing needs a single order of all operations. Swaps of queue words need not order
+anything, because the done counter orders what items write. Swaps of a gate need not acquire,
+because the load before them did, and the number in the gate tells whether it has changed since.
 """
 
 from typing import NamedTuple
