@@ -1,13 +1,9 @@
 """Cases for fenced memory: fits and predictions that dictionaries of plain values describe."""
 
 import contextlib
-import ctypes
 import hashlib
-import os
-import signal
 import tempfile
 import warnings
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -27,10 +23,6 @@ ENGINE = {
     "core_cache_bytes": "fastmlp._engine.workspace.CORE_CACHE_BYTES",
     "least_compacted": "fastmlp._engine.inputs.LEAST_COMPACTED",
 }
-FENCED, STRAY = 3, 4  # exit codes of a process after a fault: at a fence, or elsewhere
-SI_ADDR, SA_SIGINFO = 16, 4  # offset of the address in siginfo_t, and the flag to get that
-_handlers: list = []  # kept as long as the process
-
 # Small work uses all threads that it may.
 EAGER = {
     "fastmlp._training.sgd.FLOPS_PER_THREAD": 1,
@@ -152,7 +144,7 @@ def run_mapped(case: dict, side=None) -> list[np.ndarray]:
         )
         network = Network.from_arrays(mapped, biases, dtype, leave_mapped=True)
         assert side is None or len(network.in_place) == len(coefs)
-        names = [case["parameters"]["activation"]] * (len(sizes) - 2)
+        names = [case["parameters"].get("activation", "relu")] * (len(sizes) - 2)
         return [
             apply_network(network, samples_of(case, rows, rng), names, "softmax", case["n_jobs"])[0]
             for rows in case["predicted_rows"]
@@ -184,58 +176,6 @@ def outcome(case: dict, side=None) -> str:
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def call_on_fault(function: Callable[[int], None]) -> None:
-    """After a read or write that is not allowed, call a function with its address, and exit.
-
-    On Linux with the GNU C library.
-    """
-
-    class Action(ctypes.Structure):  # struct sigaction of the GNU C library
-        _fields_ = [
-            ("handler", ctypes.c_void_p), ("mask", ctypes.c_ubyte * 128), ("flags", ctypes.c_int),
-            ("restorer", ctypes.c_void_p),
-        ]  # fmt: skip
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-    def handler(number, information, context):
-        try:
-            function(ctypes.c_uint64.from_address(information + SI_ADDR).value)
-        finally:  # otherwise the instruction would be repeated, again and again
-            os._exit(STRAY)
-
-    _handlers.append(handler)
-    action = Action(ctypes.cast(handler, ctypes.c_void_p), flags=SA_SIGINFO)
-    assert ctypes.CDLL(None).sigaction(signal.SIGSEGV, ctypes.byref(action), None) == 0
-
-
-def shift(workspace, part: str, name: str, layer: int, step: int) -> None:
-    """Let the kernels take an array of the job, or of one layer, for one `step` elements away.
-
-    A record counts as one element.
-    """
-    if part == "layers":
-        workspace.layers[layer][name] += step
-    elif part == "layout":
-        workspace.job[part][name] += step
-    elif workspace.job[part][name]:
-        array = workspace._held.get(part, {}).get(name)
-        item = workspace.dtype.itemsize if array is None else array.itemsize
-        workspace.job[part][name] += step * (4 if name == "columns" else item)
-
-
-def run_planted(case: dict, part: str, name: str, layer: int = 0) -> None:
-    """Run a case while the kernels take an array for one that is an element further out.
-
-    The process ends when a fault tells where.
-    """
-    side = case["side"]
-    with settings_of(case), fenced(side, case["rows_apart"]) as fences:
-        call_on_fault(lambda address: os._exit(FENCED if fences.is_guarded(address) else STRAY))
-        step = 1 if side == "end" else -1
-        fences.planted = lambda workspace: shift(workspace, part, name, layer, step)
-        RUNS[case["run"]](case, side)
 
 
 def run_case(case: dict) -> dict:

@@ -98,11 +98,14 @@ def fate_of(function: Callable, *arguments) -> dict:
 
 def answer_to(request: dict) -> dict:
     """Run a case, here or, with a planted fault, in a child process."""
-    from fenced_cases import run_case, run_planted
+    from fenced_cases import run_case
+    from planted import run_shifted, run_spoilt
 
     try:
-        if "planted" in request:
-            return fate_of(run_planted, request["case"], *request["planted"])
+        if "shifted" in request:
+            return fate_of(run_shifted, request["case"], *request["shifted"])
+        if "fault" in request:
+            return fate_of(run_spoilt, request["case"], request["fault"])
         return run_case(request)
     except Exception:
         return {"failed": traceback.format_exc()}

@@ -7,10 +7,12 @@ import os
 import sys
 
 import pytest
-from fenced_cases import FENCED
 from fenced_process import FencedProcess
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import FENCED, OF_CODE
+
+from fastmlp._engine.jit.target import target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is protected otherwise")
 
@@ -197,7 +199,7 @@ QUICK = "x", "outputs"  # read from and written to
 )
 def test_an_element_outside_an_array_is_fatal(process, part, name, layer, case, side):
     """The kernels take the array for one that begins an element earlier or later."""
-    answer = process.ask({"case": case | {"side": side}, "planted": [part, name, layer]})
+    answer = process.ask({"case": case | {"side": side}, "shifted": [part, name, layer]})
     assert answer == {"code": 0 if (part, name, side) == PADDED else FENCED}
 
 
@@ -205,3 +207,36 @@ def test_an_element_outside_an_array_is_fatal(process, part, name, layer, case, 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_without_a_fault_nothing_is_fatal(process, case, dtype):
     process.run(case | {"dtype": dtype})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault, side", list(zip(OF_CODE, ("end", "end", "begin"), strict=True)))
+def test_a_fault_in_the_code_of_a_kernel_is_fatal(fault, side):
+    case = DENSE | {
+        "run": "mapped",
+        "side": side,
+        "n_in": 65,
+        "predicted_rows": [5],
+        "engine": {"rows_per_thread": 5},
+    }
+    with FencedProcess() as process:  # one that has compiled nothing yet
+        assert process.ask({"case": case, "fault": fault}) == {"code": FENCED}
+
+
+# Vectors and tiles that this processor can play, by register and multiply-add. The first are Arm's.
+SHAPES = [("neon", "fma"), ("zmm", "fma"), ("ymm", "no"), ("xmm", "no")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not target().has_fma, reason="fused multiply-adds would be calls")
+@pytest.mark.parametrize("shapes", SHAPES if IS_LONG else SHAPES[:1], ids="-".join)
+def test_kernels_of_other_instruction_sets_stay_inside_their_arrays(shapes, other_cpu):
+    folder = other_cpu(shapes="-".join(shapes))["NUMBA_CACHE_DIR"]
+    with FencedProcess(arguments=(*shapes, folder)) as process:
+
+        @settings(max_examples=2000 if IS_LONG else 30, deadline=None, derandomize=not IS_LONG)
+        @given(case=cases().map(lambda case: case if IS_LONG else case | {"dtype": "float64"}))
+        def run(case):
+            process.run(case)
+
+        run()
