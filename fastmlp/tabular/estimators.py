@@ -67,7 +67,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     preprocessor_ : TabularPreprocessor
         Makes their inputs of a table.
     temperature_ : float
-        The members' probabilities are raised to the power 1 / temperature_.
+        The members' probabilities are raised to the power 1 / `temperature_`.
     oof_prediction_ : ndarray of shape (n_samples, n_classes)
         Each row's probabilities by the member that held it out, calibrated; NaN for rows that none
         did.
@@ -169,11 +169,12 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+            A table with the columns of `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`.
+        ndarray of shape (n_samples, n_classes)
+            In float32 and the order of `classes_`.
         """
         return self._mean_outputs(X)
 
@@ -183,6 +184,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+            A table with the columns of `fit`.
 
         Returns
         -------
@@ -380,10 +382,12 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+            A table with the columns of `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In float64.
         """
         return self._mean_outputs(X)
 

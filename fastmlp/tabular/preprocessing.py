@@ -46,7 +46,7 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         The number of columns of the table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if the table has names that are all strings.
     n_features_out_ : int
         The number of columns of the result.
@@ -103,6 +103,7 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+            The table.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Used if it has real numbers, not all of them integers: see heavy tails above.
 
@@ -179,10 +180,12 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
+            A table with the columns of `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out_), float32
+        ndarray of shape (n_samples, `n_features_out_`)
+            In float32.
 
         Raises
         ------
@@ -202,7 +205,7 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
         return result
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the result's columns.
+        """Get the names of the result's columns.
 
         Parameters
         ----------
@@ -211,7 +214,8 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of str of shape (n_features_out_,)
+        ndarray of str of shape (`n_features_out_`,)
+            A number keeps its name; other columns have a suffix.
         """
         check_is_fitted(self)
         return np.array(self._names, object)

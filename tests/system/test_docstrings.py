@@ -8,7 +8,8 @@ import pytest
 
 import fastmlp
 
-PUBLIC = ["fastmlp", "fastmlp.displays", "fastmlp.interop", "fastmlp.inspection", "fastmlp.dask"]
+PACKAGES = "displays", "interop", "inspection", "tabular", "dask"
+PUBLIC = ["fastmlp", *(f"fastmlp.{package}" for package in PACKAGES)]
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(fastmlp.__path__, "fastmlp.")
@@ -28,7 +29,10 @@ def imported(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(each, marks=[pytest.mark.slow] * (".dask" in each)) for each in MODULES],
+    [
+        pytest.param(each, marks=[pytest.mark.slow] * (".dask" in each or ".tabular" in each))
+        for each in MODULES
+    ],
 )
 def test_examples_of_docstrings_run(name):
     failures, _ = doctest.testmod(imported(name), optionflags=doctest.NORMALIZE_WHITESPACE)

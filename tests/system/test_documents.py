@@ -56,6 +56,12 @@ def test_models_are_exported(run, tmp_path):
     onnx.checker.check_model(found["converted"])
 
 
+@pytest.mark.slow
+def test_tables_are_learned(run):
+    tabular = pytest.importorskip("fastmlp.tabular", exc_type=ImportError)
+    assert run(tabular, "Tables")["accuracy"] > 0.9
+
+
 def test_linters_have_the_same_versions_everywhere():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"

@@ -19,6 +19,7 @@ PACKAGES = [
     "fastmlp.displays",
     "fastmlp.interop",
     "fastmlp.inspection",
+    "fastmlp.tabular",
     "fastmlp.dask",
 ]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["numpydoc_validation"]
