@@ -64,6 +64,28 @@ def test_the_gradient_of_a_narrow_layer_is_that_of_numpy(small_blocks, dtype):
     assert_close(after[0], (W1 - dW).astype(dtype), units=100)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("units", [1, 5, 9])
+def test_sums_of_wider_layers_do_not_get_into_the_padding(monkeypatch, units, dtype):
+    """The padding would count for the norms of the weights and of the gradient."""
+
+    def fit():
+        rng = np.random.default_rng(units)
+        X, y = rng.standard_normal((60, 50)).astype(dtype), np.arange(60) % 3
+        model = MLPClassifier(
+            (units, 100), alpha=1, max_grad_norm=0.1, batch_size=10, max_iter=2, random_state=0
+        )
+        return model.fit(X, y)
+
+    with_columns = fit()
+    monkeypatch.setattr(training_workspace, "column_shapes", list)
+    without = fit()
+    np.testing.assert_allclose(with_columns.loss_curve_, without.loss_curve_, rtol=1e-6)
+    for ours, theirs in zip(with_columns.coefs_, without.coefs_, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_only_narrow_layers_have_columns(dtype):
     def height(units, **options):

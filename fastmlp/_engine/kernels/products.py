@@ -19,7 +19,7 @@ from fastmlp._engine.kernels.prefetch import (
     request_ownership,
     rows_to_prefetch,
 )
-from fastmlp._engine.simd.memory import element, item_bytes
+from fastmlp._engine.simd.memory import Span, element, item_bytes, view
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
 from fastmlp._engine.simd.transpose import transpose_block
@@ -353,6 +353,13 @@ def _column_gradient(job, layer, panel, block, scratch):
     )  # fmt: skip
     if not block.is_last:
         return
+    # The rows after the tile's are the padding of the sums: other layers' sums have been there.
+    written = to + layer.column_height * panel.rows
+    padding = view(
+        like, job.update.scratch, Span(written, to + panel.rows * layer.stride - written)
+    )
+    for i in range(padding.size):
+        padding[i] = 0
     for row in range(0, panel.rows, lanes):
         for column in range(0, layer.stride, lanes):
             source = _at(sums, column, row * item)
