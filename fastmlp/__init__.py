@@ -31,7 +31,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 |---|---|
 | choose parameters, and see what differs from scikit-learn | `MLPClassifier`, `MLPRegressor` |
 | draw loss curves, weights, sensitivities and network diagrams | `fastmlp.displays` |
-| convert models from and to scikit-learn, or export them to ONNX | `fastmlp.interop` |
+| convert models from and to scikit-learn, or export them to ONNX or C | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
 | look inside a model, or check its gradient | `fastmlp.inspection` |

@@ -1,4 +1,4 @@
-"""Model exchange with scikit-learn and ONNX.
+"""Model exchange with scikit-learn, ONNX and C.
 
 ## Export
 
@@ -56,6 +56,15 @@ register_onnx_converter()
 converted = skl2onnx.to_onnx(pipeline, X[:1])
 ```
 
+For small machines, `to_c` writes the model as one C99 file without dependencies, in float32:
+
+```python
+from fastmlp.interop import to_c
+
+with open("digits.c", "w") as file:
+    file.write(to_c(model, prefix="digits"))  # int digits_predict(const float *x), and more
+```
+
 ## Other tools
 
 What takes scikit-learn's estimators takes these. The tools below were run with the multilayer
@@ -91,7 +100,8 @@ Two tools know only scikit-learn's own classes:
   pipeline's.
 """
 
+from fastmlp.interop.c_source import to_c
 from fastmlp.interop.onnx_export import register_onnx_converter, to_onnx
 from fastmlp.interop.scikit_learn import from_sklearn, to_sklearn
 
-__all__ = ["from_sklearn", "register_onnx_converter", "to_onnx", "to_sklearn"]
+__all__ = ["from_sklearn", "register_onnx_converter", "to_c", "to_onnx", "to_sklearn"]

@@ -54,6 +54,7 @@ def test_models_are_exported(run, tmp_path):
     assert type(found["copied"][-1]) is SklearnMLPClassifier
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
     onnx.checker.check_model(found["converted"])
+    assert "int digits_predict(const float *x)" in (tmp_path / "digits.c").read_text("ascii")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from fastmlp._training import schedules
 from fastmlp._training.losses import LOSSES, losses_of
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS
 from fastmlp.displays import ActivationDisplay, LossCurveDisplay
-from fastmlp.interop import onnx_graph
+from fastmlp.interop import c_source, onnx_graph
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -46,14 +46,14 @@ def test_the_estimators_for_dask_document_the_same_names(estimator, parameter):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_activations_have_the_same_names_everywhere(estimator):
     names = set(activations.CODES)
-    assert set(onnx_graph.ACTIVATIONS) == names
+    assert set(onnx_graph.ACTIVATIONS) == set(c_source.ACTIVATIONS) == names
     assert allowed(estimator, "activation") == documented(estimator, "activation") == names
     assert set(ActivationDisplay.from_names().values) == names
 
 
 def test_outputs_have_the_same_names_everywhere():
     names = set(losses.OUTPUTS)
-    assert set(onnx_graph.OUTPUTS) == names
+    assert set(onnx_graph.OUTPUTS) == set(c_source.OUTPUTS) == names
     assert {output for loss in LOSSES.values() for output in loss.functions} == names
     assert {output for outputs in OUTPUTS.values() for output in outputs} == names
 
