@@ -244,8 +244,13 @@ class MLPTransformer(
     @property
     def _n_features_out(self) -> int:
         """The number of units of the layer; scikit-learn's mixin reads it."""
-        coefs = self._model().coefs_
-        return coefs[hidden_layer(self.layer, len(coefs) - 1)].shape[1]
+        model, depth = self._model_and_depth()
+        return model.coefs_[depth - 1].shape[1]
+
+    def _model_and_depth(self) -> tuple[Any, int]:
+        """The fitted multilayer perceptron, and how many of its layers X passes through."""
+        model = self._model()
+        return model, hidden_layer(self.layer, len(model.coefs_) - 1) + 1
 
     def get_metadata_routing(self) -> MetadataRouter:
         """How metadata reach the estimator.

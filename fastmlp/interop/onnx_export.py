@@ -7,7 +7,8 @@ import numpy as np
 
 from fastmlp._estimator.architecture import Architecture
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.interop.onnx_graph import Graph, add_estimator, output_types
+from fastmlp.interop.onnx_graph import Graph, add_estimator, add_network, output_types
+from fastmlp.transformers import MLPTransformer
 
 if TYPE_CHECKING:
     import onnx
@@ -141,7 +142,7 @@ class _ContainerGraph(Graph):
 
 
 def register_onnx_converter() -> None:
-    """Teach skl2onnx to convert fastmlp's estimators, alone and within pipelines.
+    """Teach skl2onnx to convert fastmlp's estimators and transformer, alone and within pipelines.
 
     Classifiers have the same options as in scikit-learn: `zipmap`, `output_class_labels` and
     `nocl`. Registering twice is harmless.
@@ -179,6 +180,9 @@ def register_onnx_converter() -> None:
     for estimator, own in ((MLPClassifier, options), (MLPRegressor, None)):
         name = f"Fastmlp{estimator.__name__}"
         skl2onnx.update_registered_converter(estimator, name, _set_types, _convert, options=own)
+    skl2onnx.update_registered_converter(
+        MLPTransformer, "FastmlpMLPTransformer", _set_type_of_layer, _convert_layer
+    )
 
 
 def _set_types(operator) -> None:
@@ -204,6 +208,25 @@ def _convert(scope, operator, container) -> None:
     results = add_estimator(graph, operator.raw_operator, X)
     for variable, result in zip(operator.outputs, results.values(), strict=True):
         graph.node("Identity", result, output=variable.full_name)
+
+
+def _set_type_of_layer(operator) -> None:
+    """Declare the type of a hidden layer's output."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    kind = FloatTensorType if _computing_type(operator) is np.float32 else DoubleTensorType
+    rows = operator.inputs[0].get_first_dimension()
+    model, depth = operator.raw_operator._model_and_depth()
+    operator.outputs[0].set_type(kind([rows, model.coefs_[depth - 1].shape[1]]))
+
+
+def _convert_layer(scope, operator, container) -> None:
+    """Add the nodes from X to a hidden layer."""
+    graph = _ContainerGraph(_computing_type(operator), scope, container)
+    X = graph.cast(operator.inputs[0].full_name, graph.dtype)
+    model, depth = operator.raw_operator._model_and_depth()
+    a = add_network(graph, model, X, depth)
+    graph.node("Identity", a, output=operator.outputs[0].full_name)
 
 
 def _computing_type(operator) -> type:

@@ -1,6 +1,7 @@
 """A network as an ONNX graph: tables of hidden and output activations, and the chain of layers."""
 
 import math
+from itertools import islice
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -120,7 +121,7 @@ OUTPUTS = {
 }
 
 
-def add_network(graph: Graph, estimator, X: str) -> str:
+def add_network(graph: Graph, estimator, X: str, depth: int | None = None) -> str:
     """Add the layers of a fitted estimator.
 
     Parameters
@@ -129,11 +130,13 @@ def add_network(graph: Graph, estimator, X: str) -> str:
     estimator : MLPClassifier or MLPRegressor
     X : str
         The name of the input, of shape (n_samples, n_features) and of the graph's type.
+    depth : int, optional
+        The number of layers to add; all by default.
 
     Returns
     -------
     str
-        The name of the output activations, of shape (n_samples, n_outputs).
+        The name of the last layer's activations, of shape (n_samples, n_units).
 
     Raises
     ------
@@ -142,10 +145,9 @@ def add_network(graph: Graph, estimator, X: str) -> str:
     """
     names = Architecture.of(estimator).activations
     tables = [ACTIVATIONS] * (len(names) - 1) + [OUTPUTS]
+    layers = zip(estimator.coefs_, estimator.intercepts_, names, tables, strict=True)
     a = X
-    for coef, intercept, name, table in zip(
-        estimator.coefs_, estimator.intercepts_, names, tables, strict=True
-    ):
+    for coef, intercept, name, table in islice(layers, depth):
         if name not in table:
             raise ValueError(f"activation {name!r} has no ONNX graph")
         W, b = (graph.constant(np.asarray(array, graph.dtype)) for array in (coef, intercept))

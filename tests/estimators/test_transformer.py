@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
 from fastmlp.inspection import hidden_activations
+from fastmlp.interop import to_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -200,3 +201,9 @@ def test_a_fit_that_fails_leaves_the_last_one():
     with pytest.raises(ValueError):
         transformer.fit(X * np.nan, Y)
     np.testing.assert_array_equal(transformer.transform(X), expected)
+
+
+def test_scikit_learn_has_no_counterpart():
+    for model in (MLPTransformer(quick()), make_pipeline(MLPTransformer(quick()))):
+        with pytest.raises(ValueError, match="no counterpart of MLPTransformer"):
+            to_sklearn(model.fit(X, Y))

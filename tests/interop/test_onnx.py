@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
 from fastmlp._engine.kernels import activations, losses
 from fastmlp.interop import register_onnx_converter, to_onnx, to_sklearn
 from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph, label_array
@@ -228,3 +228,22 @@ def test_skl2onnx_returns_class_labels_and_takes_its_options_as_for_scikit_learn
         if "output_class_labels" in options:
             np.testing.assert_array_equal(results.pop("class_labels"), model.classes_)
         assert_equal_predictions(results, model, inputs, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("prefit", [False, True])
+def test_a_hidden_layer_in_a_pipeline_is_converted(prefit, dtype):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_onnx_converter()
+    inputs = (10 * RAW).round().astype(dtype)
+    names = ("gelu", "tanh", "relu")
+    model = MLPClassifier((7, 5, 6), names, max_iter=9, random_state=0)
+    model = model.fit(inputs, Y) if prefit else model
+    for layer, units in ((0, 7), (1, 5), (-1, 6)):
+        hidden = MLPTransformer(model, layer, prefit=prefit)
+        pipeline = make_pipeline(StandardScaler(), hidden, StandardScaler()).fit(inputs, Y)
+        exported = skl2onnx.to_onnx(pipeline, inputs[:1])
+        (got,) = run(exported, inputs).values()
+        assert got.dtype == (np.float64 if dtype == np.float64 else np.float32)
+        assert got.shape == (150, units)
+        np.testing.assert_allclose(got, pipeline.transform(inputs), rtol=1e-4, atol=1e-5)
