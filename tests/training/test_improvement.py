@@ -1,0 +1,81 @@
+"""When a fit counts as improving, and when it stops: as scikit-learn decides, ties included."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
+
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.network import Network
+from fastmlp._training.history import History
+
+RNG = np.random.RandomState(0)
+X = RNG.randn(40, 3)
+Y = (X[:, 0] > 0).astype(int)
+# Sums and differences of these are exact, so that many improvements are equal to tol.
+VALUES = (0.0, 0.5, 1.0, np.nan, np.inf, -np.inf)
+TOLERANCES = (0.0, 0.5, np.inf)
+
+
+class Judge(SklearnMLPRegressor):
+    """scikit-learn's rule of improvement, fed with values instead of data."""
+
+    def __init__(self, tol, stops_early):
+        super().__init__(tol=tol)
+        self.stops_early, self._no_improvement_count = stops_early, 0
+        self.loss_curve_, self.best_loss_ = [], np.inf
+        self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        self.coefs_, self.intercepts_ = [np.zeros(1)], []
+
+    def _score(self, X, y, sample_weight=None):
+        return X
+
+    def judge(self, value, epoch):
+        self.coefs_[0][0] = epoch
+        self.loss_curve_.append(value)
+        self._update_no_improvement_count(self.stops_early, value, None, None)
+
+
+@pytest.mark.parametrize("tol", TOLERANCES)
+@pytest.mark.parametrize("stops_early", [False, True])
+def test_every_short_sequence_is_judged_as_scikit_learn_judges_it(tol, stops_early):
+    network = Network([1, 1], np.float64)
+    for values in itertools.product(VALUES, repeat=4):
+        history = History.begin(MLPClassifier(early_stopping=stops_early))
+        judge = Judge(tol, stops_early)
+        for epoch, value in enumerate(values):
+            network.coefs[0][...] = epoch
+            history.record(value, 1)
+            if stops_early:
+                history.record_validation(0.0, value)
+            history.judge(tol, network)
+            judge.judge(value, epoch)
+            assert history.no_improvement_count == judge._no_improvement_count, values
+        if stops_early:
+            assert history.best_validation_score == judge.best_validation_score_
+            kept = None if history.best is None else history.best.coefs[0][0, 0]
+            best = getattr(judge, "_best_coefs", None)
+            assert kept == (None if best is None else best[0][0]), values
+        else:
+            assert history.best_loss == judge.best_loss_
+
+
+@pytest.mark.parametrize("rate", [5e-6, 1e-6, 5.1e-6])
+def test_the_adaptive_schedule_stops_at_the_rate_where_scikit_learns_does(rate):
+    """One of the rates is the least one, at which both stop instead of dividing it."""
+    options = dict(solver="sgd", learning_rate="adaptive", learning_rate_init=rate, tol=10.0)
+    options |= dict(n_iter_no_change=2, max_iter=30, random_state=0, hidden_layer_sizes=(4,))
+    ours, theirs = (each(**options).fit(X, Y) for each in (MLPClassifier, SklearnMLPClassifier))
+    assert ours.n_iter_ == theirs.n_iter_ < 30
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor, SklearnMLPClassifier])
+@pytest.mark.parametrize(("rows", "is_clipped"), [(39, False), (40, False), (41, True)])
+def test_only_a_batch_of_more_rows_than_there_are_is_clipped(estimator, rows, is_clipped):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator(batch_size=rows, max_iter=2, random_state=0).fit(X, Y)
+    assert is_clipped == any("clipped" in str(each.message) for each in caught)
