@@ -130,8 +130,10 @@ def test_classes_may_be_given_in_every_call(classes, prepared):
         other.partial_fit(X, y, classes=classes)
     assert len(prepared) == len(ROWS) + 1
     assert state_of(other) == state_of(model)
-    with pytest.raises(ValueError, match="not the same as on last call"):
-        other.partial_fit(X, y, classes=np.arange(4))
+    for wrong in (np.arange(4), np.array([0, 1, 3]), [0, 1, 3], [0, 1], range(4), (0, 1, 3)):
+        train(other, [(X, y)])
+        with pytest.raises(ValueError, match="not the same as on last call"):
+            other.partial_fit(X, y, classes=wrong)
 
 
 CHANGES = {
@@ -192,6 +194,18 @@ def test_a_bad_call_raises_what_it_always_raises_and_changes_nothing(spoil, kind
         np.testing.assert_array_equal(model.coefs_[0], weights)
     assert messages[0] == messages[1]
     assert state_of(train(model, batches(kind))) != before
+
+
+def test_counts_of_zero_continue_and_negative_ones_are_refused(prepared):
+    model, data = make(MLPRegressor, loss="poisson"), list(batches(MLPRegressor))
+    data = [(X, np.arange(len(y)) % 3.0) for X, y in data]
+    expected = state_of(train(make(MLPRegressor, loss="poisson"), data, from_scratch=True))
+    prepared.clear()
+    assert state_of(train(model, data)) == expected
+    assert len(prepared) == 1
+    with pytest.raises(ValueError, match="needs y >= 0"):
+        model.partial_fit(data[0][0], data[0][1] - 1)
+    assert state_of(model) == expected
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])

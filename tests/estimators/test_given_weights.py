@@ -85,6 +85,7 @@ CLASSIFIERS = {
     "3 classes": (3, "softmax", LabelBinarizer().fit(LABELS), np.array(LABELS)),
     "2 classes": (1, "logistic", LabelBinarizer().fit([3, 7]), np.array([3, 7])),
     "multilabel": (3, "logistic", LabelBinarizer().fit(np.eye(3, dtype=int)), np.arange(3)),
+    "multilabel, 2": (2, "logistic", LabelBinarizer().fit(np.eye(2, dtype=int)), np.arange(2)),
 }
 
 
@@ -94,7 +95,7 @@ def test_a_classifier_predicts_labels(case, gives):
     n_outputs, output, binarizer, classes = CLASSIFIERS[case]
     labels = {"classes_": classes, "_label_binarizer": binarizer}
     chosen = labels if gives == "both" else {gives: labels[gives]}
-    if case == "multilabel" and gives == "classes_":
+    if case.startswith("multilabel") and gives == "classes_":
         chosen["out_activation_"] = output  # else three outputs are three classes
     model = given(MLPClassifier(), n_outputs, **chosen)
     other = by_scikit_learn(model, "MLPClassifier", out_activation_=output, **labels)
@@ -104,6 +105,11 @@ def test_a_classifier_predicts_labels(case, gives):
     assert model.score(X, other.predict(X)) == 1
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X), strict=True)
+
+
+def test_two_outputs_alone_are_the_probabilities_of_two_classes():
+    model = given(MLPClassifier(), 2, classes_=["a", "b"])
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
 
 
 def test_labels_in_the_order_given():

@@ -149,6 +149,14 @@ def test_factors_go_on_from_epoch_to_epoch_and_stay_at_the_end(name, epochs):
     assert beyond[0] <= whole.min()
 
 
+@pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("warmup", [0, 0.2, 1])
+def test_no_schedule_divides_by_zero(name, warmup):
+    with np.errstate(all="raise"):
+        for total in range(1, 12):
+            assert (factors(name, 0, total, 1, warmup) > -1e-16).all()
+
+
 def test_one_cycle_of_the_shortest_fits_is_finite():
     for total in (1, 2, 3, 4):
         rates = factors("one_cycle", 0, total, 1, 0)
