@@ -52,11 +52,9 @@ class Settings:
         batch_size = AUTO_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
         return min(batch_size, n_samples)
 
-    def clip_batch_size(self, n_samples: int) -> "Settings":
-        """These settings, with at most `n_samples` rows in a batch."""
-        if self.batch_size == "auto" or int(self.batch_size) <= n_samples:
-            return self
-        return replace(self, batch_size=n_samples)
+    def clips_batches(self, n_samples: int) -> bool:
+        """Whether a batch is to have more rows than there are."""
+        return self.batch_size != "auto" and int(self.batch_size) > n_samples
 
     @property
     def update_rule(self) -> int:

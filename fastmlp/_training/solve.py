@@ -152,14 +152,14 @@ def _solve_by_descent(problem: Problem) -> Solution:
         judged = problem.with_network(network)
         validate = ValidationScorer(judged, problem.targets, problem.settings, network, held_out)
     settings, (X, encoded, sample_weight) = problem.kernel_data(training)
-    clipped = settings.clip_batch_size(X.shape[0] if training is None else len(training))
-    warnings = [] if clipped is settings else [batch_size_clipped()]
+    n_samples = X.shape[0] if training is None else len(training)
+    warnings = [batch_size_clipped()] if settings.clips_batches(n_samples) else []
     data = X, encoded, sample_weight, state
     if problem.descent is None:
         epochs = 1 if problem.one_epoch else settings.max_iter
-        descent = Descent(network, clipped, model.out_activation_, *data, training, epochs)
+        descent = Descent(network, settings, model.out_activation_, *data, training, epochs)
     else:
-        descent = problem.descent.restart(network, clipped, *data)
+        descent = problem.descent.restart(network, settings, *data)
     if problem.tasks is not None:
         problem.tasks.begin(partial(problem.snapshot, history))
     warnings += descend(

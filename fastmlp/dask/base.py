@@ -119,9 +119,9 @@ class BaseDaskMLP(BaseMLP):
             for of_weights, each in zip(shares_of_weights(summaries), summaries, strict=True)
         ]
         network, history = problem.network, problem.history
-        clipped = problem.settings.clip_batch_size(n_samples)
-        warnings = [] if clipped is problem.settings else [batch_size_clipped()]
-        settings = replace(clipped, batch_size=clipped.batch_rows(n_samples))
+        settings = problem.settings
+        warnings = [batch_size_clipped()] if settings.clips_batches(n_samples) else []
+        settings = replace(settings, batch_size=settings.batch_rows(n_samples))
         model = self.to_local()
         shards = self.client.map(make_shard, rows, model=model, dtype=network.dtype, pure=False)
         del rows

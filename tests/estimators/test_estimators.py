@@ -132,6 +132,42 @@ def test_bad_input_raises_scikit_learns_errors_and_loses_nothing(bad_X, bad_y):
     np.testing.assert_array_equal(model.predict_proba(X), predictions)
 
 
+def begun_by_fit(estimator, y):
+    return estimator(hidden_layer_sizes=(5,), max_iter=3, warm_start=True).fit(X, y)
+
+
+def begun_by_partial_fit(estimator, y):
+    return estimator(hidden_layer_sizes=(5,)).partial_fit(X, y, classes=np.unique(y))
+
+
+@pytest.mark.parametrize("begin", [begun_by_fit, begun_by_partial_fit])
+@pytest.mark.parametrize(
+    "labels",
+    [Y, Y % 2, np.minimum(Y, 1) * 2, Y + 1, np.where(Y == 0, 7, Y), Y[::-1]],
+    ids=["the same", "one less", "one missing", "shifted", "another", "in another order"],
+)
+def test_later_labels_are_refused_where_scikit_learn_refuses_them(begin, labels):
+    errors = []
+    for estimator in (MLPClassifier, SklearnMLPClassifier):
+        model = begin(estimator, Y)
+        try:
+            (model.fit if begin is begun_by_fit else model.partial_fit)(X, labels)
+        except ValueError as error:
+            errors.append(" ".join(str(error).split()))
+        else:
+            errors.append(None)
+    assert errors[0] == errors[1]
+
+
+def test_the_first_call_of_partial_fit_needs_the_classes():
+    errors = []
+    for estimator in (MLPClassifier, SklearnMLPClassifier):
+        with pytest.raises(ValueError) as caught:
+            estimator().partial_fit(X, Y)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
+
+
 def test_a_first_fit_that_fails_leaves_no_trace():
     model = small()
     with pytest.raises(ValueError):

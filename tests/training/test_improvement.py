@@ -1,4 +1,4 @@
-"""When a fit counts as improving, and when it stops: as scikit-learn decides, ties included."""
+"""When a fit improves, stops, or refuses to begin: as scikit-learn decides, ties included."""
 
 import itertools
 import warnings
@@ -79,3 +79,21 @@ def test_only_a_batch_of_more_rows_than_there_are_is_clipped(estimator, rows, is
         warnings.simplefilter("always")
         estimator(batch_size=rows, max_iter=2, random_state=0).fit(X, Y)
     assert is_clipped == any("clipped" in str(each.message) for each in caught)
+
+
+def error_of(estimator, rows, fraction):
+    """The message of the error of a fit with early stopping; None without one."""
+    model = estimator(early_stopping=True, validation_fraction=fraction, max_iter=2, random_state=0)
+    try:
+        model.fit(X[:rows], X[:rows, 0])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_too_few_rows_to_split_are_refused_where_scikit_learn_refuses_them(fraction):
+    messages = [error_of(SklearnMLPRegressor, rows, fraction) for rows in range(2, 13)]
+    assert any(messages) and None in messages
+    assert [error_of(MLPRegressor, rows, fraction) for rows in range(2, 13)] == messages

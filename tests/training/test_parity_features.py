@@ -310,6 +310,17 @@ def test_lbfgs_takes_the_same_first_steps():
         assert_same_model(models, rtol=1e-6)
 
 
+def test_lbfgs_keeps_the_same_point_wherever_its_evaluations_end():
+    X, y = IRIS
+    for max_fun in range(1, 12):
+        models = pair("MLPClassifier", solver="lbfgs", max_fun=max_fun, random_state=0)
+        for model in models:
+            model.fit(50 * X, y)
+        assert models[0].n_iter_ == models[1].n_iter_
+        np.testing.assert_allclose(models[0].loss_, models[1].loss_, rtol=1e-6)
+        assert_same_model(models, rtol=1e-6)
+
+
 def test_zero_weights_equal_removed_rows():
     X, y = IRIS
     keep = np.arange(len(X)) % 3 != 0

@@ -172,4 +172,17 @@ def test_scaling_is_exact():
     huge = scale_weights(np.array([1.0, 1e300]), 0, np.dtype(np.float32))
     np.testing.assert_array_equal(huge, np.float32([1, np.inf]), strict=True)
     settings = settings_of(MLPClassifier(alpha=0.5), 1)
-    assert scale_penalty(settings, 3, np.dtype(np.float64)).alpha == 4
+    for exponent in range(-3, 4):
+        assert scale_penalty(settings, exponent, np.dtype(np.float64)).alpha == 0.5 * 2**exponent
+        assert scaling_exponent(np.array([0.0, 1.5 * 2.0**-exponent])) == exponent
+    assert scaling_exponent(np.zeros(3)) == scaling_exponent(np.zeros(0)) == 0
+
+
+def test_scaling_beyond_the_range_is_silent_however_numpy_is_set():
+    settings = settings_of(MLPClassifier(alpha=0.5), 1)
+    with np.errstate(all="raise"):
+        scaled = scale_weights(np.array([1e-300, 1.0, 1e300]), 0, np.dtype(np.float32))
+        least = scale_penalty(settings, -1100, np.dtype(np.float64)).alpha
+        largest = scale_penalty(settings, 1100, np.dtype(np.float32)).alpha
+    np.testing.assert_array_equal(scaled, np.float32([0, 1, np.inf]), strict=True)
+    assert least == 0 and largest == np.finfo(np.float32).max
