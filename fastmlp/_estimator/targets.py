@@ -160,7 +160,7 @@ class ClassTargets(Targets):
         output = known.get("out_activation_", "softmax" if n_outputs > 1 else "logistic")
         if "_label_binarizer" in known:
             binarizer = known["_label_binarizer"]
-            if n_outputs > 1 and binarizer.y_type_.startswith("multilabel"):
+            if binarizer.y_type_.startswith("multilabel"):
                 output = "logistic"
             derived = {"classes_": binarizer.classes_}
         elif "classes_" in known:

@@ -181,6 +181,18 @@ def test_targets_that_are_no_numbers_are_refused():
             MLPRegressor(max_iter=1).fit(X, y)
 
 
+def test_numbers_in_an_array_of_objects_are_targets():
+    X = np.random.RandomState(0).randn(30, 2)
+    model, other = (
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, random_state=0) for _ in range(2)
+    )
+    validation = {"X_val": X, "y_val": X[:, 1].astype(object)}
+    model.fit(X, X[:, 0].astype(object), **validation)
+    other.fit(X, X[:, 0], X_val=X, y_val=X[:, 1])
+    np.testing.assert_array_equal(model.coefs_[0], other.coefs_[0])
+    assert model.validation_loss_curve_ == other.validation_loss_curve_
+
+
 def test_sparse_targets_of_a_regressor_are_refused():
     with pytest.raises(ValueError, match="sparse y is not supported"):
         MLPRegressor(max_iter=1).fit(X, scipy.sparse.csr_array(X[:, :2]))

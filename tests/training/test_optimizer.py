@@ -37,3 +37,13 @@ def test_step_sizes_of_two_epochs_continue_each_other():
     schedule = np.minimum(t / 4, 1) * (1 + np.cos(np.pi * (t - 1) / 12)) / 2
     correction = np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
     np.testing.assert_allclose([*first, *second], 0.01 * schedule * correction, rtol=1e-11)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize(
+    ("solver", "momentum", "count"),
+    [("sgd", 0.0, 0), ("sgd", 0.5, 1), ("sgd", 1.0, 1), ("adam", 0.0, 2), ("adamw", 0.5, 2)],
+)
+def test_a_solver_keeps_the_moments_that_its_rule_needs(solver, momentum, count, nesterov):
+    state = make_state(solver=solver, momentum=momentum, nesterovs_momentum=nesterov)
+    assert len(state.moments) == count
