@@ -82,12 +82,21 @@ def compare(folders: list[Path], case: str, dtype: str, rounds: int) -> list[tup
     return times
 
 
+def ratios_of(times: list[tuple[float, float]]) -> list[float]:
+    """Each round's ratio, of the second version to the first."""
+    return [second / first for first, second in times]
+
+
+def median_ratio(times: list[tuple[float, float]]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(ratios_of(times))
+
+
 def row(case: str, times: list[tuple[float, float]]) -> list[str]:
     """A line of the table."""
-    ratios = [second / first for first, second in times]
-    low, high = median_interval(ratios)
+    low, high = median_interval(ratios_of(times))
     medians = [in_units(statistics.median(column)) for column in zip(*times, strict=True)]
-    return [case, *medians, f"{statistics.median(ratios):.3f}", f"{low:.3f}-{high:.3f}"]
+    return [case, *medians, f"{median_ratio(times):.3f}", f"{low:.3f}-{high:.3f}"]
 
 
 def main(arguments: list[str] | None = None) -> None:

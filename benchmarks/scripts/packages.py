@@ -19,13 +19,16 @@ def copy_package(package: Path, folder: Path) -> None:
 
 
 def script_on(folder: Path, script: str, *arguments: str, **environment: str) -> dict:
-    """Arguments of `subprocess`: the script finds fastmlp, and keeps its kernels, in `folder`."""
+    """Arguments of `subprocess`: the script finds fastmlp in `folder`.
+
+    It keeps its kernels there too, or where NUMBA_CACHE_DIR says.
+    """
     return {
         "args": [sys.executable, "-m", f"benchmarks.scripts.{script}", *arguments],
         "env": {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(folder), str(CHECKOUT)]),
-            "NUMBA_CACHE_DIR": str(folder / "kernels"),
+            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(folder / "kernels")),
             **environment,
         },
         "cwd": folder,  # Python looks here first

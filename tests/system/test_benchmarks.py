@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
-from benchmarks.scripts import charts, compare, digests, libraries, packages, peers
+from benchmarks.scripts import charts, compare, digests, gate, libraries, packages, peers
 from benchmarks.scripts.tables import aligned_table, in_units
 from benchmarks.suite import common
 from benchmarks.suite.common import Network
@@ -143,6 +143,65 @@ def test_versions_take_turns_and_each_goes_first_as_often(monkeypatch):
     times = compare.compare(["old", "new"], "digits", "float32", rounds=4)
     assert calls == ["old", "new", "new", "old"] * 2
     assert compare.row("digits", times) == ["digits", "2.00 s", "1.00 s", "0.500", "0.500-0.500"]
+
+
+NOISE = 0.008  # deviation of a pair's ratio, as measured on a busy machine
+
+
+def verdicts_at(true, seconds=1e9):
+    """The verdicts of 300 gates on ratios around the true one, and the pairs that they took."""
+    rng = np.random.RandomState(0)
+    found = [
+        gate.decide(lambda: true * np.exp(NOISE * rng.randn()), seconds)[1:] for _ in range(300)
+    ]
+    pairs, verdicts = zip(*found, strict=True)
+    return verdicts, pairs
+
+
+@pytest.mark.parametrize(
+    ("true", "verdict"),
+    [(0.9, gate.PASSED), (1.0, gate.PASSED), (1.05, gate.SLOWER), (1.5, gate.SLOWER)],
+)
+def test_the_gate_tells_five_per_cent_from_none(true, verdict):
+    verdicts, pairs = verdicts_at(true)
+    assert verdicts.count(verdict) >= 299 and max(pairs) <= 25
+
+
+def test_an_estimate_covers_the_true_ratio_as_often_as_it_says():
+    ratios = np.exp(np.log(1.02) + NOISE * np.random.RandomState(0).randn(2000, 6))
+    found = [gate.Estimate.of(each) for each in ratios.tolist()]
+    assert 0.985 <= np.mean([each.low <= 1.02 <= each.high for each in found]) <= 0.995
+
+
+def test_a_gate_without_time_does_not_decide():
+    verdicts, pairs = verdicts_at(1.03, seconds=0.0)
+    assert gate.UNDECIDED in verdicts and set(pairs) == {gate.LEAST_PAIRS}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "status"),
+    [((1.0, 1.0), 0), ((1.0, 1.06), 1), ((1.06, None), 1), ((1.0, None), 2)],
+)
+def test_the_exit_status_is_that_of_the_worst_case(ratios, status, monkeypatch):
+    ratio_of = dict(zip(["digits", "mnist"], ratios, strict=True))
+    rng = np.random.RandomState(0)
+
+    def times(folders, case, dtype, rounds):
+        wide = ratio_of[case] is None
+        ratio = np.exp(0.1 * rng.randn()) if wide else ratio_of[case] * (1 + 1e-4 * rng.randn())
+        return [(1.0, ratio)] * rounds
+
+    monkeypatch.setattr(gate, "compare", times)
+    package = str(packages.THIS_PACKAGE)
+    assert gate.main([package, "--cases", *ratio_of, "--minutes", "0"]) == status
+
+
+@pytest.mark.slow
+def test_a_gate_runs_from_end_to_end(monkeypatch, capsys):
+    monkeypatch.setattr(gate, "LEAST_PAIRS", 2)
+    package = str(packages.THIS_PACKAGE)
+    gate.main([package, package, "--cases", "digits", "--rounds", "1", "--minutes", "0"])
+    assert "digits" in capsys.readouterr().out
 
 
 @pytest.mark.slow
