@@ -134,7 +134,7 @@ def descend(
         the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment.
     """
     settings = runner.settings
-    history.n_iter, is_over = 0, False
+    is_over = False
     runner.draw_seed(random_state)
     try:
         with runner:

@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._engine.network import Network
-from fastmlp._training.history import History
+from fastmlp._training.history import Curve, History
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(40, 3)
@@ -97,3 +97,32 @@ def test_too_few_rows_to_split_are_refused_where_scikit_learn_refuses_them(fract
     messages = [error_of(SklearnMLPRegressor, rows, fraction) for rows in range(2, 13)]
     assert any(messages) and None in messages
     assert [error_of(MLPRegressor, rows, fraction) for rows in range(2, 13)] == messages
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "labels",
+    [X[:, 0] > 1.2, np.digitize(X[:, 0], [-1, 1]), X > 0.5],
+    ids=["a rare class", "three classes", "multilabel"],
+)
+def test_the_rows_split_off_are_those_of_scikit_learn(labels):
+    """The rows show in the scores and the losses: a rare class is in both parts, if stratified."""
+    options = dict(early_stopping=True, validation_fraction=0.3, max_iter=5, batch_size=7)
+    for seed in range(4):
+        ours, theirs = (
+            estimator(**options, random_state=seed).fit(X, labels.astype(int))
+            for estimator in (MLPClassifier, SklearnMLPClassifier)
+        )
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-12)
+        np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-8)
+
+
+def test_a_curve_extends_the_earlier_list_when_it_is_finished_and_not_before():
+    earlier = [3.0, 2.0]
+    curve = Curve(earlier)
+    for expected in ([3.0, 2.0, 1.0], [3.0, 2.0, 1.0, 0.5]):
+        before = earlier.copy()
+        curve.append(expected[-1])
+        assert (curve.so_far(), len(curve), earlier) == (expected, len(expected), before)
+        assert curve.finish() is curve.finish() is earlier
+        assert earlier == curve.so_far() == expected
