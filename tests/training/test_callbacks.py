@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import random_array
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.model_selection import GridSearchCV
@@ -272,3 +273,10 @@ def test_no_bar_counts_more_epochs_than_there_may_be():
     for solver in SOLVERS:
         recorder = fit_watched(quick(solver=solver), X, Y, recorder=Children())[1]
         assert len(recorder.seen("end", "fit")) == 1
+
+
+def test_callbacks_of_lbfgs_see_the_weights_of_inputs_that_are_not_in_use():
+    wide = random_array((60, 70_001), density=0.0005, format="csr", random_state=0)
+    model = quick(solver="lbfgs", hidden_layer_sizes=(3,), max_iter=2)
+    model, recorder = fit_watched(model, wide, np.arange(60) % 3)
+    assert_same_bytes(recorder.seen("end", "epoch")[-1]["fitted"], model)

@@ -214,8 +214,9 @@ def test_ctrl_c_keeps_the_last_iteration_of_lbfgs(monkeypatch):
 def test_max_time_ends_lbfgs_after_whole_iterations(monkeypatch):
     shorter = quick(solver="lbfgs", max_iter=4).fit(X, Y)
     tick(monkeypatch, loop)
-    with pytest.warns(ConvergenceWarning, match="max_time=4 seconds"):
+    with pytest.warns(ConvergenceWarning, match="max_time=4 seconds") as caught:
         model = quick(solver="lbfgs", max_iter=50, max_time=4).fit(X, Y)
+    assert len(caught) == 1
     assert model.n_iter_ == 4 and model.loss_ == shorter.loss_
     assert_same_bytes(model, shorter)
 

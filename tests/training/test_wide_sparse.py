@@ -116,6 +116,16 @@ def test_lbfgs_without_unused_inputs_takes_scikit_learns_steps(alpha, tol):
     assert_close(ours, theirs)
 
 
+def test_lbfgs_that_converges_in_the_last_iteration_allowed_warns_as_scikit_learn_does():
+    X, y = sparse_rows(100, WIDE, density=0.0005)
+    options = {"solver": "lbfgs", "tol": 0.01, "max_iter": 30, "random_state": 0}
+    last = MLPClassifier((3,), **options).fit(X, y).n_iter_
+    assert 1 < last < 30
+    for estimator in (MLPClassifier, SklearnMLPClassifier):
+        with pytest.warns(match="lbfgs failed to converge"):
+            estimator((3,), **options | {"max_iter": last}).fit(X, y)
+
+
 @pytest.mark.parametrize("share", [used_inputs.WORTHWHILE_SHARE, -1])
 def test_lbfgs_continues_from_weights_of_zero(share, monkeypatch):
     monkeypatch.setattr(used_inputs, "WORTHWHILE_SHARE", share)
