@@ -179,6 +179,7 @@ def only_the_second_class(estimator, X, y):
     "scoring",
     ["balanced_accuracy", "neg_log_loss", "roc_auc_ovr", "f1_macro", only_the_second_class],
 )
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
 @pytest.mark.parametrize("frame", [False, True])
 def test_a_scorer_sees_the_network_in_training(scoring, frame):
     features = pd.DataFrame(X, columns=list("abcd")) if frame else X
