@@ -15,6 +15,7 @@ from fences import fenced, fenced_mapping
 import fastmlp
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
+from fastmlp.inspection import hidden_activations, input_gradient
 
 # Constants that decide which code of the kernels a case runs, and that small shapes need smaller.
 ENGINE = {
@@ -111,12 +112,15 @@ def _fit(case: dict, rng):
 
 
 def _predictions(case: dict, model, rng) -> list[np.ndarray]:
-    """What the model predicts for some numbers of rows."""
+    """What the model predicts for some numbers of rows, with its hidden layers and gradients."""
     name = "predict_proba" if case["kind"] in ("classes", "multilabel") else "predict"
-    return [
-        getattr(model, name)(in_form(case, samples_of(case, rows, rng)))
-        for rows in case["predicted_rows"]
-    ]
+    found = []
+    for rows in case["predicted_rows"]:
+        X = in_form(case, samples_of(case, rows, rng))
+        # Of one output: each row of all would have pages of its own, more than a process may have.
+        found += [getattr(model, name)(X), input_gradient(model, X, output=-1)]
+        found += [hidden_activations(model, X, layer) for layer in range(len(model.coefs_) - 1)]
+    return found
 
 
 def run_fit(case: dict, side=None) -> list[np.ndarray]:

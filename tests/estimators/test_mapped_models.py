@@ -15,7 +15,7 @@ from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.mapping import can_stay
 from fastmlp._engine.network import Network, padded
 from fastmlp._engine.training_workspace import TrainingWorkspace
-from fastmlp.inspection import check_gradient
+from fastmlp.inspection import check_gradient, hidden_activations, input_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -172,3 +172,14 @@ def test_neither_weights_nor_the_optimizers_state_take_memory(solver, tmp_path):
     copy.partial_fit(X, y)
     for network in (copy._fitted_network, *copy._optimizer.moments):
         assert network.in_place == {} and network.parameters.size == network.size
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hidden_layers_and_gradients_have_the_same_bytes(dtype, tmp_path):
+    model, X, _ = trained((65, 20, 128), dtype)
+    copy = mapped(model, tmp_path)
+    assert sum(in_a_file(copy)) >= 3
+    for layer in range(3):
+        expected = hidden_activations(model, X, layer)
+        assert hidden_activations(copy, X, layer).tobytes() == expected.tobytes()
+    assert input_gradient(copy, X).tobytes() == input_gradient(model, X).tobytes()
