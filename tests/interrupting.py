@@ -9,19 +9,21 @@ class HandlerError(Exception):
     """What the signal handler raises."""
 
 
-def _lines_until(stop, function, *arguments):
+def lines_until(stop, function, *arguments, error=HandlerError, within=""):
     """Call a function and return the number of its lines, in whatever code that is.
 
-    HandlerError comes at line `stop`; None for never.
+    `error` comes at line `stop`; None for never. Lines count in files whose paths have `within`.
     """
     lines = 0
 
     def trace(frame, event, argument):
         nonlocal lines
+        if within not in frame.f_code.co_filename:
+            return None
         if event == "line":
             if lines == stop:
                 sys.settrace(None)
-                raise HandlerError
+                raise error
             lines += 1
         return trace
 
@@ -37,8 +39,8 @@ def _lines_until(stop, function, *arguments):
 def assert_no_interrupt_is_swallowed(function, *arguments):
     """Call a function once for each of its lines, and interrupt it there."""
     function(*arguments)  # fills caches, so that all calls have as many lines
-    lines = _lines_until(None, function, *arguments)
+    lines = lines_until(None, function, *arguments)
     assert lines
     for line in range(lines):
         with pytest.raises(HandlerError):
-            _lines_until(line, function, *arguments)
+            lines_until(line, function, *arguments)

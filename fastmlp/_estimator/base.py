@@ -106,7 +106,7 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         draft = fitted.draft_of(self)
         warnings = draft._fit(X, y, sample_weight, validation=validation, tasks=tasks)
         if tasks is not None:
-            tasks.end(vars(draft))
+            tasks.end(fitted.attributes_of(draft))
         return fitted.commit(self, draft, warnings)
 
     def _fit(
@@ -173,9 +173,10 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
         if solution.history is not None:
-            vars(self).update(solution.history.finish())
+            vars(self).update(solution.history.unfinished_attributes())
         fitted.take_network(self, solution.network)
         continuation.leave(self, problem, solution)
+        fitted.set_history(self, solution.history)
         return solution.warnings
 
     def _solve(self, problem: Problem) -> Solution:

@@ -11,6 +11,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from fastmlp._engine.network import Network
 from fastmlp._estimator.parameters import working_type
 from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp.version import __version__
 
@@ -27,6 +28,18 @@ def draft_of(estimator: Estimator) -> Estimator:
     return draft
 
 
+def set_history(draft, history: History | None) -> None:
+    """Let `commit` finish a history, whose curves the draft shares with the estimator."""
+    draft._history = history
+
+
+def attributes_of(draft) -> dict[str, Any]:
+    """The attributes that `commit` will give to the estimator."""
+    attributes = vars(draft).copy()
+    history = attributes.pop("_history", None)
+    return attributes if history is None else attributes | history.attributes()
+
+
 def commit(
     estimator: Estimator, draft: Estimator, closing_warnings: Sequence[Warning] = ()
 ) -> Estimator:
@@ -35,7 +48,15 @@ def commit(
     A filter may turn a warning into an error, which must not lose the fit. The warnings are
     attributed to this module, so that filters on the module "fastmlp" find them.
     """
-    estimator.__dict__ = draft.__dict__
+    history = vars(draft).pop("_history", None)
+    try:
+        if history is not None:
+            history.finish()
+        estimator.__dict__ = draft.__dict__
+    except BaseException:  # of a signal handler: then the curves must not be longer than the fit
+        if history is not None and vars(estimator) is not vars(draft):
+            history.undo()
+        raise
     for warning in closing_warnings:
         warnings.warn(warning, stacklevel=1)
     return estimator

@@ -14,8 +14,9 @@ TRAINING_LOSS = "training loss"  # the criterion without early stopping
 class Curve:
     """A value for each epoch: those of earlier calls, and those of this one.
 
-    The earlier list stays as it is until `finish` extends it. So a fit that fails changes nothing,
-    and a call of partial_fit takes the same time however many came before.
+    The earlier list stays as it is until `finish` extends it, which `undo` takes back. So a fit
+    that fails changes nothing, and a call of partial_fit takes the same time however many came
+    before.
 
     Parameters
     ----------
@@ -25,9 +26,10 @@ class Curve:
     def __init__(self, earlier: list[float] | None = None):
         self.earlier = [] if earlier is None else earlier
         self.new: list[float] = []
+        self._n_earlier = len(self.earlier)
 
     def __len__(self) -> int:
-        return len(self.earlier) + len(self.new)
+        return self._n_earlier + len(self.new)
 
     def append(self, value: float) -> None:
         """Add the value of an epoch."""
@@ -46,11 +48,13 @@ class Curve:
         """All values, in a list of their own."""
         return [*self.earlier, *self.new]
 
-    def finish(self) -> list[float]:
-        """All values, in the earlier list."""
+    def finish(self) -> None:
+        """Extend the earlier list."""
         self.earlier.extend(self.new)
-        self.new = []
-        return self.earlier
+
+    def undo(self) -> None:
+        """Shorten the earlier list to what it was."""
+        del self.earlier[self._n_earlier :]
 
 
 def _own(value: Any) -> Any:
@@ -142,9 +146,22 @@ class History:
         """The estimator's attributes after this progress."""
         return self._attributes(Curve.so_far)
 
-    def finish(self) -> dict[str, Any]:
-        """The same at the end of a fit, when the lists of earlier calls may be extended."""
-        return self._attributes(Curve.finish)
+    def unfinished_attributes(self) -> dict[str, Any]:
+        """The same, but with the lists of earlier calls, which `finish` extends."""
+        return self._attributes(lambda curve: curve.earlier)
+
+    def finish(self) -> None:
+        """Extend the lists of earlier calls."""
+        for curve in self._curves():
+            curve.finish()
+
+    def undo(self) -> None:
+        """Take `finish` back, done or half done."""
+        for curve in self._curves():
+            curve.undo()
+
+    def _curves(self) -> list[Curve]:
+        return [each for each in (self.loss_curve, self.validation_loss_curve) if each is not None]
 
     def _attributes(self, values_of: Callable[[Curve], list[float]]) -> dict[str, Any]:
         names = self._KEPT | self._JUDGED

@@ -280,3 +280,13 @@ def test_callbacks_of_lbfgs_see_the_weights_of_inputs_that_are_not_in_use():
     model = quick(solver="lbfgs", hidden_layer_sizes=(3,), max_iter=2)
     model, recorder = fit_watched(model, wide, np.arange(60) % 3)
     assert_same_bytes(recorder.seen("end", "epoch")[-1]["fitted"], model)
+
+
+@pytest.mark.parametrize("task", ["epoch", "fit"])
+def test_a_callback_that_raises_leaves_the_curves_of_a_warm_start(task):
+    model = quick(warm_start=True, max_iter=2).fit(X, Y, X_val=X[:9], y_val=Y[:9])
+    curves = model.loss_curve_.copy(), model.validation_loss_curve_.copy()
+    ends = 1 if task == "epoch" else 3  # the fit ends after its two epochs
+    with pytest.raises(ArithmeticError):
+        fit_watched(model, X, Y, recorder=Recorder(fail_at=("end", ends)), X_val=X[:9], y_val=Y[:9])
+    assert (model.loss_curve_, model.validation_loss_curve_) == curves

@@ -1,9 +1,12 @@
 """What one call leaves to the next: other solvers, other sizes, other libraries, interruptions."""
 
+import contextlib
+import copy
 import threading
 
 import numpy as np
 import pytest
+from interrupting import HandlerError, lines_until
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
@@ -211,3 +214,23 @@ def test_a_warm_start_extends_the_curves_it_has():
     model.partial_fit(X, y)
     assert len(model.loss_curve_) == len(model.validation_loss_curve_) == 10
     assert np.isnan(model.validation_loss_curve_[-1])
+
+
+def everything(model):
+    weights = [each.tobytes() for each in [*model.coefs_, *model.intercepts_]]
+    return weights, model.loss_curve_.copy(), model.n_iter_, model.t_, model._optimizer.step
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_interrupt_leaves_the_model_from_before_or_after(method):
+    """Wherever the exception of a signal handler comes, and though curves grow in place."""
+    model = quick(max_iter=1, warm_start=True).fit(X, Y).partial_fit(X, Y)
+    twin = copy.deepcopy(model)
+    within = "fastmlp/_estimator"
+    lines = lines_until(None, getattr(twin, method), X, Y, within=within)
+    before, after, line = everything(model), everything(twin), 0
+    while everything(model) == before:
+        with contextlib.suppress(HandlerError):
+            lines_until(line, getattr(model, method), X, Y, within=within)
+        line += 1
+    assert everything(model) == after and 0 < line <= lines + 1
