@@ -8,7 +8,6 @@ import numpy as np
 
 from fastmlp._estimator import base, fitted
 from fastmlp._estimator.base import BaseMLP
-from fastmlp._training import loop
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
@@ -163,11 +162,6 @@ def sizes_may_change(monkeypatch):
     monkeypatch.setattr(fitted, "network_to_continue", network_to_continue)
 
 
-def ctrl_c_gives_no_warning(monkeypatch):
-    """An interrupted fit ends silently."""
-    monkeypatch.setattr(loop, "interrupted", lambda: ResourceWarning("interrupted"))
-
-
 FAULTS = [
     commits_before_validation,
     trains_the_fitted_network,
@@ -182,5 +176,4 @@ FAULTS = [
     forks_begin_elsewhere,
     rows_depend_on_company,
     sizes_may_change,
-    ctrl_c_gives_no_warning,
 ]

@@ -8,6 +8,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 from state_machine.faults import FAULTS
 from state_machine.rules import STEPS, AnyOrder
@@ -49,6 +50,6 @@ def test_calls_in_any_order_keep_what_is_claimed():
 def test_planted_faults_are_found(fault, monkeypatch):
     """A machine that finds nothing could not fail either."""
     fault(monkeypatch)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, FlakyFailure)):  # threads need not repeat what they did
         run(SEQUENCES, STEPS_EACH, shrinks=False)
     print("found after", STEPS.total(), "steps")
