@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastmlp._compat.sklearn import Interval, check_sample_weight
+from fastmlp.tabular.columns import as_table
 from fastmlp.tabular.members import Samples, Split, fit_members, splits_of
 from fastmlp.tabular.preprocessing import TabularPreprocessor
 
@@ -51,9 +52,16 @@ class BaseTabularMLP(BaseEstimator):
         random_state = check_random_state(self.random_state)
         names = TabularPreprocessor._parameter_constraints
         preprocessor = TabularPreprocessor(**{name: getattr(self, name) for name in names})
+        table = as_table(X)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        check_consistent_length(table, y)
         targets, labels = self._encode(y)
         inputs = preprocessor.fit(X, None if labels is not None else targets).transform(X)
-        check_consistent_length(inputs, targets)
+        if inputs.shape[1] == 0:
+            raise ValueError(f"every column of X is constant; n_samples={len(inputs)}")
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, inputs)
         seed = random_state.randint(MOST_SEEDS)
@@ -65,6 +73,7 @@ class BaseTabularMLP(BaseEstimator):
         if hasattr(preprocessor, "feature_names_in_"):
             self.feature_names_in_ = preprocessor.feature_names_in_
         self.members_ = fit_members(members, samples, splits, self.n_jobs)
+        self.n_iter_ = max(member.n_iter_ for member in self.members_)
         self._finish(samples, splits)
 
     def _held_out_outputs(self, samples: Samples, splits: list[Split]) -> np.ndarray:

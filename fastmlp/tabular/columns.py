@@ -83,7 +83,8 @@ def as_table(X) -> nw.DataFrame | np.ndarray:
 def _series_of(table: nw.DataFrame | np.ndarray) -> list[tuple[str, Any]]:
     """The names of the columns, and a narwhals series or an array of each."""
     if isinstance(table, nw.DataFrame):
-        return [(str(name), table[name]) for name in table.columns]
+        # By position: narwhals takes the number of a column for that of a row.
+        return list(zip(map(str, table.columns), table.iter_columns(), strict=True))
     return [(f"x{index}", column) for index, column in enumerate(table.T)]
 
 

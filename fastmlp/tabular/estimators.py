@@ -71,6 +71,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     oof_prediction_ : ndarray of shape (n_samples, n_classes)
         Each row's probabilities by the member that held it out, calibrated; NaN for rows that none
         did.
+    n_iter_ : int
+        The number of epochs.
     n_features_in_ : int
         The number of columns of the table.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -191,7 +193,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         ndarray of shape (n_samples,)
             Labels of the type of `classes_`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def _encode(self, y):
         y = column_or_1d(y, warn=True)
@@ -296,6 +299,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Makes their inputs of a table.
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Each row's prediction by the member that held it out; NaN for rows that none did.
+    n_iter_ : int
+        The number of epochs.
     n_features_in_ : int
         The number of columns of the table.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

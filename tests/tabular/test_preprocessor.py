@@ -66,6 +66,14 @@ def test_two_values_or_one_bin_need_no_columns_for_bins(values, bins):
     assert list(transformed(pd.DataFrame({"x": values}), n_bins=bins)) == ["x"]
 
 
+def test_columns_may_have_numbers_for_names():
+    table = TABLE[["number", "two"]]
+    numbered = table.set_axis([1, 0], axis="columns")
+    np.testing.assert_array_equal(
+        TabularPreprocessor().fit_transform(numbered), TabularPreprocessor().fit_transform(table)
+    )
+
+
 def test_a_missing_number_is_the_median_and_is_marked():
     missing = TABLE["gaps"].isna().to_numpy()
     found = transformed(TABLE[["gaps"]], n_bins=0)

@@ -32,12 +32,19 @@ def outputs(model, X):
     return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
 
 
+def failures_to_expect(estimator):
+    """The folds of repeated rows are others than those of weighted rows."""
+    name = "check_sample_weight_equivalence_on_dense_data"
+    return {name: "rows are drawn for the folds, whatever their weights"}
+
+
 @pytest.mark.slow
 @parametrize_with_checks(
     [
         TabularMLPClassifier(hidden_layer_sizes=(24,), max_iter=40, learning_rate_init=0.02),
         TabularMLPRegressor(hidden_layer_sizes=(24,), max_iter=40, learning_rate_init=0.02),
-    ]
+    ],
+    expected_failed_checks=failures_to_expect,
 )
 def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)
