@@ -1,5 +1,6 @@
 """Exceptions of signal handlers, which may come at any line of Python code."""
 
+import gc
 import sys
 
 import pytest
@@ -27,12 +28,15 @@ def lines_until(stop, function, *arguments, error=HandlerError, within=""):
             lines += 1
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # Python ignores what is raised in a callback of the garbage collector
     sys.settrace(trace)
     try:
         function(*arguments)
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return lines
 
 
