@@ -247,6 +247,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
 
+    **Divergence.** Training ends with the first epoch after which the loss and a weight are not
+    finite; scikit-learn goes on until `max_iter`. The ValueError begins like that of scikit-learn,
+    and says which epoch it was and what to try. Under `early_stopping`, if an earlier epoch has a
+    best score and `restore_best_weights` is True, its weights are kept, with a ConvergenceWarning.
+
     **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
     errors loses nothing.
 
@@ -662,6 +667,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     'lbfgs' too. Contradictory input, such as sparse indices out of range, replaced `coefs_` of
     wrong shapes or dates in y, is a ValueError. A batch whose sample weights sum to zero makes a
     step with a gradient of zero, where scikit-learn divides by zero.
+
+    **Divergence.** Training ends with the first epoch after which the loss and a weight are not
+    finite; scikit-learn goes on until `max_iter`. The ValueError begins like that of scikit-learn,
+    and says which epoch it was and what to try. Under `early_stopping`, if an earlier epoch has a
+    best score and `restore_best_weights` is True, its weights are kept, with a ConvergenceWarning.
 
     **Warnings.** A fit gives its warnings when the model is complete. A filter that turns them into
     errors loses nothing.

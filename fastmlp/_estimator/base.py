@@ -16,6 +16,7 @@ from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
+from fastmlp._training.loop import divergence
 from fastmlp._training.solve import Problem, Solution, solve
 from fastmlp._training.validation import HeldOut
 
@@ -82,13 +83,14 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         ------
         ValueError
             If X or y is not finite or has the wrong shape, if the validation data do not fit or are
-            used with solver 'lbfgs', or if training diverges. The estimator then keeps its state
-            from before the call.
+            used with solver 'lbfgs', or if training diverges and early_stopping has no best
+            weights to keep. The estimator then keeps its state from before the call.
 
         Warns
         -----
         ConvergenceWarning
-            If max_iter, max_fun or max_time ends the fit.
+            If max_iter, max_fun or max_time ends the fit, or if training diverges and
+            early_stopping keeps the best weights.
         UserWarning
             If Ctrl-C ends the fit (the model so far is kept), or if `batch_size` exceeds the
             number of samples.
@@ -166,10 +168,13 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         """Fit this draft by solving its problem; returns the warnings to give."""
         solution = self._solve(problem)
         if not solution.network.is_finite():
-            raise ValueError(
+            message = (
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
             )
+            if solution.history is not None:
+                message += f" {divergence(problem.settings, solution.history, problem.one_epoch)}"
+            raise ValueError(message)
         vars(self).pop("_optimizer", None)  # from an earlier fit
         vars(self).update(solution.attributes)
         if solution.history is not None:

@@ -55,6 +55,41 @@ def interrupted() -> Warning:
     return UserWarning("Training interrupted by user.")
 
 
+def divergence(settings: Settings, history: History, one_epoch: bool = False) -> str:
+    """The epoch by which training has diverged, and what to try.
+
+    For partial_fit (`one_epoch`), the number of the epoch is its place in the loss curve.
+    """
+    if settings.max_grad_norm is None:
+        limit = "set max_grad_norm"
+    else:
+        limit = f"lower max_grad_norm={settings.max_grad_norm:g}"
+    advice = f"Scale X, lower learning_rate_init={settings.learning_rate_init:g} or {limit}."
+    if history.n_iter == 0:  # max_time or Ctrl-C ended the first epoch
+        return advice
+    epoch = len(history.loss_curve) if one_epoch else history.n_iter
+    return f"The loss of epoch {epoch} is {history.loss_curve.latest:g}. {advice}"
+
+
+def has_diverged(history: History, network: Network) -> bool:
+    """Whether the last loss is not finite, and neither is a parameter: no step can repair that.
+
+    An infinite loss alone does not end a fit. Adam's steps are finite even where the squared error
+    overflows.
+    """
+    if history.n_iter == 0 or np.isfinite(history.loss_curve.latest):
+        return False
+    return not network.is_finite()
+
+
+def best_weights_kept(settings: Settings, history: History) -> Warning:
+    """The warning that early stopping keeps the best weights of a fit that diverged."""
+    return ConvergenceWarning(
+        f"Training diverged. {divergence(settings, history)} "
+        "The weights with the best validation score are kept."
+    )
+
+
 def batch_size_clipped() -> Warning:
     """The warning that a batch has all samples, because there are fewer than batch_size."""
     return UserWarning(
@@ -110,7 +145,7 @@ def descend(
     validate: Callable[[], tuple[float, float | None]] | None = None,
     tasks: FitTasks | None = None,
 ) -> list[Warning]:
-    """Run epochs until the loss or the validation score stops improving.
+    """Run epochs until the loss or the validation score stops improving, or training diverges.
 
     Parameters
     ----------
@@ -131,7 +166,8 @@ def descend(
     -------
     list of Warning
         To be given once the model is committed: a ConvergenceWarning if max_iter or max_time ended
-        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment.
+        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment. There is
+        none for divergence: the caller can tell it from the network.
     """
     settings = runner.settings
     is_over = False
@@ -143,6 +179,7 @@ def descend(
                     tasks.begin_epoch()
                 _run_epoch(runner, history, random_state, validate)
                 is_over = _gives_up(history, runner) or one_epoch
+                is_over |= has_diverged(history, runner.network)
                 if tasks is not None:
                     is_over |= tasks.end_epoch()
                 if is_over:

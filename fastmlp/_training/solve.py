@@ -12,7 +12,7 @@ from fastmlp._engine.network import Network
 from fastmlp._training import lbfgs
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
-from fastmlp._training.loop import batch_size_clipped, descend
+from fastmlp._training.loop import batch_size_clipped, best_weights_kept, descend, has_diverged
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
 from fastmlp._training.sgd import Descent
 from fastmlp._training.validation import HeldOut, Targets, ValidationScorer
@@ -168,6 +168,8 @@ def _solve_by_descent(problem: Problem) -> Solution:
     kept = network
     if model.restore_best_weights and history.best is not None:
         kept = history.best
+        if has_diverged(history, network):
+            warnings.append(best_weights_kept(settings, history))
     return Solution(kept, {"_optimizer": state}, warnings, history, descent)
 
 

@@ -382,3 +382,15 @@ def test_dropout_and_schedules_work_on_a_cluster(client):
     plain = DaskMLPClassifier(**PARAMETERS).fit(X, y, n_replicas=2).to_local()
     assert not np.array_equal(first.coefs_[0], plain.coefs_[0])
     assert first.loss_curve_[-1] < first.loss_curve_[0]
+
+
+def test_a_fit_that_diverges_ends_at_once(client):
+    model = DaskMLPRegressor(**PARAMETERS).set_params(
+        solver="sgd", learning_rate_init=10.0, batch_size=100, activation="identity", max_iter=400
+    )
+    with (
+        pytest.raises(ValueError, match=r"non-finite .* The loss of epoch [12] is (nan|inf)\."),
+        np.errstate(all="ignore"),
+    ):
+        model.fit(*blocks(DIGITS_X, DIGITS_Y))
+    assert not hasattr(model, "coefs_")
