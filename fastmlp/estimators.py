@@ -179,6 +179,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+    n_hidden_layers : int or None, default=None
+        The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
+        (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
+        means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
+        number is a ValueError, even if it agrees with them.
 
     Attributes
     ----------
@@ -277,6 +282,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> model = MLPClassifier(max_iter=100, tol=0.01, random_state=0).fit(X[:1500], y[:1500])
     >>> bool(model.score(X, y) > 0.9)
     True
+
+    A search that varies depth and width:
+
+    >>> from scipy.stats import randint
+    >>> from sklearn.model_selection import RandomizedSearchCV
+    >>> space = {"hidden_layer_sizes": randint(8, 65), "n_hidden_layers": randint(1, 4)}
+    >>> template = MLPClassifier(tol=0.1, random_state=0)
+    >>> search = RandomizedSearchCV(template, space, n_iter=3, cv=2, random_state=0).fit(X, y)
+    >>> sorted(search.best_params_)
+    ['hidden_layer_sizes', 'n_hidden_layers']
     """
 
     classes_: np.ndarray  # set by `fit`, as are the attributes that BaseMLP declares
@@ -321,6 +336,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_time: float | None = None,
         class_weight: str | dict | list[dict] | None = None,
         precision: str | None = None,
+        n_hidden_layers: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -357,6 +373,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_time = max_time
         self.class_weight = class_weight
         self.precision = precision
+        self.n_hidden_layers = n_hidden_layers
 
     @if_stochastic
     @continuing
@@ -603,6 +620,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+    n_hidden_layers : int or None, default=None
+        The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
+        (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
+        means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
+        number is a ValueError, even if it agrees with them.
 
     Attributes
     ----------
@@ -739,6 +761,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         restore_best_weights: bool = True,
         max_time: float | None = None,
         precision: str | None = None,
+        n_hidden_layers: int | None = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -774,6 +797,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.restore_best_weights = restore_best_weights
         self.max_time = max_time
         self.precision = precision
+        self.n_hidden_layers = n_hidden_layers
 
     @if_stochastic
     @continuing

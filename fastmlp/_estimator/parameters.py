@@ -34,6 +34,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "restore_best_weights": ["boolean"],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
     "precision": [StrOptions(set(PRECISIONS)), None],
+    "n_hidden_layers": [Interval(Integral, 0, None, closed="left"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
     **COMMON_CONSTRAINTS,
@@ -114,13 +115,21 @@ def hidden_layer_sizes(estimator) -> list[int]:
     Raises
     ------
     ValueError
-        If a size is not positive, or dropout is used with solver 'lbfgs'.
+        If a size is not positive, if there are several or none beside n_hidden_layers, or if
+        dropout is used with solver 'lbfgs'.
     TypeError
-        If a size is not an integer, or a boolean.
+        If a size or n_hidden_layers is a boolean, or a size is not an integer.
     InvalidParameterError
         If a hidden layer's activation or dropout rate is invalid.
     """
-    sizes = estimator.hidden_layer_sizes
+    sizes = given_sizes(estimator)
+    _check_hidden_layers(estimator, len(sizes))
+    return [operator.index(size) for size in sizes]
+
+
+def given_sizes(estimator) -> list:
+    """The size of each hidden layer, without checking the other parameters of the layers."""
+    sizes, count = estimator.hidden_layer_sizes, estimator.n_hidden_layers
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
     if any(isinstance(size, bool | np.bool_) for size in sizes):
         raise TypeError(
@@ -129,8 +138,16 @@ def hidden_layer_sizes(estimator) -> list[int]:
         )
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    _check_hidden_layers(estimator, len(sizes))
-    return [operator.index(size) for size in sizes]
+    if count is None:
+        return sizes
+    if isinstance(count, bool | np.bool_):
+        raise TypeError(f"n_hidden_layers must be an integer, not a boolean; got {count!r}")
+    if len(sizes) != 1:
+        raise ValueError(
+            f"n_hidden_layers={count} needs one size for all hidden layers; "
+            f"got hidden_layer_sizes={estimator.hidden_layer_sizes!r}"
+        )
+    return sizes * count
 
 
 def _check_hidden_layers(estimator, n_hidden: int) -> None:

@@ -176,6 +176,11 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+    n_hidden_layers : int or None, default=None
+        The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
+        (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
+        means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
+        number is a ValueError, even if it agrees with them.
 
     Attributes
     ----------
@@ -439,6 +444,11 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+    n_hidden_layers : int or None, default=None
+        The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
+        (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
+        means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
+        number is a ValueError, even if it agrees with them.
 
     Attributes
     ----------

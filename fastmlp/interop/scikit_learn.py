@@ -16,7 +16,12 @@ from fastmlp._compat.sklearn import optimizer_classes
 from fastmlp._engine.network import Network
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
-from fastmlp._estimator.parameters import hidden_activations, hidden_layer_sizes, settings_of
+from fastmlp._estimator.parameters import (
+    given_sizes,
+    hidden_activations,
+    hidden_layer_sizes,
+    settings_of,
+)
 from fastmlp._training.optimizer import OptimizerState, Settings
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.interop.substitution import copy_with
@@ -24,6 +29,7 @@ from fastmlp.interop.substitution import copy_with
 PAIRS = ((MLPClassifier, SklearnMLPClassifier), (MLPRegressor, SklearnMLPRegressor))
 Container = TypeVar("Container")
 WITHOUT_EFFECT = {"n_jobs", "precision"}  # on the model, but for rounding
+TRANSLATED = {"n_hidden_layers"}  # to parameters that scikit-learn has
 FITTED = (
     "best_loss_",
     "best_validation_score_",
@@ -237,8 +243,10 @@ def _shared_parameters(estimator, theirs: type) -> dict:
     for name, value in estimator.get_params(deep=False).items():
         if name in known:
             shared[name] = deepcopy(value)
-        elif name not in WITHOUT_EFFECT and not is_default(value, defaults[name]):
+        elif name not in TRANSLATED | WITHOUT_EFFECT and not is_default(value, defaults[name]):
             raise ValueError(f"scikit-learn's {theirs.__name__} has no {name}; got {value!r}")
+    if estimator.n_hidden_layers is not None:
+        shared["hidden_layer_sizes"] = tuple(given_sizes(estimator))
     names = set(hidden_activations(estimator, hidden))
     if len(names) > 1:
         raise ValueError(

@@ -394,3 +394,16 @@ def test_a_fit_that_diverges_ends_at_once(client):
     ):
         model.fit(*blocks(DIGITS_X, DIGITS_Y))
     assert not hasattr(model, "coefs_")
+
+
+def test_depth_and_width_may_be_two_numbers(client):
+    data = blocks(DIGITS_X, DIGITS_Y)
+    models = [
+        DaskMLPClassifier(**PARAMETERS | sizes).fit(*data)
+        for sizes in (
+            {"hidden_layer_sizes": 9, "n_hidden_layers": 2},
+            {"hidden_layer_sizes": (9, 9)},
+        )
+    ]
+    assert_same_bytes(*models)
+    assert models[0].to_local().n_hidden_layers == 2
