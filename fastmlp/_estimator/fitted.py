@@ -1,6 +1,7 @@
 """The fitted state of an estimator: its network, drafts, pickles."""
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -175,7 +176,13 @@ def without_version(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def rebuild(estimator) -> None:
-    """Rebuild the network and the optimizer's state from an estimator's plain state."""
+    """Rebuild the network and the optimizer's state from an estimator's plain state.
+
+    Parameters that the version lacked which wrote the state get their defaults.
+    """
+    for name, parameter in inspect.signature(type(estimator)).parameters.items():
+        if parameter.default is not parameter.empty:
+            vars(estimator).setdefault(name, parameter.default)
     if isinstance(estimator.__dict__.get("_optimizer"), dict):
         estimator._optimizer = OptimizerState.from_arrays(estimator._optimizer)
     if "coefs_" in estimator.__dict__:

@@ -73,6 +73,24 @@ def test_a_pickle_of_another_version_warns():
         reloaded(model)
 
 
+NEW_SINCE_THE_FIRST_VERSION = ["precision", "n_hidden_layers"]
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_a_pickle_from_before_a_parameter_has_its_default(estimator):
+    model = fitted(estimator).partial_fit(X, Y)
+    state = model.__getstate__()
+    for name in NEW_SINCE_THE_FIRST_VERSION:
+        del state[name]
+    old = estimator.__new__(estimator)
+    old.__setstate__(state)
+    assert old.get_params() == model.get_params()
+    for each in (old, model):
+        each.partial_fit(X, Y)
+    np.testing.assert_array_equal(old.coefs_[0], model.coefs_[0])
+    np.testing.assert_array_equal(old.fit(X, Y).coefs_[0], model.fit(X, Y).coefs_[0])
+
+
 def tampered_arrays():
     rng = np.random.RandomState(0)
     good = [rng.randn(4, 6), rng.randn(6, 3), rng.randn(3, 3)]
