@@ -140,11 +140,26 @@ class AnyOrder(RuleBasedStateMachine):
         if error is None and method == "fit":
             self.home = samples.family
         STEPS[f"{method}, {'refused' if error else 'done'}"] += 1
+        return error
 
     @rule(changes=values_of(SHARED, 3))
     def set_params(self, changes):
+        changes.pop("hidden_layer_sizes", None)  # else most later calls would be refused
         self.trio.set_params(**changes)
         STEPS["set_params"] += 1
+
+    @rule(
+        samples=samples(["home"]),
+        method=METHODS,
+        sizes=st.sampled_from(SHARED["hidden_layer_sizes"]),
+    )
+    @of_fitted
+    def go_on_with_other_sizes(self, samples, method, sizes):
+        before = self.trio.ours.hidden_layer_sizes
+        self.trio.set_params(hidden_layer_sizes=sizes)
+        if self.train(method, samples) is not None:
+            self.trio.set_params(hidden_layer_sizes=before)
+        STEPS["other sizes"] += 1
 
     @rule(data=st.data(), resets=st.booleans())
     def set_own_params(self, data, resets):
@@ -289,7 +304,7 @@ class AnyOrder(RuleBasedStateMachine):
         method=st.sampled_from(["fit", "partial_fit", "predict"]),
         place=st.one_of(st.integers(0, 99).map(lambda part: part / 100), st.integers(-80, -1)),
         error=st.sampled_from([HandlerError, KeyboardInterrupt]),
-        within=st.sampled_from(["", "fastmlp/_estimator", "fastmlp/_training", "fastmlp/"]),
+        within=st.sampled_from(["", "fastmlp/_estimator", "fastmlp/_training/loop", "fastmlp/"]),
     )
     def interrupt(self, samples, method, place, error, within):
         trio, samples = self.trio, self.named(samples)
