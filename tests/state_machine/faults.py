@@ -8,6 +8,7 @@ import numpy as np
 
 from fastmlp._estimator import base, fitted
 from fastmlp._estimator.base import BaseMLP
+from fastmlp._training import loop
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
@@ -163,6 +164,11 @@ def sizes_may_change(monkeypatch):
     monkeypatch.setattr(fitted, "network_to_continue", network_to_continue)
 
 
+def ctrl_c_gives_no_warning(monkeypatch):
+    """An interrupted fit ends silently."""
+    monkeypatch.setattr(loop, "interrupted", lambda: ResourceWarning("interrupted"))
+
+
 FAULTS = [
     commits_before_validation,
     trains_the_fitted_network,
@@ -177,4 +183,5 @@ FAULTS = [
     forks_begin_elsewhere,
     rows_depend_on_company,
     sizes_may_change,
+    ctrl_c_gives_no_warning,
 ]
