@@ -39,6 +39,7 @@ from state_machine.model import (
     state_of,
     uses_shared_parameters,
 )
+from state_machine.raising import Raising
 
 REPORTED = 5_000  # steps between two lines about the steps so far
 STEPS = Counter()  # how many steps of which kind have been made
@@ -57,30 +58,6 @@ def of_fitted(rule):
             rule(self, **drawn)
 
     return guarded
-
-
-class Raising:
-    """A callback that raises an exception, or ends the fit, at the end of an epoch or the fit."""
-
-    def __init__(self, task, epoch, ends):
-        self.task, self.epoch, self.ends, self.count = task, epoch, ends, 0
-
-    def setup(self, estimator, context):
-        """Nothing to set up."""
-
-    def teardown(self, estimator, context):
-        """Nothing to tear down."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Wait for the end."""
-
-    def on_fit_task_end(self, estimator, context):
-        self.count += context.task_name == "epoch"
-        if context.task_name != self.task or (self.task == "epoch" and self.count < self.epoch):
-            return False
-        if not self.ends:
-            raise ArithmeticError
-        return True
 
 
 class AnyOrder(RuleBasedStateMachine):
