@@ -78,7 +78,7 @@ class Continuation(NamedTuple):
             and (classes is None or self.targets.has_classes(classes))
             and needs_no_validation(estimator, X, self.descent.network.dtype)
             and self.descent.can_restart(X)
-            and self.targets.are_valid(y, X.shape[0], estimator.n_outputs_)
+            and self.targets.are_valid(y, X.shape[0], estimator.n_outputs_, estimator.warm_start)
             and np.isfinite(X.data if issparse(X) else X).all()
         ):
             return None

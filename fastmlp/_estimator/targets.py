@@ -82,7 +82,7 @@ class Targets(ABC):
         """Validate X and y for a score: same features and outputs as in training, known labels."""
 
     @abstractmethod
-    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
+    def are_valid(self, y, n_samples: int, n_outputs: int, warm_start: bool) -> bool:
         """Whether y is sure to pass `prepare` in a further call of partial_fit."""
 
     def has_classes(self, classes) -> bool:
@@ -228,15 +228,19 @@ class ClassTargets(Targets):
             raise ValueError(f"y has labels {labels}, but the training data have {self.classes}")
         return X, self._as_indicators(y)
 
-    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
-        """Whether y is an array of known labels, of their type."""
-        return (
+    def are_valid(self, y, n_samples: int, n_outputs: int, warm_start: bool) -> bool:
+        """Whether y is an array of known labels, of their type; with warm_start, of all of them."""
+        if not (
             type(y) is np.ndarray
             and y.shape == (n_samples,)
             and y.dtype == self.classes.dtype
             and y.dtype.kind in "biufUS"
-            and not self._numbers_of(y)[1]
-        )
+        ):
+            return False
+        numbers, is_any_unknown = self._numbers_of(y)
+        if is_any_unknown:
+            return False
+        return not warm_start or len(np.unique(numbers)) == len(self.classes)
 
     def has_classes(self, classes) -> bool:
         """Whether these are the same classes, in the same order."""
@@ -355,7 +359,7 @@ class RealTargets(Targets):
             raise ValueError(f"y has {n_outputs} outputs, not {estimator.n_outputs_}")
         return X, y
 
-    def are_valid(self, y, n_samples: int, n_outputs: int) -> bool:
+    def are_valid(self, y, n_samples: int, n_outputs: int, warm_start: bool) -> bool:
         """Whether y is an array of finite numbers that the loss takes."""
         return (
             type(y) is np.ndarray

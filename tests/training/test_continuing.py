@@ -234,3 +234,16 @@ def test_an_interrupt_leaves_the_model_from_before_or_after(method):
             lines_until(line, getattr(model, method), X, Y, within=within)
         line += 1
     assert everything(model) == after and 0 < line <= lines + 1
+
+
+@pytest.mark.parametrize("earlier_calls", [0, 1, 2])
+def test_with_warm_start_partial_fit_needs_every_class_in_each_call(earlier_calls):
+    """As scikit-learn does, however many calls the model has seen."""
+    few = slice(30)  # one batch, which takes the shortcut past validation
+    for library in (MLPClassifier, SklearnMLPClassifier):
+        model = library((5,), max_iter=1, random_state=0, warm_start=True).fit(X[few], Y3[few])
+        for _ in range(earlier_calls):
+            model.partial_fit(X[few], Y3[few])
+        with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same"):
+            model.partial_fit(X[few], Y[few])
+        model.set_params(warm_start=False).partial_fit(X[few], Y[few]).partial_fit(X[few], Y[few])
