@@ -14,7 +14,7 @@ from state_machine.faults import FAULTS
 from state_machine.rules import STEPS, AnyOrder
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-SEQUENCES, STEPS_EACH = (4000, 50) if IS_LONG else (80, 40)
+SEQUENCES, STEPS_EACH = (4000, 50) if IS_LONG else (60, 40)
 
 pytestmark = pytest.mark.usefixtures("every_thread_works")
 
