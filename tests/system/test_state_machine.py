@@ -51,5 +51,5 @@ def test_planted_faults_are_found(fault, monkeypatch):
     """A machine that finds nothing could not fail either."""
     fault(monkeypatch)
     with pytest.raises((AssertionError, FlakyFailure)):  # threads need not repeat what they did
-        run(SEQUENCES, STEPS_EACH, shrinks=False)
+        run(5 * SEQUENCES, STEPS_EACH, shrinks=False)
     print("found after", STEPS.total(), "steps")

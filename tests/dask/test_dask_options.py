@@ -1,0 +1,72 @@
+"""Options of the estimators in fits on a Dask cluster."""
+
+import importlib
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+da = pytest.importorskip("dask.array", reason="needs the extra dask")
+
+estimators = importlib.import_module("fastmlp.dask.estimators")
+DaskMLPClassifier, DaskMLPRegressor = estimators.DaskMLPClassifier, estimators.DaskMLPRegressor
+
+pytestmark = [
+    pytest.mark.slow,  # a cluster has to start
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Sending large graph"),
+]
+
+CHUNK = 300
+PARAMETERS = dict(hidden_layer_sizes=(20,), max_iter=4, random_state=0)
+
+
+def blocks():
+    """The digits as Dask arrays of several blocks."""
+    X, y = load_digits(return_X_y=True)
+    return [
+        da.from_array((X / 16).astype(np.float32), chunks=(CHUNK, X.shape[1])),
+        da.from_array(y, chunks=CHUNK),
+    ]
+
+
+def bytes_of(model):
+    return [each.tobytes() for each in (*model.coefs_, *model.intercepts_)]
+
+
+def test_dropout_and_schedules_work_on_a_cluster(client):
+    parameters = dict(PARAMETERS, dropout=0.2, learning_rate="cosine", solver="adamw", warmup=1)
+    X, y = blocks()
+    first, second = (
+        DaskMLPClassifier(**parameters).fit(X, y, n_replicas=2).to_local() for _ in range(2)
+    )
+    assert bytes_of(first) == bytes_of(second)
+    plain = DaskMLPClassifier(**PARAMETERS).fit(X, y, n_replicas=2).to_local()
+    assert not np.array_equal(first.coefs_[0], plain.coefs_[0])
+    assert first.loss_curve_[-1] < first.loss_curve_[0]
+
+
+def test_a_fit_that_diverges_ends_at_once(client):
+    model = DaskMLPRegressor(**PARAMETERS).set_params(
+        solver="sgd", learning_rate_init=10.0, batch_size=100, activation="identity", max_iter=400
+    )
+    with (
+        pytest.raises(ValueError, match=r"non-finite .* The loss of epoch [12] is (nan|inf)\."),
+        np.errstate(all="ignore"),
+    ):
+        model.fit(*blocks())
+    assert not hasattr(model, "coefs_")
+
+
+def test_depth_and_width_may_be_two_numbers(client):
+    data = blocks()
+    models = [
+        DaskMLPClassifier(**PARAMETERS | sizes).fit(*data)
+        for sizes in (
+            {"hidden_layer_sizes": 9, "n_hidden_layers": 2},
+            {"hidden_layer_sizes": (9, 9)},
+        )
+    ]
+    assert bytes_of(models[0]) == bytes_of(models[1])
+    assert models[0].to_local().n_hidden_layers == 2
