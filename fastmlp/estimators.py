@@ -184,6 +184,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
         means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
         number is a ValueError, even if it agrees with them.
+    update_learning_rate : bool, default=False
+        Whether a call of `partial_fit` takes over `learning_rate_init` if it has changed since the
+        last one. The optimizer keeps its moments, and the rate the progress of its schedule:
+        schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
+        rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
+        the current rate in any case.
 
     Attributes
     ----------
@@ -292,6 +298,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> search = RandomizedSearchCV(template, space, n_iter=3, cv=2, random_state=0).fit(X, y)
     >>> sorted(search.best_params_)
     ['hidden_layer_sizes', 'n_hidden_layers']
+
+    A learning rate that falls between calls of `partial_fit`:
+
+    >>> model = MLPClassifier(update_learning_rate=True, random_state=0)
+    >>> for rate in (0.01, 0.01, 0.003, 0.003, 0.001):
+    ...     model = model.set_params(learning_rate_init=rate).partial_fit(X, y, classes=range(10))
+    >>> bool(model.score(X, y) > 0.9)
+    True
     """
 
     classes_: np.ndarray  # set by `fit`, as are the attributes that BaseMLP declares
@@ -337,6 +351,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: str | dict | list[dict] | None = None,
         precision: str | None = None,
         n_hidden_layers: int | None = None,
+        update_learning_rate: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -374,6 +389,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.class_weight = class_weight
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
+        self.update_learning_rate = update_learning_rate
 
     @if_stochastic
     @continuing
@@ -382,7 +398,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Train for one more epoch, on the given samples.
 
         It goes on from where the last call ended, also after a fit by 'lbfgs', and calls no
-        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`.
+        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`,
+        except that `learning_rate_init` counts at once with `update_learning_rate`. Code for
+        scikit-learn that sets ``model._optimizer.learning_rate_init`` (Adam, 'invscaling') or
+        ``learning_rate`` (SGD) works as it does there. Each call makes a new `_optimizer`; setting
+        a rate of an old one is an AttributeError.
         Multilabel y makes the same steps as in `fit`.
 
         Parameters
@@ -625,6 +645,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
         means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
         number is a ValueError, even if it agrees with them.
+    update_learning_rate : bool, default=False
+        Whether a call of `partial_fit` takes over `learning_rate_init` if it has changed since the
+        last one. The optimizer keeps its moments, and the rate the progress of its schedule:
+        schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
+        rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
+        the current rate in any case.
 
     Attributes
     ----------
@@ -762,6 +788,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_time: float | None = None,
         precision: str | None = None,
         n_hidden_layers: int | None = None,
+        update_learning_rate: bool = False,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -798,6 +825,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.max_time = max_time
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
+        self.update_learning_rate = update_learning_rate
 
     @if_stochastic
     @continuing
@@ -806,7 +834,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Train for one more epoch, on the given samples.
 
         It goes on from where the last call ended, also after a fit by 'lbfgs', and calls no
-        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`.
+        callbacks. As in scikit-learn, changes of the optimizer's parameters wait for a new `fit`,
+        except that `learning_rate_init` counts at once with `update_learning_rate`. Code for
+        scikit-learn that sets ``model._optimizer.learning_rate_init`` (Adam, 'invscaling') or
+        ``learning_rate`` (SGD) works as it does there. Each call makes a new `_optimizer`; setting
+        a rate of an old one is an AttributeError.
 
         Parameters
         ----------

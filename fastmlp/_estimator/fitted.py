@@ -13,7 +13,7 @@ from fastmlp._engine.network import Network
 from fastmlp._estimator.parameters import working_type
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.history import History
-from fastmlp._training.optimizer import OptimizerState
+from fastmlp._training.optimizer import OptimizerState, ReplacedState
 from fastmlp.version import __version__
 
 Estimator = TypeVar("Estimator")
@@ -50,6 +50,7 @@ def commit(
     attributed to this module, so that filters on the module "fastmlp" find them.
     """
     history = vars(draft).pop("_history", None)
+    before, after = (vars(each).get("_optimizer") for each in (estimator, draft))
     try:
         if history is not None:
             history.finish()
@@ -58,6 +59,8 @@ def commit(
         if history is not None and vars(estimator) is not vars(draft):
             history.undo()
         raise
+    if before is not None and before is not after:
+        before.__class__ = ReplacedState
     for warning in closing_warnings:
         warnings.warn(warning, stacklevel=1)
     return estimator

@@ -34,6 +34,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "restore_best_weights": ["boolean"],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
     "precision": [StrOptions(set(PRECISIONS)), None],
+    "update_learning_rate": ["boolean"],
     "n_hidden_layers": [Interval(Integral, 0, None, closed="left"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {

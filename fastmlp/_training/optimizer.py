@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 
 import numpy as np
 
@@ -73,16 +74,20 @@ class OptimizerState:
     Attributes
     ----------
     settings : Settings
-        From the first call: as in scikit-learn, changed rates take effect in a new fit only.
+        From the first call: as in scikit-learn, changes take effect in a new fit only, but see
+        `follow`.
     update_rule : int
         A code of `kernels.optimizers`.
     learning_rate : float
+        The current rate, before the factor of a schedule that is known in advance.
     step : int
         Updates done.
     moments : list of Network
         Arrays shaped like the parameters, as many as the update rule needs.
     epochs : int
         Epochs done, for the schedules. Every call of partial_fit counts as one.
+    given_rate : float or None
+        The `learning_rate_init` set by hand; None for that of the settings.
     """
 
     settings: Settings
@@ -91,6 +96,7 @@ class OptimizerState:
     step: int
     moments: list[Network]
     epochs: int = 0
+    given_rate: float | None = None
 
     @classmethod
     def begin(cls, network: Network, settings: Settings) -> "OptimizerState":
@@ -99,6 +105,50 @@ class OptimizerState:
         count = optimizers.MOMENTS[update_rule]
         moments = [network.zeros_like() for _ in range(count)]
         return cls(settings, update_rule, float(settings.learning_rate_init), 0, moments)
+
+    @property
+    def learning_rate_init(self) -> float:
+        """The initial learning rate; scikit-learn's optimizers have an attribute of this name.
+
+        If set between calls of partial_fit, it takes effect as it does there: at once for Adam,
+        after the next epoch for 'invscaling'.
+
+        Raises
+        ------
+        AttributeError
+            If it is set where scikit-learn never reads it again.
+        ValueError
+            If it is set to anything but a positive, finite number.
+        """
+        settings = self.settings
+        return settings.learning_rate_init if self.given_rate is None else self.given_rate
+
+    @learning_rate_init.setter
+    def learning_rate_init(self, rate: float) -> None:
+        settings = self.settings
+        if settings.solver == "sgd" and settings.learning_rate != "invscaling":
+            raise AttributeError(
+                f"setting learning_rate_init has no effect on 'sgd' with {settings.learning_rate!r}"
+                " after the first step; set learning_rate instead"
+            )
+        if not isinstance(rate, Real) or not 0 < rate < np.inf:
+            raise ValueError(f"learning_rate_init must be a positive number, got {rate!r}")
+        self.given_rate = float(rate)
+        if settings.solver != "sgd":
+            self.learning_rate = self.given_rate
+
+    def follow(self, rate: float) -> None:
+        """Take over the estimator's `learning_rate_init` if it has changed; keep the moments.
+
+        'invscaling' and 'adaptive' scale the new rate as they have scaled the old one.
+        """
+        settings = self.settings
+        if rate == settings.learning_rate_init:
+            return
+        decays = settings.solver == "sgd" and settings.learning_rate in ("invscaling", "adaptive")
+        decay = self.learning_rate / self.learning_rate_init if decays else 1.0
+        self.settings, self.given_rate = replace(settings, learning_rate_init=rate), None
+        self.learning_rate = rate * decay
 
     def step_sizes(self, count: int) -> tuple[np.ndarray, np.ndarray | float]:
         """The step sizes eta and weight-decay factors of the next epoch, of `count` steps.
@@ -137,7 +187,7 @@ class OptimizerState:
         settings = self.settings
         if settings.solver == "sgd" and settings.learning_rate == "invscaling":
             decay = float(samples_seen + 1) ** settings.power_t
-            self.learning_rate = settings.learning_rate_init / decay
+            self.learning_rate = self.learning_rate_init / decay
 
     def copy_for(self, network: Network, into: "OptimizerState | None" = None) -> "OptimizerState":
         """An independent state, with moments in the type and the layout of a network.
@@ -150,7 +200,7 @@ class OptimizerState:
             moment.copy(dtype, buffer, is_compact)
             for moment, buffer in zip(self.moments, buffers, strict=True)
         ]
-        return replace(self, moments=moments)
+        return OptimizerState(**{**vars(self), "moments": moments})
 
     def as_arrays(self) -> dict:
         """The state as builtins and arrays shaped like the parameters, for pickles."""
@@ -168,3 +218,15 @@ class OptimizerState:
             for coefs, intercepts in state["moments"]
         ]
         return cls(**{**state, "settings": Settings(**state["settings"]), "moments": moments})
+
+
+class ReplacedState(OptimizerState):
+    """A state that its estimator no longer uses, because a later call has left another one."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ("learning_rate", "learning_rate_init"):
+            raise AttributeError(
+                f"this optimizer was replaced by a later call of fit or partial_fit, so its {name} "
+                "has no effect; set that of the model's current _optimizer"
+            )
+        super().__setattr__(name, value)

@@ -139,6 +139,8 @@ def _solve_by_descent(problem: Problem) -> Solution:
         state = OptimizerState.begin(network, problem.settings)
     else:
         state = problem.optimizer.copy_for(network, problem.spare)
+        if model.update_learning_rate:
+            state.follow(problem.settings.learning_rate_init)
     training, held_out = None, problem.held_out
     if model.early_stopping and held_out is None:
         stratification = problem.targets.stratification(problem.samples[1])

@@ -181,6 +181,12 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
         means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
         number is a ValueError, even if it agrees with them.
+    update_learning_rate : bool, default=False
+        Whether a call of `partial_fit` takes over `learning_rate_init` if it has changed since the
+        last one. The optimizer keeps its moments, and the rate the progress of its schedule:
+        schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
+        rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
+        the current rate in any case.
 
     Attributes
     ----------
@@ -449,6 +455,12 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
         means as many layers as `hidden_layer_sizes` has sizes. With several sizes, or with none, a
         number is a ValueError, even if it agrees with them.
+    update_learning_rate : bool, default=False
+        Whether a call of `partial_fit` takes over `learning_rate_init` if it has changed since the
+        last one. The optimizer keeps its moments, and the rate the progress of its schedule:
+        schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
+        rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
+        the current rate in any case.
 
     Attributes
     ----------

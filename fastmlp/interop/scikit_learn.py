@@ -284,7 +284,7 @@ def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
     if settings.solver == "adam":
         optimizer = AdamOptimizer(
             parameters,
-            settings.learning_rate_init,
+            state.learning_rate_init,
             settings.beta_1,
             settings.beta_2,
             settings.epsilon,
@@ -294,7 +294,7 @@ def _sklearn_optimizer(state: OptimizerState, parameters: list[np.ndarray]):
         return optimizer
     optimizer = SGDOptimizer(
         parameters,
-        settings.learning_rate_init,
+        state.learning_rate_init,
         settings.learning_rate,
         settings.momentum,
         settings.nesterovs_momentum,

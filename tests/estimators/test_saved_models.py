@@ -73,7 +73,7 @@ def test_a_pickle_of_another_version_warns():
         reloaded(model)
 
 
-NEW_SINCE_THE_FIRST_VERSION = ["precision", "n_hidden_layers"]
+NEW_SINCE_THE_FIRST_VERSION = ["precision", "n_hidden_layers", "update_learning_rate"]
 
 
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
