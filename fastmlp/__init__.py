@@ -34,6 +34,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | convert models from and to scikit-learn, or export them to ONNX or C | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
+| compress samples, remove noise, or find anomalies without labels | `MLPAutoencoder` |
 | look inside a model, or check its gradient | `fastmlp.inspection` |
 | predict from a table with categories, dates and missing values | `fastmlp.tabular` |
 | train on several machines | `fastmlp.dask` |
@@ -147,6 +148,7 @@ from fastmlp._compat.versions import check_versions
 from fastmlp.version import __version__
 
 try:
+    from fastmlp.autoencoder import MLPAutoencoder
     from fastmlp.estimators import MLPClassifier, MLPRegressor
     from fastmlp.transformers import MLPTransformer
 except (AttributeError, ImportError) as error:
@@ -160,7 +162,14 @@ if TYPE_CHECKING:
     from fastmlp import interop as interop
     from fastmlp import tabular as tabular
 
-__all__ = ["MLPClassifier", "MLPRegressor", "MLPTransformer", "__version__", "show_versions"]
+__all__ = [
+    "MLPAutoencoder",
+    "MLPClassifier",
+    "MLPRegressor",
+    "MLPTransformer",
+    "__version__",
+    "show_versions",
+]
 
 _mlflow.register((MLPClassifier, MLPRegressor))
 
@@ -208,4 +217,4 @@ def __getattr__(name: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted([*__all__, *_LAZY, "estimators", "transformers"])
+    return sorted([*__all__, *_LAZY, "autoencoder", "estimators", "transformers"])

@@ -1,9 +1,11 @@
 """The activations of a fitted estimator's layers, for X as users pass it."""
 
 import operator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix, issparse
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp._engine.inputs import rows_in_place
@@ -76,6 +78,36 @@ def hidden_outputs(estimator, X, layer: int) -> np.ndarray:
     weights_of(estimator)  # raises if it has none
     draft = fitted.draft_of(estimator)  # one model throughout, even if another thread refits it
     return layer_outputs(draft, X, hidden_layer(layer, len(draft.coefs_) - 1) + 1)
+
+
+def outputs_above(estimator, depth: int, a) -> np.ndarray:
+    """Validate activations of a layer and compute the outputs of the network from there.
+
+    Parameters
+    ----------
+    estimator : MLPAutoencoder
+        A fitted draft.
+    depth : int
+        The number of layers below.
+    a : array-like of shape (n_samples, n_units)
+        Converted to the type of the weights.
+
+    Raises
+    ------
+    ValueError
+        If `a` is not finite, or has another number of columns than the layer has units.
+    """
+    network = fitted.network_of(estimator)
+    last = len(network.layer_sizes) - 1
+    names, upper = layer_activations(estimator, last)[depth:], network.part(depth, last)
+    dtype: Any = network.dtype
+    rows = check_array(a, dtype=dtype, input_name="X")
+    if rows.shape[1] != upper.layer_sizes[0]:
+        raise ValueError(
+            f"X has {rows.shape[1]} columns, but the layer has {upper.layer_sizes[0]} units"
+        )
+    rows = rows_in_place(rows, network.dtype)
+    return apply_network(upper, rows, names[:-1], names[-1], estimator.n_jobs)[0]
 
 
 def output_gradients(estimator, X, output: int | None, pre_activation: bool) -> np.ndarray:

@@ -47,6 +47,7 @@ class Settings:
     loss: str = "log_loss"
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
+    noise: float = 0.0
 
     def batch_rows(self, n_samples: int) -> int:
         """The number of rows in a batch, except the last of an epoch."""

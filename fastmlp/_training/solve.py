@@ -11,6 +11,7 @@ from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
 from fastmlp._training import lbfgs
 from fastmlp._training.callbacks import FitTasks
+from fastmlp._training.denoising import DenoisingDescent
 from fastmlp._training.history import History
 from fastmlp._training.loop import batch_size_clipped, best_weights_kept, descend, has_diverged
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, OptimizerState, Settings
@@ -159,7 +160,8 @@ def _solve_by_descent(problem: Problem) -> Solution:
     data = X, encoded, sample_weight, state
     if problem.descent is None:
         epochs = 1 if problem.one_epoch else settings.max_iter
-        descent = Descent(network, settings, model.out_activation_, *data, training, epochs)
+        kind = DenoisingDescent if settings.noise else Descent
+        descent = kind(network, settings, model.out_activation_, *data, training, epochs)
     else:
         descent = problem.descent.restart(network, settings, *data)
     if problem.tasks is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmlp._estimator.architecture import Architecture
+from fastmlp.autoencoder import MLPAutoencoder
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.interop.onnx_graph import Graph, add_estimator, add_network, output_types
 from fastmlp.transformers import MLPTransformer
@@ -25,11 +26,12 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     classifier has two outputs: `label`, of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
     for multilabel y; and `probabilities`, of shape (n_samples, n_classes). Labels are strings, or
     int64 if they are integers or booleans. A regressor has one output, `variable`, of shape
-    (n_samples, n_outputs). skl2onnx uses the same names.
+    (n_samples, n_outputs). skl2onnx uses the same names. An `MLPAutoencoder` has two: `variable`,
+    what `transform` returns, and `reconstruction`.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
+    estimator : MLPClassifier, MLPRegressor or MLPAutoencoder
         A fitted estimator of fastmlp or scikit-learn.
     dtype : numpy.float32 or numpy.float64, default=None
         The type of `X`, of the computation and of all outputs except labels. None uses the type
@@ -142,7 +144,7 @@ class _ContainerGraph(Graph):
 
 
 def register_onnx_converter() -> None:
-    """Teach skl2onnx to convert fastmlp's estimators and transformer, alone and within pipelines.
+    """Teach skl2onnx to convert fastmlp's estimators and transformers, alone and within pipelines.
 
     Classifiers have the same options as in scikit-learn: `zipmap`, `output_class_labels` and
     `nocl`. Registering twice is harmless.
@@ -180,9 +182,9 @@ def register_onnx_converter() -> None:
     for estimator, own in ((MLPClassifier, options), (MLPRegressor, None)):
         name = f"Fastmlp{estimator.__name__}"
         skl2onnx.update_registered_converter(estimator, name, _set_types, _convert, options=own)
-    skl2onnx.update_registered_converter(
-        MLPTransformer, "FastmlpMLPTransformer", _set_type_of_layer, _convert_layer
-    )
+    for transformer in (MLPTransformer, MLPAutoencoder):
+        name = f"Fastmlp{transformer.__name__}"
+        skl2onnx.update_registered_converter(transformer, name, _set_type_of_layer, _convert_layer)
 
 
 def _set_types(operator) -> None:
@@ -225,7 +227,7 @@ def _convert_layer(scope, operator, container) -> None:
     graph = _ContainerGraph(_computing_type(operator), scope, container)
     X = graph.cast(operator.inputs[0].full_name, graph.dtype)
     model, depth = operator.raw_operator._model_and_depth()
-    a = add_network(graph, model, X, depth)
+    a = add_network(graph, model, X, last=depth)
     graph.node("Identity", a, output=operator.outputs[0].full_name)
 
 

@@ -9,6 +9,7 @@ from sklearn.base import is_classifier
 from fastmlp._engine.kernels import activations
 from fastmlp._estimator.architecture import Architecture
 from fastmlp._estimator.fitted import completed
+from fastmlp.autoencoder import MLPAutoencoder
 
 
 class Graph:
@@ -121,17 +122,17 @@ OUTPUTS = {
 }
 
 
-def add_network(graph: Graph, estimator, X: str, depth: int | None = None) -> str:
-    """Add the layers of a fitted estimator.
+def add_network(graph: Graph, estimator, a: str, first: int = 0, last: int | None = None) -> str:
+    """Add layers `first` to `last`, without the last, of a fitted estimator; all by default.
 
     Parameters
     ----------
     graph : Graph
     estimator : MLPClassifier or MLPRegressor
-    X : str
-        The name of the input, of shape (n_samples, n_features) and of the graph's type.
-    depth : int, optional
-        The number of layers to add; all by default.
+    a : str
+        The name of the input of the first layer, of shape (n_samples, n_in) and of the graph's
+        type.
+    first, last : int
 
     Returns
     -------
@@ -146,8 +147,7 @@ def add_network(graph: Graph, estimator, X: str, depth: int | None = None) -> st
     names = Architecture.of(estimator).activations
     tables = [ACTIVATIONS] * (len(names) - 1) + [OUTPUTS]
     layers = zip(estimator.coefs_, estimator.intercepts_, names, tables, strict=True)
-    a = X
-    for coef, intercept, name, table in islice(layers, depth):
+    for coef, intercept, name, table in islice(layers, first, last):
         if name not in table:
             raise ValueError(f"activation {name!r} has no ONNX graph")
         W, b = (graph.constant(np.asarray(array, graph.dtype)) for array in (coef, intercept))
@@ -179,8 +179,14 @@ def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
         The name of each result in the graph, under the keys of `output_types`.
     """
     estimator = completed(estimator)
-    outputs = add_network(graph, estimator, X)
-    results = add_labels(graph, estimator, outputs) if is_classifier(estimator) else (outputs,)
+    if isinstance(estimator, MLPAutoencoder):
+        model, depth = estimator._model_and_depth()
+        code = add_network(graph, model, X, last=depth)
+        results = code, add_network(graph, model, code, first=depth)
+    elif is_classifier(estimator):
+        results = add_labels(graph, estimator, add_network(graph, estimator, X))
+    else:
+        results = (add_network(graph, estimator, X),)
     return dict(zip(output_types(estimator, graph.dtype), results, strict=True))
 
 
@@ -194,6 +200,9 @@ def output_types(estimator, dtype) -> dict[str, tuple[np.dtype, int | None]]:
     """
     estimator = completed(estimator)
     dtype, columns = np.dtype(dtype), estimator.n_outputs_
+    if isinstance(estimator, MLPAutoencoder):
+        units = estimator._n_features_out
+        return {"variable": (dtype, units), "reconstruction": (dtype, columns)}
     if not is_classifier(estimator):
         return {"variable": (dtype, columns)}
     label = np.dtype(np.int64), columns

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from interrupting import assert_no_interrupt_is_swallowed
 from oracles import naive
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp import MLPAutoencoder, MLPClassifier, MLPRegressor, MLPTransformer
 from fastmlp._engine.kernels import activations, losses
 from fastmlp.interop import register_onnx_converter, to_onnx, to_sklearn
 from fastmlp.interop.onnx_graph import ACTIVATIONS, OUTPUTS, Graph, label_array
@@ -247,3 +248,21 @@ def test_a_hidden_layer_in_a_pipeline_is_converted(prefit, dtype):
         assert got.dtype == (np.float64 if dtype == np.float64 else np.float32)
         assert got.shape == (150, units)
         np.testing.assert_allclose(got, pipeline.transform(inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [(3,), (7, 2, 6)])
+def test_an_autoencoder_exports_its_code_and_its_reconstruction(hidden, dtype):
+    inputs = X.astype(dtype)
+    model = MLPAutoencoder(hidden, "tanh", max_iter=9, random_state=0).fit(inputs)
+    found = run(to_onnx(model), inputs)
+    assert list(found) == ["variable", "reconstruction"]
+    expected = model.transform(inputs), model.predict(inputs)
+    for got, outputs in zip(found.values(), expected, strict=True):
+        assert got.dtype == dtype and got.shape == outputs.shape
+        np.testing.assert_allclose(got, outputs, rtol=1e-4, atol=1e-6)
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_onnx_converter()
+    pipeline = make_pipeline(StandardScaler(), clone(model)).fit(inputs)
+    (got,) = run(skl2onnx.to_onnx(pipeline, inputs[:1]), inputs).values()
+    np.testing.assert_allclose(got, pipeline.transform(inputs), rtol=1e-4, atol=1e-5)

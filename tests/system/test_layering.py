@@ -33,7 +33,13 @@ FLOORS = [
         "fastmlp.dask",
         "fastmlp.tabular",
     },
-    {"fastmlp.estimators", "fastmlp.transformers", "fastmlp._mlflow", "fastmlp._report"},
+    {
+        "fastmlp.autoencoder",
+        "fastmlp.estimators",
+        "fastmlp.transformers",
+        "fastmlp._mlflow",
+        "fastmlp._report",
+    },
     {"fastmlp._estimator.base"},
     {"fastmlp._estimator.continuation"},
     {
@@ -51,7 +57,7 @@ FLOORS = [
     },
     {"fastmlp._training.solve"},
     {"fastmlp._training.lbfgs"},
-    {"fastmlp._training.sgd"},
+    {"fastmlp._training.denoising", "fastmlp._training.sgd"},
     {"fastmlp._training.loop"},
     {"fastmlp._training.validation"},
     {"fastmlp._training.history", "fastmlp._training.losses", "fastmlp._training.weights"},

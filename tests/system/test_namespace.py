@@ -10,6 +10,7 @@ import fastmlp
 from fastmlp import __main__ as command
 
 SUBMODULES = {"dask", "displays", "inspection", "interop", "tabular"}
+FILES = {"autoencoder", "estimators", "transformers"}
 
 
 def run(code):
@@ -43,7 +44,7 @@ assert fastmlp.{submodule} is sys.modules["fastmlp.{submodule}"]
 
 def test_dir_shows_public_names_only():
     names = dir(fastmlp)
-    assert set(names) == {*fastmlp.__all__, *SUBMODULES, "estimators", "transformers"}
+    assert set(names) == {*fastmlp.__all__, *SUBMODULES, *FILES}
     assert all(hasattr(fastmlp, name) for name in set(names) - {"dask", "tabular"})
     assert [name for name in names if name.startswith("_")] == ["__version__"]
 

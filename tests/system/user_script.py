@@ -6,7 +6,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp import MLPAutoencoder, MLPClassifier, MLPRegressor, MLPTransformer
 from fastmlp.inspection import hidden_activations, input_gradient
 
 
@@ -57,6 +57,17 @@ def look_at_hidden_layers() -> np.ndarray:
     return features
 
 
+def reconstruct() -> float:
+    """Compress samples, reconstruct them, and look at the error."""
+    X, _ = load_iris(return_X_y=True)
+    model = MLPAutoencoder((8, 2, 8), "tanh", noise=0.1, max_iter=50).fit(X).partial_fit(X)
+    codes: np.ndarray = model.transform(X)
+    back: np.ndarray = model.inverse_transform(codes)
+    errors: np.ndarray = model.reconstruction_error(X)
+    assert codes.shape == (len(X), 2) and back.shape == X.shape and errors.shape == (len(X),)
+    return model.score(X)
+
+
 if __name__ == "__main__":
     print(train_classifier(), train_in_parts().t_, train_in_a_pipeline().shape)
-    print(look_at_hidden_layers().shape)
+    print(look_at_hidden_layers().shape, reconstruct())
