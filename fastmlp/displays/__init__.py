@@ -8,9 +8,9 @@ Each display has scikit-learn's `from_estimator`, `plot`, `ax_` (or `axes_`) and
 accepts scikit-learn's own multilayer perceptrons.
 
 ```python
-from fastmlp import MLPClassifier
-from fastmlp.displays import ActivationDisplay, LossCurveDisplay
-from fastmlp.displays import NetworkDisplay, SensitivityDisplay, WeightsDisplay
+from fastmlp import MLPAutoencoder, MLPClassifier
+from fastmlp.displays import ActivationDisplay, LossCurveDisplay, NetworkDisplay
+from fastmlp.displays import ReconstructionDisplay, SensitivityDisplay, WeightsDisplay
 from sklearn.datasets import load_digits
 
 X, y = load_digits(return_X_y=True)
@@ -30,12 +30,17 @@ ActivationDisplay.from_names()  # every activation and its derivative
 
 # The features to which the probabilities respond, beside their permutation importance
 SensitivityDisplay.from_estimator(adam, X[:200], y[:200], random_state=0)
+
+# Digits, and below them what an autoencoder makes of them
+autoencoder = MLPAutoencoder((64, 16, 64), max_iter=50, random_state=0).fit(X / 16)
+ReconstructionDisplay.from_estimator(autoencoder, X / 16, image_shape=(8, 8))
 ```
 """
 
 from fastmlp.displays.activations import ActivationDisplay
 from fastmlp.displays.diagram import NetworkDisplay
 from fastmlp.displays.loss_curve import LossCurveDisplay
+from fastmlp.displays.reconstruction import ReconstructionDisplay
 from fastmlp.displays.sensitivity import SensitivityDisplay
 from fastmlp.displays.weights import WeightsDisplay
 
@@ -43,6 +48,7 @@ __all__ = [
     "ActivationDisplay",
     "LossCurveDisplay",
     "NetworkDisplay",
+    "ReconstructionDisplay",
     "SensitivityDisplay",
     "WeightsDisplay",
 ]
