@@ -64,24 +64,26 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         first. The noise is drawn anew in every epoch, and needs one copy of X. Validation data and
         predictions have none. Not available with 'lbfgs', which needs the same loss in every step.
     solver, alpha, batch_size, learning_rate, learning_rate_init, power_t : as in MLPRegressor
-        The optimizer.
+        The optimizer, the penalty and the learning rate.
     max_iter, shuffle : as in MLPRegressor
-        The epochs.
+        The epochs. The loss of X between 0 and 1 is small, so a smaller `tol` may be in place.
     random_state : int, RandomState instance or None, default=None
         The source of initial weights, validation split, dropout masks, noise and shuffles. An
         integer makes every fit give the same model.
     tol, verbose, warm_start, momentum, nesterovs_momentum : as in MLPRegressor
-        Training.
+        When to stop, what to print, where to begin, and the momentum of 'sgd'.
     early_stopping : bool, default=False
         Whether to stop when the loss on validation data, without noise, no longer improves, and to
         restore the weights of the best epoch. The validation data are the `X_val` passed to `fit`;
         without it they are split off X.
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun : as in MLPRegressor
-        More of training.
+        Early stopping, the moments of 'adam', patience, and the limit of 'lbfgs'.
     dropout, weight_decay, warmup, max_grad_norm, n_jobs : as in MLPRegressor
-        What scikit-learn lacks.
+        Regularization, the first epochs, and threads.
     restore_best_weights, max_time, precision, n_hidden_layers : as in MLPRegressor
-        More of it.
+        More about early stopping, a limit of time, the type of the weights, and depth as a number.
+    update_learning_rate : bool, default=False
+        Whether calls of `partial_fit` follow changes of `learning_rate_init`, as in `MLPRegressor`.
 
     Attributes
     ----------
@@ -198,6 +200,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         max_time: float | None = None,
         precision: str | None = None,
         n_hidden_layers: int | None = None,
+        update_learning_rate: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -232,6 +235,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         self.max_time = max_time
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
+        self.update_learning_rate = update_learning_rate
 
     @property
     def loss(self) -> str:

@@ -49,6 +49,14 @@ def test_scikit_learns_estimator_checks(estimator, check):
     check(estimator)
 
 
+def test_its_parameters_are_those_of_the_regressor_and_noise():
+    ours, theirs = MLPAutoencoder().get_params(), MLPRegressor().get_params()
+    assert ours.keys() - theirs.keys() == {"noise"}
+    assert theirs.keys() - ours.keys() == {"loss", "huber_delta", "scoring"}
+    changed = {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+    assert changed == {"hidden_layer_sizes"}
+
+
 @pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "sgd"}])
 def test_it_is_scikit_learns_regressor_of_x_on_x(options):
     model = quick(max_iter=20, **options).fit(X)
