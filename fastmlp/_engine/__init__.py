@@ -270,7 +270,7 @@ These words are shared and atomic:
 | gate, opening | store-release | load-acquire | the caller's preparation before the launch |
 | gate, joining | compare-and-swap, acquire-release | | who is inside, and with what number |
 | gate, leaving, closing | add, sequentially consistent | load-acquire | a launch before the rest |
-| number of places | store-release | load-acquire | nothing: joining tells whether it is current |
+| number of places | store-release | load-acquire | nothing: who has joined reads it again |
 | bell | add, sequentially consistent | load-acquire | opening a launch with parking |
 | counts of spinning and sleeping threads | add, sequentially consistent | add 0 | the same |
 | state of a parked thread | compare-and-swap, store-release | load-acquire | who wakes it |
@@ -280,13 +280,16 @@ These words are shared and atomic:
 | counts of threads | add, sequentially consistent | load-acquire | the end of the pool |
 
 Everything else is plain memory, and the rules below make it safe. Tests translate the functions of
-`threading` to C++ and check them under the memory model of C11, plain accesses included; see
-`tests/README.md`. No rule needs sequential consistency: acquire and release would do.
+`threading` twice: to Promela, where SPIN searches every order of their steps, and to C++, where
+Relacy checks them under the memory model of C11, plain accesses included; see `tests/README.md`. No
+rule needs sequential consistency: acquire and release would do.
 
 **Joining a launch.** Thread 0 fills the slot and every buffer before it opens the gate. A joining
 thread's compare-and-swap acquires what the opening released, so it sees them complete. The thread
 reads the number of places before that, but its compare-and-swap fails if the gate has changed since
-then. A slot is reused only after its gate has been closed and the last thread has left.
+then. If the launch's number has wrapped around just then, it does not fail; so the thread reads the
+number of places once more, and leaves if it is one too many. A slot is reused only after its gate
+has been closed and the last thread has left.
 
 **Claiming an item.** A queue word is `phase << 32 | claimed`. A compare-and-swap raises `claimed`,
 so every item is claimed exactly once, by its owner or by a thief. A word with an earlier phase

@@ -21,30 +21,20 @@ import ast
 import re
 import subprocess
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = "fastmlp._engine.threading"
-# Later modules use the constants of earlier ones.
-MODULES = ["atomics", "parking", "work_stealing", "placement", "pool"]
-FUNCTIONS = {
-    "work_stealing": ["_bound", "claim", "is_done", "next_items", "complete"],
-    "placement": ["begin_parking", "sleep_while_parked", "end_parking", "_place_elsewhere", "wake"],
-    "pool": [
-        "_take_slot",
-        "_wake",
-        "_open",
-        "_close",
-        "_launch",
-        "_enter",
-        "_help",
-        "_spin",
-        "_park",
-        "_serve",
-        "_stop",
-    ],
-}
+from protocol_source import (
+    FUNCTIONS,
+    OPERATORS,
+    Fault,
+    assignments,
+    called,
+    constants,
+    phase_fields,
+    sources,
+)
+
 # A small pool: every word is an object with a history, made anew for every execution.
 SIZES = {"LINE_WORDS": 5, "SLOTS": 2, "RECORDS": 2, "MASK_WORDS": 1}
 
@@ -67,38 +57,6 @@ TRACED = {"load", "pause", "wait", "sleep_unless_changed", "wake_sleepers"}  # t
 COMPILE_SECONDS, RUN_SECONDS = 300, 120
 RENAMED = {"_call_kernel": "call_kernel", "min": "std::min<int64_t>", "max": "std::max<int64_t>"}
 EXPORTED = ["LINE_WORDS", "POOL_WORDS", "FIRST_RECORD", "RECORD", "BELL", "STARTED"]
-OPERATORS = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "/", ast.Mod: "%", ast.BitAnd: "&",
-    ast.BitOr: "|", ast.LShift: "<<", ast.RShift: ">>", ast.USub: "-", ast.Invert: "~",
-    ast.Not: "!", ast.And: "&&", ast.Or: "||", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<",
-    ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
-}  # fmt: skip
-
-
-class Fault(NamedTuple):
-    """Another text in one module of the protocol; `old` occurs there once."""
-
-    module: str
-    old: str
-    new: str
-
-    def plant(self, module: str, source: str) -> str:
-        """The source of a module with the fault, if it belongs there."""
-        if module != self.module:
-            return source
-        assert source.count(self.old) == 1, f"{self.old!r} is not unique in {module}"
-        return source.replace(self.old, self.new)
-
-
-def sources(fault: Fault | None = None) -> dict[str, str]:
-    """The text of every module, with a fault or without."""
-    texts = {}
-    for module in MODULES:
-        path = Path(import_module(f"{PACKAGE}.{module}").__file__)
-        texts[module] = path.read_text()
-        if fault:
-            texts[module] = fault.plant(module, texts[module])
-    return texts
 
 
 def memory_orders(source: str) -> dict[str, list[str]]:
@@ -114,27 +72,6 @@ def memory_orders(source: str) -> dict[str, list[str]]:
             ]
             orders[function.name] = [ORDERS[ast.literal_eval(each)] for each in call.args[where]]
     return orders
-
-
-def constants(texts: dict[str, str]) -> dict[str, int]:
-    """The integers that the modules define, for a pool of `SIZES`."""
-    found = {}
-    for module, text in texts.items():
-        names = {**vars(import_module(f"{PACKAGE}.{module}")), **found}
-        for statement in ast.parse(text).body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]).isupper():
-                exec(ast.unparse(statement), names)
-                names.update(SIZES)
-        found |= {
-            name: names[name] for name in names if name.isupper() and type(names[name]) is int
-        }
-    return found
-
-
-def phase_fields(source: str) -> list[str]:
-    """The fields of `Phase`."""
-    (phase,) = [node for node in ast.parse(source).body if getattr(node, "name", "") == "Phase"]
-    return [node.target.id for node in phase.body if isinstance(node, ast.AnnAssign)]
 
 
 class Translator:
@@ -168,8 +105,8 @@ class Translator:
         names, handles = [], [each.arg for each in self.function.args.args]
         for node in ast.walk(self.function):
             if isinstance(node, ast.Assign):
-                for target, value in _pairs(node):
-                    if _called(value) in MAKES_HANDLE:
+                for target, value in assignments(node):
+                    if called(value) in MAKES_HANDLE:
                         handles.append(target.id)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 names.append(node.id)
@@ -185,14 +122,14 @@ class Translator:
             names = ", ".join(each.id for each in statement.targets[0].elts)
             self.lines.append(f"std::tie({names}) = {self._text(statement.value)};")
             return
-        pairs = _pairs(statement)
+        pairs = assignments(statement)
         for number, (target, _) in enumerate(pairs):  # one by one is the same as at once
             used = {
                 ast.unparse(each) for _, value in pairs[number + 1 :] for each in ast.walk(value)
             }
             assert ast.unparse(target) not in used, ast.unparse(statement)
         for target, value in pairs:
-            self._store(target, self._text(value), _called(value) in MAKES_HANDLE)
+            self._store(target, self._text(value), called(value) in MAKES_HANDLE)
 
     def _store(self, target, text, is_new=False) -> None:
         if isinstance(target, ast.Subscript):
@@ -221,7 +158,7 @@ class Translator:
         self._braced(f"while ({self._text(statement.test)})", statement.body)
 
     def _for(self, statement) -> None:
-        assert not statement.orelse and _called(statement.iter) == "range"
+        assert not statement.orelse and called(statement.iter) == "range"
         bounds = [self._text(each) for each in statement.iter.args]
         start, end, step = {1: ["0", *bounds, "1"], 2: [*bounds, "1"]}.get(len(bounds), bounds)
         name = statement.target.id
@@ -283,23 +220,10 @@ class Translator:
         return f"{name}({', '.join(arguments)})"
 
 
-def _pairs(statement):
-    """The targets of an assignment, each with its value."""
-    (target,) = statement.targets
-    if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
-        return list(zip(target.elts, statement.value.elts, strict=True))
-    return [(target, statement.value)]
-
-
-def _called(node) -> str:
-    """The name of the function that an expression calls, if it is a call."""
-    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-
-
 def translate(fault: Fault | None = None) -> str:
     """The protocol in C++: a number of structures and functions, for one namespace."""
     texts = sources(fault)
-    orders, numbers = memory_orders(texts["atomics"]), constants(texts)
+    orders, numbers = memory_orders(texts["atomics"]), constants(texts, SIZES)
     fields = " ".join(f"int64_t {each};" for each in phase_fields(texts["work_stealing"]))
     prototypes, bodies = [], []
     for module, names in FUNCTIONS.items():
@@ -317,7 +241,7 @@ def translate(fault: Fault | None = None) -> str:
 
 def program(faults: Sequence[Fault]) -> str:
     """A program that checks the protocol, or the protocol with one of the faults."""
-    numbers = constants(sources())
+    numbers = constants(sources(), SIZES)
     parts = ["#include <cstdint>"]
     parts += [f"constexpr std::int64_t {name} = {numbers[name]};" for name in EXPORTED]
     parts += ['#include "relacy_harness.hpp"']

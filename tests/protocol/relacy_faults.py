@@ -8,7 +8,8 @@ because the load before them did, and the number in the gate tells whether it ha
 
 from typing import NamedTuple
 
-from relacy import Fault, Run
+from protocol_source import Fault
+from relacy import Run
 
 # Runs that find faults: small enough to take less than a second, or to end at the fault.
 PARK = Run("every", suite="park")
@@ -41,6 +42,7 @@ OPENING = (
     "    number = (atomic_load(words, slot + GATE) >> NUMBER_SHIFT) + 1\n"
     "    atomic_store(words, slot + GATE, number << NUMBER_SHIFT | TAKEN | OPEN)\n"
 )
+LEAVING = "words[slot + JOB])\n            atomic_add(words, slot + GATE, -INSIDE)"
 SWAPPING = "    if not atomic_swap(words, record + STATE, PARKED, WAKING):\n        return False\n"
 CHANGING = SWAPPING + (
     "    if system.CAN_PLACE:\n"
@@ -111,8 +113,8 @@ FAULTS = {
     "threads leave with a relaxed addition": Planted(
         Fault(
             "pool",
-            "atomic_add(words, slot + GATE, -INSIDE)",
-            "atomic_add_relaxed(words, slot + GATE, -INSIDE)",
+            LEAVING,
+            LEAVING.replace("atomic_add", "atomic_add_relaxed"),
         ),
         GATE,
         RACE,

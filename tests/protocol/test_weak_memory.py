@@ -8,7 +8,8 @@ import subprocess
 import numba
 import pytest
 from numba import types
-from relacy import FUNCTIONS, Checker, Fault, memory_orders, sources, translate
+from protocol_source import FUNCTIONS, Fault, sources
+from relacy import Checker, memory_orders, translate
 from relacy_faults import FAULTS
 from relacy_report import RUNS
 

@@ -163,7 +163,12 @@ def _enter(words, slot):
         if gate & OPEN == 0 or joined >= atomic_load(words, slot + PLACES):
             return 0
         if atomic_swap(words, slot + GATE, gate, gate + JOINED + INSIDE):
-            return joined + 1
+            # The slot stays as it is now. If the number has wrapped around to the one that we saw,
+            # this may be another launch, with fewer places.
+            if joined < atomic_load(words, slot + PLACES):
+                return joined + 1
+            atomic_add(words, slot + GATE, -INSIDE)
+            return 0
 
 
 @device
