@@ -190,6 +190,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
         rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
         the current rate in any case.
+    frozen_layers : array-like of int or None, default=None
+        The layers whose weights and biases stay as they are, byte by byte, in `fit` and
+        `partial_fit`, with any solver and with `alpha`, `weight_decay` and `max_grad_norm`. 0 is
+        the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
+        not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
+        loss still has their penalty, and `dropout` still drops their units. At least one layer must
+        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
+        drawn.
 
     Attributes
     ----------
@@ -352,6 +360,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         precision: str | None = None,
         n_hidden_layers: int | None = None,
         update_learning_rate: bool = False,
+        frozen_layers: Sequence[int] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -390,6 +399,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
         self.update_learning_rate = update_learning_rate
+        self.frozen_layers = frozen_layers
 
     @if_stochastic
     @continuing
@@ -651,6 +661,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
         rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
         the current rate in any case.
+    frozen_layers : array-like of int or None, default=None
+        The layers whose weights and biases stay as they are, byte by byte, in `fit` and
+        `partial_fit`, with any solver and with `alpha`, `weight_decay` and `max_grad_norm`. 0 is
+        the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
+        not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
+        loss still has their penalty, and `dropout` still drops their units. At least one layer must
+        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
+        drawn.
 
     Attributes
     ----------
@@ -789,6 +807,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         precision: str | None = None,
         n_hidden_layers: int | None = None,
         update_learning_rate: bool = False,
+        frozen_layers: Sequence[int] | None = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -826,6 +845,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
         self.update_learning_rate = update_learning_rate
+        self.frozen_layers = frozen_layers
 
     @if_stochastic
     @continuing

@@ -137,6 +137,9 @@ layer scatters its products into it, and marks the panels that it touches: the o
 gradient of zeros. With `max_grad_norm`, WEIGHTS only stores the gradient, because its norm is not
 known before the phase is over.
 
+The panels of frozen layers come after all others, and only REFRESH takes them. ROWS carries delta
+down to the lowest layer that is not frozen.
+
 REFRESH makes W^T, the transposed tails and the panels' norms anew, because the weights may have
 been changed from outside since the last epoch. Later, each update of a panel refreshes its own.
 

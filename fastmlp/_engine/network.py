@@ -1,6 +1,6 @@
 """Network: layer sizes and one flat, aligned, padded buffer that holds every parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -178,6 +178,15 @@ class Network:
         """All weights, then all biases."""
         return self.coefs + self.intercepts
 
+    def _trained_arrays(self, frozen: Collection[int]) -> list[np.ndarray]:
+        """All weights, then all biases, of the layers that are not frozen."""
+        return [
+            array
+            for arrays in (self.coefs, self.intercepts)
+            for index, array in enumerate(arrays)
+            if index not in frozen
+        ]
+
     def owns(self, coefs: Sequence, intercepts: Sequence) -> bool:
         """Whether the given arrays are this network's own views, with none replaced."""
         own = self.arrays()
@@ -190,14 +199,17 @@ class Network:
             total = self.parameters.sum()  # in one pass; it may overflow
         return bool(np.isfinite(total) or np.isfinite(self.parameters).all())
 
-    def pack(self) -> np.ndarray:
-        """A copy of all weights, then all biases, in one vector (n_parameters,)."""
-        return np.concatenate([array.ravel() for array in self.arrays()])
+    def pack(self, frozen: Collection[int] = ()) -> np.ndarray:
+        """A copy of all weights, then all biases, in one vector (n_parameters,).
 
-    def unpack(self, packed: np.ndarray) -> None:
+        Those of the layers with indices in `frozen` are left out.
+        """
+        return np.concatenate([array.ravel() for array in self._trained_arrays(frozen)])
+
+    def unpack(self, packed: np.ndarray, frozen: Collection[int] = ()) -> None:
         """The inverse of `pack`."""
         first = 0
-        for array in self.arrays():
+        for array in self._trained_arrays(frozen):
             array[...] = packed[first : first + array.size].reshape(array.shape)
             first += array.size
 
@@ -273,7 +285,13 @@ class Network:
         other.parameters, other.size, other.in_place, other._parts = parameters, self.size, {}, {}
         return other
 
-    def flops(self, rows: int) -> int:
-        """Floating-point operations of one training step on `rows` samples."""
+    def flops(self, rows: int, frozen: Collection[int] = ()) -> int:
+        """Floating-point operations of one training step on `rows` samples.
+
+        `frozen` has the indices of layers without a gradient; others must be left.
+        """
         products = self.layers["n_in"] * self.layers["n_out"]
-        return int(2 * rows * (3 * products.sum() - products[0]))
+        trained = [index for index in range(len(products)) if index not in frozen]
+        # Forward, the deltas above the lowest trained layer, the gradients.
+        total = products.sum() + products[trained[0] + 1 :].sum() + products[trained].sum()
+        return int(2 * rows * total)

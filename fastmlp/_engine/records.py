@@ -64,6 +64,8 @@ LAYOUT = [
     ("block_rows", np.int64),  # rows that pass through the layers together
     ("layers", np.int64),  # number of layers
     ("panels", np.int64),  # number of panels
+    ("trained_panels", np.int64),  # those of layers that are not frozen, which come first
+    ("first_trained", np.int64),  # the lowest layer that is not frozen: delta stops there
     ("panel_rows", np.int64),  # rows of W in the first layer's panels, except the last
     ("scratch", np.int64),  # elements of scratch per thread
     ("overlap", np.int64),  # those of them before a panel's first row
@@ -108,9 +110,11 @@ TOTALS = [
     ("may_be_nonfinite", np.int64),  # whether a row of X has a sum that is not finite
 ]
 
-# Addresses of tables: LAYER records, PANEL records, each thread's range of panels, row addresses,
-# and the words of `threading.work_stealing`.
-TABLES = [(name, np.int64) for name in ("layers", "panels", "ranges", "rows", "work")]
+# Addresses of tables: LAYER records, PANEL records, each thread's range of all panels and of those
+# that are trained, row addresses, and the words of `threading.work_stealing`.
+TABLES = [
+    (name, np.int64) for name in ("layers", "panels", "ranges", "trained_ranges", "rows", "work")
+]
 
 # Addresses of buffers. Forward pass:
 FORWARD = [

@@ -46,11 +46,16 @@ class TrainingWorkspace(Workspace):
         Batches of an epoch.
     split_k_rows : int, optional
         Rows of a block by which `splits_k` decides, `block_rows` by default.
+    frozen : sequence of int
+        Indices of layers whose parameters stay as they are. Their panels come after all others,
+        and no phase takes them but REFRESH.
 
     Attributes
     ----------
-    panels, ranges
-        Panels (see `records.PANEL`), and each thread's range of them.
+    panels : record array
+        See `records.PANEL`.
+    ranges, trained_ranges : int64 ndarrays of shape (threads + 1,)
+        Each thread's range of all panels, and of those that are trained.
     step_sizes, decays : float64 ndarrays of shape (batches,)
         Each batch's step size eta and weight-decay factor.
     """
@@ -65,16 +70,13 @@ class TrainingWorkspace(Workspace):
         has_gradient: bool = False,
         batches: int = 1,
         split_k_rows: int | None = None,
+        frozen: Sequence[int] = (),
     ):
         super().__init__(network, block_rows, threads)
         self._update_rule = update_rule
         self._split_k(split_k_rows or block_rows)  # first, so that columns do not move the split
         self._find_columns()
-        self.panels = aligned_copy(self._make_panels())
-        self.ranges = aligned_copy(self._make_ranges(threads))
-        self.job["layout"]["panels"] = len(self.panels)
-        self.job["layout"]["panel_rows"] = self._panel_rows(0)
-        self._hold("tables", panels=self.panels, ranges=self.ranges)
+        self._divide_panels(frozen)
         self._make_backward()
         self.step_sizes = aligned_zeros(batches, np.float64)
         self.decays = aligned_copy(np.ones(batches))
@@ -99,6 +101,22 @@ class TrainingWorkspace(Workspace):
         first, second, *_ = *moments, network, network
         update = self.job["update"]
         update["first_moment"], update["second_moment"] = first.address, second.address
+
+    def _divide_panels(self, frozen: Sequence[int]) -> None:
+        """Make the panels, those of frozen layers last, and the threads' ranges of them."""
+        panels = self._make_panels()
+        is_frozen = np.isin(panels["layer"], frozen)
+        self.panels = aligned_copy(np.concatenate([panels[~is_frozen], panels[is_frozen]]))
+        trained = self.panels[: np.count_nonzero(~is_frozen)]
+        self.ranges = self.trained_ranges = aligned_copy(self._make_ranges(self.panels))
+        if is_frozen.any():
+            self.trained_ranges = aligned_copy(self._make_ranges(trained))
+        layout = self.job["layout"]
+        layout["panels"], layout["trained_panels"] = len(self.panels), len(trained)
+        layout["first_trained"] = trained["layer"].min()
+        layout["panel_rows"] = self._panel_rows(0)
+        tables = {"ranges": self.ranges, "trained_ranges": self.trained_ranges}
+        self._hold("tables", panels=self.panels, **tables)
 
     def _make_backward(self) -> None:
         """Allocate the buffers of the backward pass."""
@@ -170,6 +188,7 @@ class TrainingWorkspace(Workspace):
         hidden = self.layers[:-1]
         hidden["dropout"] = rates
         apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
+        apart[: self.job["layout"]["first_trained"]] = False  # no delta comes there
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
         if hidden["stores_derivative"].any():
             self._hold("backward", derivatives=self.outputs_layout.zeros())
@@ -236,11 +255,11 @@ class TrainingWorkspace(Workspace):
             panels = np.concatenate([panels[~second], panels[second]])
         return panels
 
-    def _make_ranges(self, threads: int) -> np.ndarray:
-        """Divide the panels into one contiguous range per thread, of about equal cost."""
+    def _make_ranges(self, panels: np.ndarray) -> np.ndarray:
+        """Divide panels into one contiguous range per thread, of about equal cost."""
         tall = target().tallest
-        stride = self.layers["row_stride"][self.panels["layer"]]
-        cost = round_up(self.panels["rows"], tall) * stride
+        stride = self.layers["row_stride"][panels["layer"]]
+        cost = round_up(panels["rows"], tall) * stride
         done = np.concatenate([[0], np.cumsum(cost)])
-        ends = done[-1] * np.arange(threads + 1) / threads
+        ends = done[-1] * np.arange(self.threads + 1) / self.threads
         return np.abs(done[:, None] - ends).argmin(axis=0).astype(np.int64)

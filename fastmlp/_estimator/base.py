@@ -11,6 +11,7 @@ from fastmlp._compat.sklearn import CallbackSupport, fit_context
 from fastmlp._engine.inputs import should_be_compact
 from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.documentation import Documented
+from fastmlp._estimator.given_weights import NONE_GIVEN, GivenWeights
 from fastmlp._estimator.initialization import initial_network
 from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.targets import kind_of_targets
@@ -52,7 +53,18 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = parameters.COMMON_CONSTRAINTS
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        coefs_init=None,
+        intercepts_init=None,
+    ):
         """Train from scratch, or, with warm_start, from the last solution.
 
         Parameters
@@ -73,6 +85,15 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
             Their labels, which must all occur in y, or their values.
         sample_weight_val : array-like of shape (n_val,), default=None
             Their weights; None means 1.
+        coefs_init : list of array-like or estimator, default=None
+            Initial weights (n_in, n_out) of each layer; those of a layer that is None are drawn.
+            Or a fitted multilayer perceptron of fastmlp or scikit-learn: the layers whose shapes
+            agree, from the first on, are taken over with their biases, the others are drawn. The
+            values are copied. All layers are drawn first, whatever is given, so neither the rest
+            nor a split or a shuffle depends on it.
+        intercepts_init : list of array-like, default=None
+            Initial biases (n_out,) of each layer; those of a layer that is None are drawn. Not with
+            an estimator.
 
         Returns
         -------
@@ -84,7 +105,12 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         ValueError
             If X or y is not finite or has the wrong shape, if the validation data do not fit or are
             used with solver 'lbfgs', or if training diverges and early_stopping has no best
-            weights to keep. The estimator then keeps its state from before the call.
+            weights to keep. If initial weights do not fit the layers or are not finite, or if
+            warm_start goes on from others. The estimator then keeps its state from before the call.
+        TypeError
+            If initial weights are neither a list nor a multilayer perceptron, or not real numbers.
+        NotFittedError
+            If they are to come from an estimator that is not fitted.
 
         Warns
         -----
@@ -105,8 +131,9 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         """
         tasks = FitTasks.of(self, X, y, sample_weight)
         validation = X_val, y_val, sample_weight_val
+        given = GivenWeights(coefs_init, intercepts_init)
         draft = fitted.draft_of(self)
-        warnings = draft._fit(X, y, sample_weight, validation=validation, tasks=tasks)
+        warnings = draft._fit(X, y, sample_weight, given, validation=validation, tasks=tasks)
         if tasks is not None:
             tasks.end(fitted.attributes_of(draft))
         return fitted.commit(self, draft, warnings)
@@ -116,6 +143,7 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         X,
         y,
         sample_weight,
+        given: GivenWeights = NONE_GIVEN,
         *,
         incremental: bool = False,
         validation: tuple = (None, None, None),
@@ -139,12 +167,14 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         layer_sizes = [X.shape[1], *hidden, n_outputs]
         is_compact = should_be_compact(X, layer_sizes, X.dtype)
         if continues:
+            given.refuse_to_continue()
             network = fitted.network_to_continue(self, layer_sizes, is_compact)
             vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
             network = initial_network(
                 layer_sizes, self.activation, X.dtype, random_state, is_compact
             )
+            given.write_to(network)
             self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs
         self.out_activation_ = out_activation

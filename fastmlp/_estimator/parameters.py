@@ -35,6 +35,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
     "precision": [StrOptions(set(PRECISIONS)), None],
     "update_learning_rate": ["boolean"],
+    "frozen_layers": ["array-like", None],
     "n_hidden_layers": [Interval(Integral, 0, None, closed="left"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
@@ -170,6 +171,33 @@ def _check_hidden_layers(estimator, n_hidden: int) -> None:
         raise ValueError("solver='lbfgs' does not support dropout, which needs batches")
 
 
+def frozen_layers(estimator, n_layers: int) -> tuple[int, ...]:
+    """The indices of the frozen ones of `n_layers` layers of weights, from 0 on and in order.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer of an index, or if no layer is left to train.
+    TypeError
+        If an index is not an integer.
+    """
+    given = estimator.frozen_layers
+    indices = () if given is None else tuple(given)
+    if any(isinstance(index, bool) or not isinstance(index, Integral) for index in indices):
+        raise TypeError(f"frozen_layers must hold indices of layers, got {given!r}")
+    indices = [operator.index(index) for index in indices]
+    for index in indices:
+        if not -n_layers <= index < n_layers:
+            raise ValueError(
+                f"frozen_layers={given!r} has index {index}, but the network has {n_layers} "
+                f"layers of weights: 0 to {n_layers - 1}"
+            )
+    frozen = tuple(sorted({index % n_layers for index in indices}))
+    if len(frozen) == n_layers:
+        raise ValueError(f"frozen_layers={given!r} leaves no layer to train, of {n_layers}")
+    return frozen
+
+
 def settings_of(estimator, n_hidden: int) -> Settings:
     """The training settings from an estimator's parameters.
 
@@ -187,4 +215,5 @@ def settings_of(estimator, n_hidden: int) -> Settings:
     values = {name: getattr(estimator, name) for name in names}
     values["activation"] = hidden_activations(estimator, n_hidden)
     values["dropout"] = per_layer(estimator.dropout, n_hidden, "dropout")
+    values["frozen_layers"] = frozen_layers(estimator, n_hidden + 1)
     return Settings(**values)

@@ -7,7 +7,6 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.kernels.optimizers import GRADIENT
-from fastmlp._engine.network import Network
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.loop import TimeLimit, interrupted, out_of_time
 from fastmlp._training.optimizer import OptimizerState, Settings
@@ -21,14 +20,14 @@ CONVERGED, STOPPED = 0, 99
 class LossAndGradient:
     """The mean loss over all samples and its gradient, as functions of the packed parameters.
 
-    A context manager, like `sgd.Descent`.
+    Those of frozen layers are not among them. A context manager, like `sgd.Descent`.
 
     Parameters
     ----------
     network : Network
         Overwritten by every evaluation.
     settings : Settings
-        Read for activation, loss, alpha and n_jobs.
+        Read for activation, loss, alpha, frozen_layers and n_jobs.
     output : str
         Output activation.
     X, targets, sample_weight
@@ -37,7 +36,7 @@ class LossAndGradient:
 
     def __init__(self, network, settings: Settings, output: str, X, targets, sample_weight):
         self.network = network
-        self.gradient = network.zeros_like()
+        self.gradient, self.frozen = network.zeros_like(), settings.frozen_layers
         state = OptimizerState(settings, GRADIENT, 0.0, 0, [self.gradient])
         one_batch = replace(settings, batch_size=X.shape[0], max_time=None, max_grad_norm=None)
         self.descent = Descent(network, one_batch, output, X, targets, sample_weight, state)
@@ -51,8 +50,16 @@ class LossAndGradient:
 
     def __call__(self, packed: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient (n_parameters,) at `packed` (n_parameters,)."""
-        self.network.unpack(packed)
-        return self.descent.epoch(), self.gradient.pack()
+        self.move_to(packed)
+        return self.descent.epoch(), self.gradient.pack(self.frozen)
+
+    def point(self) -> np.ndarray:
+        """The network's packed parameters."""
+        return self.network.pack(self.frozen)
+
+    def move_to(self, packed: np.ndarray) -> None:
+        """The inverse of `point`."""
+        self.network.unpack(packed, self.frozen)
 
 
 class Iterations:
@@ -86,7 +93,7 @@ class Iterations:
     ):
         self.function, self.settings, self.tasks, self.used = function, settings, tasks, used
         self.time_limit = TimeLimit(settings.max_time)
-        self.packed, self.loss, self.count = function.network.pack(), np.inf, 0
+        self.packed, self.loss, self.count = function.point(), np.inf, 0
         self._latest_loss, self.warnings = np.inf, list[Warning]()
         self._latest_gradient = self.packed
 
@@ -107,7 +114,7 @@ class Iterations:
         """Record an iteration, given SciPy's copy of the point; raise StopIteration to end."""
         self.packed, self.loss, self.count = packed, self._latest_loss, self.count + 1
         if self.tasks is not None:
-            self.function.network.unpack(packed)
+            self.function.move_to(packed)
             if self.tasks.end_epoch():
                 raise StopIteration
         if self.count < self.settings.max_iter and self.is_flat():
@@ -147,38 +154,40 @@ def minimize(
         max_time ended the run, a UserWarning if Ctrl-C did. The network then keeps the result of
         the last iteration.
     """
-    used = UsedInputs.of(network, X) if tasks is None else None  # callbacks see all parameters
+    used = None
+    if tasks is None and 0 not in settings.frozen_layers:  # callbacks see all parameters
+        used = UsedInputs.of(network, X)
     if used is not None:
         network, X = used.network, used.X
     function = LossAndGradient(network, settings, output, X, targets, sample_weight)
     iterations = Iterations(function, settings, tasks, used)
     try:
-        loss, warnings = _run(iterations, network, max_fun)
+        loss, warnings = _run(iterations, max_fun)
     except KeyboardInterrupt:
-        network.unpack(iterations.packed)
+        function.move_to(iterations.packed)
         loss, warnings = float(iterations.loss), [interrupted()]
     if used is not None:
         used.restore()
     return loss, iterations.count, warnings
 
 
-def _run(iterations: Iterations, network: Network, max_fun: int) -> tuple[float, list[Warning]]:
+def _run(iterations: Iterations, max_fun: int) -> tuple[float, list[Warning]]:
     """Let SciPy iterate; leave the result in the network. Returns its loss and the warnings."""
     function, settings = iterations.function, iterations.settings
     with function:
         if iterations.used is not None:
-            loss, _ = iterations.evaluate(network.pack())
+            loss, _ = iterations.evaluate(function.point())
             if iterations.is_flat():
                 return loss, []
         result = scipy.optimize.minimize(
             iterations.evaluate,
-            network.pack(),
+            function.point(),
             method="L-BFGS-B",
             jac=True,
             options={"maxfun": max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
             callback=iterations.end,
         )
-    network.unpack(result.x)
+    function.move_to(result.x)
     if result.status not in (CONVERGED, STOPPED):
         iterations.warnings.append(_did_not_converge(result, settings.max_iter))
     iterations.count = result.nit

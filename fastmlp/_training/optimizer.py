@@ -18,7 +18,8 @@ AUTO_BATCH_SIZE = 200  # rows; scikit-learn's
 class Settings:
     """Training parameters, with the estimators' names and meanings.
 
-    `activation` and `dropout` have one entry per hidden layer.
+    `activation` and `dropout` have one entry per hidden layer. `frozen_layers` has indices from 0
+    on, in order.
     """
 
     activation: Sequence[str]
@@ -48,6 +49,7 @@ class Settings:
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
     noise: float = 0.0
+    frozen_layers: tuple[int, ...] = ()
 
     def batch_rows(self, n_samples: int) -> int:
         """The number of rows in a batch, except the last of an epoch."""

@@ -76,7 +76,7 @@ class Descent:
         batch_size = settings.batch_rows(n_samples)
         block_rows = _block_rows(batch_size, network.layer_sizes[0] * network.dtype.itemsize)
         epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy integers may overflow
-        threads = _useful_threads(network, settings.n_jobs, block_rows, n_samples, epochs)
+        threads = _useful_threads(network, settings, block_rows, n_samples, epochs)
         self.workspace = workspace = TrainingWorkspace(
             network,
             block_rows,
@@ -86,11 +86,13 @@ class Descent:
             has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
             batches=-(-n_samples // batch_size),
             split_k_rows=min(batch_size, BLOCK_ROWS),
+            frozen=settings.frozen_layers,
         )
         workspace.set_hidden(settings.activation, settings.dropout)
         self.output = output
         self._take_samples(X, targets, sample_weight)
-        blocks = FLOPS_PER_LAUNCH // max(1, network.flops(block_rows))
+        flops = network.flops(block_rows, settings.frozen_layers)
+        blocks = FLOPS_PER_LAUNCH // max(1, flops)
         workspace.job["cursor"]["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
         self._set_hyperparameters()
 
@@ -106,10 +108,10 @@ class Descent:
             return False
         if splits_k(n_in, n_samples) != (self.workspace.layers[0]["split_k_at"] > 0):
             return False
-        threads, n_jobs = self.workspace.threads, self.settings.n_jobs
+        threads = self.workspace.threads
         # One thread is enough for fewer rows, too.
         return threads == 1 or threads == _useful_threads(
-            self.network, n_jobs, n_samples, n_samples, epochs=1
+            self.network, self.settings, n_samples, n_samples, epochs=1
         )
 
     def restart(
@@ -203,14 +205,15 @@ def _block_rows(batch_size: int, row_bytes: int) -> int:
 
 
 def _useful_threads(
-    network: Network, n_jobs: int | None, block_rows: int, n_samples: int, epochs: int
+    network: Network, settings: Settings, block_rows: int, n_samples: int, epochs: int
 ) -> int:
     """Threads that pay off in a fit of this size."""
+    frozen = settings.frozen_layers
     most_useful = min(
-        network.flops(block_rows) // FLOPS_PER_THREAD,
-        network.flops(n_samples) * epochs // FLOPS_PER_THREAD_OF_FIT,
+        network.flops(block_rows, frozen) // FLOPS_PER_THREAD,
+        network.flops(n_samples, frozen) * epochs // FLOPS_PER_THREAD_OF_FIT,
     )
-    return useful_threads(n_jobs, most_useful)
+    return useful_threads(settings.n_jobs, most_useful)
 
 
 def _check_targets(targets: np.ndarray, output: str, n_outputs: int) -> None:

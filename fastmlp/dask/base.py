@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from fastmlp._compat.sklearn import fit_context
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
+from fastmlp._estimator.given_weights import GivenWeights
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import OptimizerState
@@ -45,7 +46,9 @@ class BaseDaskMLP(BaseMLP):
         self._client = client
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, n_replicas=None):
+    def fit(
+        self, X, y, sample_weight=None, *, n_replicas=None, coefs_init=None, intercepts_init=None
+    ):
         """Train from the start or, with warm_start, from the last solution.
 
         Parameters
@@ -61,6 +64,10 @@ class BaseDaskMLP(BaseMLP):
         n_replicas : int, default=None
             Replicas that train at the same time; None for one on each worker. Never more than
             there are partitions.
+        coefs_init : list of array-like or estimator, default=None
+            Initial weights, as on one machine.
+        intercepts_init : list of array-like, default=None
+            Initial biases, as on one machine.
 
         Returns
         -------
@@ -84,7 +91,8 @@ class BaseDaskMLP(BaseMLP):
         draft = fitted.draft_of(self)
         draft._gather(matching_partitions(X, y, sample_weight), n_replicas)
         X, y = representative([each for _, each in draft._rows], is_classifier(self))
-        return fitted.commit(self, draft, draft._fit(X, y, None))
+        given = GivenWeights(coefs_init, intercepts_init)
+        return fitted.commit(self, draft, draft._fit(X, y, None, given))
 
     def _refuse_what_needs_all_rows(self) -> None:
         refused = {

@@ -187,6 +187,14 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
         rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
         the current rate in any case.
+    frozen_layers : array-like of int or None, default=None
+        The layers whose weights and biases stay as they are, byte by byte, in `fit` and
+        `partial_fit`, with any solver and with `alpha`, `weight_decay` and `max_grad_norm`. 0 is
+        the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
+        not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
+        loss still has their penalty, and `dropout` still drops their units. At least one layer must
+        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
+        drawn.
 
     Attributes
     ----------
@@ -461,6 +469,14 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         schedules and 'adaptive' scale the new rate as they have scaled the old one. False keeps the
         rate of the first call, as scikit-learn does. Each `fit`, with warm_start too, begins with
         the current rate in any case.
+    frozen_layers : array-like of int or None, default=None
+        The layers whose weights and biases stay as they are, byte by byte, in `fit` and
+        `partial_fit`, with any solver and with `alpha`, `weight_decay` and `max_grad_norm`. 0 is
+        the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
+        not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
+        loss still has their penalty, and `dropout` still drops their units. At least one layer must
+        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
+        drawn.
 
     Attributes
     ----------

@@ -326,7 +326,14 @@ class ClusterDescent:
                         f"a round failed {MOST_ATTEMPTS} times, the last time with {error!r}. "
                         "Dask cannot compute scattered data again if they die with a worker"
                     ) from error
+        frozen = [
+            (each, each.copy())
+            for index in self.settings.frozen_layers
+            for each in (self.network.coefs[index], self.network.intercepts[index])
+        ]
         result.write_to(self.network, self.state)
+        for array, before in frozen:  # a mean of equal weights may differ from them by rounding
+            array[...] = before
         return result.loss
 
     def _round(self) -> Snapshot:

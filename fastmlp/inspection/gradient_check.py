@@ -104,6 +104,7 @@ class _Problem:
         self.sample_weight = scale_weights(weights, exponent, dtype)
         one_batch = {"solver": "sgd", "momentum": 0.0, "batch_size": X.shape[0], "n_jobs": 1}
         one_batch |= {"learning_rate": "constant", "warmup": 0, "max_grad_norm": None}
+        one_batch |= {"frozen_layers": None}
         model.set_params(**one_batch, max_time=None)
         settings = settings_of(model, len(self.network.layer_sizes) - 2)
         self.settings = scale_penalty(settings, exponent, dtype)

@@ -140,6 +140,7 @@ DENSE = {
         "max_grad_norm": 1.0,
     },
 }  # fmt: skip
+FROZEN = DENSE | {"parameters": DENSE["parameters"] | {"frozen_layers": [0]}}
 NARROW = DENSE | {"n_in": 13, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
 SPLIT_K = DENSE | {"n_in": 320}
 SPARSE = DENSE | {
@@ -152,6 +153,7 @@ ARRAYS = [
     *[("inputs", name, 0, DENSE) for name in ("x", "order", "targets", "weights")],
     *[("inputs", name, 0, SPARSE) for name in ("values", "columns", "row_starts")],
     *[("tables", name, 0, DENSE) for name in ("layers", "panels", "ranges", "rows", "work")],
+    ("tables", "trained_ranges", 0, FROZEN),
     *[("forward", name, 0, DENSE) for name in ("parameters", "tails", "activations", "outputs")],
     ("forward", "split_k_partial", 0, SPLIT_K),
     *[

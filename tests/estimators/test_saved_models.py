@@ -73,7 +73,12 @@ def test_a_pickle_of_another_version_warns():
         reloaded(model)
 
 
-NEW_SINCE_THE_FIRST_VERSION = ["precision", "n_hidden_layers", "update_learning_rate"]
+NEW_SINCE_THE_FIRST_VERSION = [
+    "precision",
+    "n_hidden_layers",
+    "update_learning_rate",
+    "frozen_layers",
+]
 
 
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])

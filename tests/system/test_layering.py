@@ -45,6 +45,7 @@ FLOORS = [
     {
         "fastmlp._estimator.architecture",
         "fastmlp._estimator.fitted",
+        "fastmlp._estimator.given_weights",
         "fastmlp._estimator.initialization",
         "fastmlp._estimator.outputs",
         "fastmlp._estimator.targets",

@@ -140,8 +140,8 @@ def _output_delta(job, layer, start, first, last):
 
 @device
 def _backward(job, first, last):
-    """Propagate delta to the first hidden layer, for rows `first` to `last` of the block."""
-    for index in range(job.layout.layers - 1, 0, -1):
+    """Propagate delta to the lowest trained layer, for rows `first` to `last` of the block."""
+    for index in range(job.layout.layers - 1, job.layout.first_trained, -1):
         layer, below = layer_at(job.tables.layers, index), layer_at(job.tables.layers, index - 1)
         delta_rows(job, layer, below, first, last)
         # delta_below (rows, n_in) = (delta (rows, n_out) W^T (n_out, n_in)) * f'(z_below)
@@ -158,7 +158,8 @@ def _backward(job, first, last):
 @device
 def _rows(job, block, first, last):
     """Phase ROWS for rows `first` to `last` of the block."""
-    if job.inputs.exceeds_cache:  # WEIGHTS prefetches the next block's rows
+    # In the panels of the first layer, WEIGHTS prefetches the next block's rows.
+    if job.inputs.exceeds_cache and job.layout.first_trained == 0:
         known = min(last, job.inputs.samples - block.stop)
         point_at_rows(job, block.stop, first, known, job.layout.next_rows)
     prefetch_targets(job, block.start, first, last)
@@ -207,7 +208,7 @@ def _weights(job, block, scratch, first, end):
     """Phase WEIGHTS for panels `first` to `end`: sum the gradient; on the last block, update."""
     if first == 0:
         _add_loss(job, block)
-    if job.inputs.is_sparse:
+    if job.inputs.is_sparse and job.layout.first_trained == 0:
         _sparse_gradient(job, block, first, end)
     clips = job.hyperparameters.max_grad_norm > 0
     step = _step_of(job, block, job.hyperparameters.alpha, block.scale)
@@ -293,7 +294,7 @@ def _items(job, block, kind):
     if kind == ROWS:
         return block.rows
     clips = block.is_last and job.hyperparameters.max_grad_norm > 0
-    return job.layout.panels if kind == WEIGHTS or clips else 0
+    return job.layout.trained_panels if kind == WEIGHTS or clips else 0
 
 
 @device
@@ -329,7 +330,8 @@ def _take_part(job, thread):
                 continue
             target += items
             takes_rows = kind in (SPLIT_K, ROWS)
-            ranges = 0 if takes_rows else job.tables.ranges
+            ranges = job.tables.ranges if kind == REFRESH else job.tables.trained_ranges
+            ranges = 0 if takes_rows else ranges
             grain = tallest_single() if takes_rows else 1
             phase = Phase(number, items, target, threads, ranges, grain)
             first, end = next_items(work, thread, phase)

@@ -51,7 +51,7 @@ def refresh_panel(job, layer, panel, index):
     norms = view(0.0, job.update.norms, Span(index, 1))
     address = element(like, job.forward.parameters, span.first)
     norms[0] = sum_of_squares(like, address, span.count // lanes_of(like))
-    if panel.layer > 0:
+    if panel.layer > job.layout.first_trained:  # delta goes no further down
         _transpose_panel(job, layer, panel)
     if layer.tail_stride > 0:
         transpose_tail_rows(job, layer, job.forward.tails, panel.first, panel.first + panel.rows)
@@ -86,9 +86,9 @@ def store_gradient(job, layer, panel, index, sums, step):
 
 @device
 def clipping_factor(job):
-    """min(1, max_grad_norm / |g|), with |g|^2 summed over all panels in order."""
+    """min(1, max_grad_norm / |g|), with |g|^2 summed over all trained panels in order."""
     squares, limit = 0.0, job.hyperparameters.max_grad_norm
-    norms = view(0.0, job.update.gradient_norms, Span(0, job.layout.panels))
+    norms = view(0.0, job.update.gradient_norms, Span(0, job.layout.trained_panels))
     for i in range(norms.size):
         squares += norms[i]
     norm = math.sqrt(squares)
