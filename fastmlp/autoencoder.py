@@ -84,6 +84,8 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         More about early stopping, a limit of time, the type of the weights, and depth as a number.
     update_learning_rate : bool, default=False
         Whether calls of `partial_fit` follow changes of `learning_rate_init`, as in `MLPRegressor`.
+    frozen_layers : array-like of int or None, default=None
+        The layers whose weights and biases stay as they are, as in `MLPRegressor`.
 
     Attributes
     ----------
@@ -201,6 +203,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         precision: str | None = None,
         n_hidden_layers: int | None = None,
         update_learning_rate: bool = False,
+        frozen_layers: Sequence[int] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -236,6 +239,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         self.precision = precision
         self.n_hidden_layers = n_hidden_layers
         self.update_learning_rate = update_learning_rate
+        self.frozen_layers = frozen_layers
 
     @property
     def loss(self) -> str:

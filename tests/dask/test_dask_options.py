@@ -70,3 +70,27 @@ def test_depth_and_width_may_be_two_numbers(client):
     ]
     assert bytes_of(models[0]) == bytes_of(models[1])
     assert models[0].to_local().n_hidden_layers == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "adamw", "alpha": 1.0}, {"solver": "sgd"}])
+def test_frozen_layers_keep_their_bytes_in_the_mean_of_replicas(client, options):
+    X, y = blocks()
+    rng = np.random.default_rng(0)
+    coefs = [rng.normal(size=(64, 20)).astype(np.float32), None]
+    model = DaskMLPClassifier(**PARAMETERS | options, frozen_layers=(0,))
+    biases = [np.arange(20) / 7, None]
+    model.fit(X, y, n_replicas=3, coefs_init=coefs, intercepts_init=biases)
+    assert model.coefs_[0].tobytes() == coefs[0].tobytes()
+    np.testing.assert_array_equal(model.intercepts_[0], np.float32(biases[0]))
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_one_replica_freezes_layers_as_one_machine_does(client):
+    X, y = blocks()
+    parameters = PARAMETERS | {"frozen_layers": (1,), "shuffle": False}
+    source = DaskMLPClassifier(**PARAMETERS).fit(X, y, n_replicas=1)
+    model = DaskMLPClassifier(**parameters).fit(X, y, n_replicas=1, coefs_init=source)
+    local = model._local_type(**parameters).fit(
+        X.compute(), y.compute(), coefs_init=source.to_local()
+    )
+    assert bytes_of(model) == bytes_of(local)

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp import MLPAutoencoder, MLPClassifier, MLPRegressor, MLPTransformer
 from fastmlp.interop import to_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -246,3 +246,15 @@ def test_sparse_rows_and_a_compact_first_layer_take_weights():
     model.fit(wide, Y, coefs_init=[coef, None], intercepts_init=[bias, None])
     np.testing.assert_array_equal(model.coefs_[0], coef)
     np.testing.assert_array_equal(model.intercepts_[0], bias)
+
+
+def test_an_autoencoder_gives_a_classifier_its_first_layers():
+    trained = MLPAutoencoder((11, 7, 11), max_iter=3, random_state=0).fit(X)
+    model = make(frozen_layers=(0, 1)).fit(X, Y, coefs_init=trained)
+    for index in range(2):
+        np.testing.assert_array_equal(model.coefs_[index], trained.coefs_[index])
+        np.testing.assert_array_equal(model.intercepts_[index], trained.intercepts_[index])
+    again = MLPAutoencoder((11, 7, 11), max_iter=3, warm_start=True, frozen_layers=(0,))
+    first = again.fit(X).coefs_[0].copy()
+    assert not np.array_equal(again.fit(X).coefs_[1], trained.coefs_[1])
+    np.testing.assert_array_equal(again.coefs_[0], first)
