@@ -74,6 +74,52 @@ for epoch in range(10):
             streamed.partial_fit(part["X"], part["y"], classes=np.unique(labels))
 ```
 
+## Transfer learning
+
+A network that has learned one task from many rows can lend its layers to another task with few
+rows. Here the digits lie at random places of a larger image. A network for 0 to 4 learns from
+18,020 images, and its hidden layers, frozen, help to tell 5 to 9 apart with 50 images:
+
+```python
+import numpy as np
+from fastmlp import MLPClassifier
+from sklearn.datasets import load_digits
+
+digits, labels = load_digits(return_X_y=True)
+rng = np.random.RandomState(0)
+
+
+def scatter(chosen):
+    images = np.zeros((len(chosen), 12, 12), np.float32)
+    places = rng.randint(5, size=(len(chosen), 2))
+    for image, digit, (top, left) in zip(images, digits[chosen], places):
+        image[top : top + 8, left : left + 8] = digit.reshape(8, 8) / 16
+    return images.reshape(len(chosen), -1)
+
+
+low, high = np.flatnonzero(labels < 5), rng.permutation(np.flatnonzero(labels >= 5))
+many, few, rest = np.tile(low, 20), high[:50], high[50:]
+
+source = MLPClassifier((128, 64), max_iter=5, learning_rate_init=0.003, random_state=0)
+source.fit(scatter(many), labels[many])
+
+options = {"max_iter": 150, "learning_rate_init": 0.01, "random_state": 0}
+scratch = MLPClassifier((128, 64), **options)
+transfer = MLPClassifier((128, 64), frozen_layers=(0, 1), **options)
+X_few, X_rest = scatter(few), scatter(rest)
+scratch.fit(X_few, labels[few])
+transfer.fit(X_few, labels[few], coefs_init=source)
+print(scratch.score(X_rest, labels[rest]))  # about 0.37
+print(transfer.score(X_rest, labels[rest]))  # about 0.49
+```
+
+These accuracies are means of five seeds. Measure whether the layers help: where all digits lie in
+the middle, 64 pixels say enough, and training from scratch on 25 images is better (0.91) than with
+the frozen layer of a 64-64-5 network for 0 to 4 (0.78).
+
+No time is spent on gradients of frozen layers. With the first layer of 784-512-512-10 frozen, an
+epoch takes half the time; with two, a third.
+
 ## Threads
 
 A fit or a prediction uses as many threads as its work can keep busy, and at most `n_jobs`.

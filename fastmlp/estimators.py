@@ -196,8 +196,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
         not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
-        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
-        drawn.
+        be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
+        `fastmlp`, or from an earlier call; otherwise they are drawn.
 
     Attributes
     ----------
@@ -667,8 +667,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
         not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
-        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
-        drawn.
+        be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
+        `fastmlp`, or from an earlier call; otherwise they are drawn.
 
     Attributes
     ----------

@@ -193,8 +193,8 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
         not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
-        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
-        drawn.
+        be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
+        `fastmlp`, or from an earlier call; otherwise they are drawn.
 
     Attributes
     ----------
@@ -475,8 +475,8 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         the layer above the inputs, -1 that of the outputs. Their gradients are not computed and do
         not count in `max_grad_norm`; deltas are not carried below the lowest trained layer. The
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
-        be trained. See `coefs_init` of `fit` for where their weights come from; else they are
-        drawn.
+        be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
+        `fastmlp`, or from an earlier call; otherwise they are drawn.
 
     Attributes
     ----------

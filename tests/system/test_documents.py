@@ -38,6 +38,18 @@ def test_the_quick_start_does_what_it_says(run, capsys):
     assert float(capsys.readouterr().out) == pytest.approx(0.97, abs=0.015)
 
 
+def test_layers_of_another_task_help_as_documented(run, capsys):
+    found = run(fastmlp, "Transfer learning")
+    scratch, transfer = map(float, capsys.readouterr().out.split())
+    assert scratch == pytest.approx(0.37, abs=0.07) and transfer == pytest.approx(0.49, abs=0.07)
+    assert transfer > scratch + 0.03
+    for index in range(2):
+        source, reused = found["source"], found["transfer"]
+        np.testing.assert_array_equal(reused.coefs_[index], source.coefs_[index])
+        np.testing.assert_array_equal(reused.intercepts_[index], source.intercepts_[index])
+    assert len(found["many"]) == 18_020
+
+
 def test_pictures_are_drawn(run, tmp_path):
     found = run(fastmlp.displays, "Pictures")
     assert (tmp_path / "network.png").stat().st_size > 0
