@@ -86,6 +86,8 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         Whether calls of `partial_fit` follow changes of `learning_rate_init`, as in `MLPRegressor`.
     frozen_layers : array-like of int or None, default=None
         The layers whose weights and biases stay as they are, as in `MLPRegressor`.
+    initialization : {'glorot', 'he', 'data'}, default='glorot'
+        How the weights are drawn, as in `MLPRegressor`.
 
     Attributes
     ----------
@@ -204,6 +206,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         n_hidden_layers: int | None = None,
         update_learning_rate: bool = False,
         frozen_layers: Sequence[int] | None = None,
+        initialization: str = "glorot",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -240,6 +243,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         self.n_hidden_layers = n_hidden_layers
         self.update_learning_rate = update_learning_rate
         self.frozen_layers = frozen_layers
+        self.initialization = initialization
 
     @property
     def loss(self) -> str:

@@ -9,10 +9,11 @@ from sklearn.utils import check_random_state
 
 from fastmlp._compat.sklearn import CallbackSupport, fit_context
 from fastmlp._engine.inputs import should_be_compact
+from fastmlp._engine.network import Network
 from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.documentation import Documented
 from fastmlp._estimator.given_weights import NONE_GIVEN, GivenWeights
-from fastmlp._estimator.initialization import initial_network
+from fastmlp._estimator.initialization import initialize
 from fastmlp._estimator.outputs import layer_outputs
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.callbacks import FitTasks
@@ -171,9 +172,8 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
             network = fitted.network_to_continue(self, layer_sizes, is_compact)
             vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
-            network = initial_network(
-                layer_sizes, self.activation, X.dtype, random_state, is_compact
-            )
+            network = Network(layer_sizes, X.dtype, is_compact)
+            initialize(network, self, X, random_state)
             given.write_to(network)
             self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(layer_sizes), n_outputs

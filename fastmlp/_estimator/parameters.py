@@ -36,6 +36,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "precision": [StrOptions(set(PRECISIONS)), None],
     "update_learning_rate": ["boolean"],
     "frozen_layers": ["array-like", None],
+    "initialization": [StrOptions({"glorot", "he", "data"})],
     "n_hidden_layers": [Interval(Integral, 0, None, closed="left"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {

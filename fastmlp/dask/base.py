@@ -98,6 +98,7 @@ class BaseDaskMLP(BaseMLP):
         refused = {
             "solver='lbfgs'": self.solver == "lbfgs",
             "early_stopping=True": self.early_stopping,
+            "initialization='data'": self.initialization == "data",
             "class_weight": getattr(self, "class_weight", None) is not None,
         }
         for what, is_asked in refused.items():

@@ -195,6 +195,13 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
         be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
         `fastmlp`, or from an earlier call; otherwise they are drawn.
+    initialization : {'glorot', 'he', 'data'}, default='glorot'
+        How `fit`, or the first call of `partial_fit`, draws the weights. 'glorot' is scikit-learn's
+        draw. 'he' draws from +-sqrt(6 / n_in), and biases are 0 (He et al., 2015). 'data' scales
+        each hidden unit until its pre-activation has a deviation of 1 over up to 1,024 rows of X,
+        and shifts it to 0 at a random mean of 5 of them (Holzmueller et al., 2024); the output
+        layer is 0. So each unit bends where there are data; columns still need similar scales.
+        'data' is refused here: no machine has all rows.
 
     Attributes
     ----------
@@ -477,6 +484,13 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         loss still has their penalty, and `dropout` still drops their units. At least one layer must
         be trained. Their weights come from `coefs_init` of `fit`, see "Transfer learning" in
         `fastmlp`, or from an earlier call; otherwise they are drawn.
+    initialization : {'glorot', 'he', 'data'}, default='glorot'
+        How `fit`, or the first call of `partial_fit`, draws the weights. 'glorot' is scikit-learn's
+        draw. 'he' draws from +-sqrt(6 / n_in), and biases are 0 (He et al., 2015). 'data' scales
+        each hidden unit until its pre-activation has a deviation of 1 over up to 1,024 rows of X,
+        and shifts it to 0 at a random mean of 5 of them (Holzmueller et al., 2024); the output
+        layer is 0. So each unit bends where there are data; columns still need similar scales.
+        'data' is refused here: no machine has all rows.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
 from fastmlp._estimator.fitted import complete
-from fastmlp._estimator.initialization import initial_network
+from fastmlp._estimator.initialization import initialize
 from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
 from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
@@ -84,6 +84,8 @@ class _Problem:
         estimator._validate_params()
         fitted, dtype = hasattr(estimator, "coefs_"), np.dtype(np.float64)
         model = deepcopy(estimator).set_params(warm_start=False, precision=None)
+        # With an output layer of 0, the gradients of all others are 0, which checks nothing.
+        model.set_params(initialization="glorot")
         if fitted:
             complete(model)
         targets, (X, y) = kind_of_targets(model).prepare(
@@ -96,7 +98,8 @@ class _Problem:
             n_outputs, self.output = targets.output_layer(y)
             sizes = [X.shape[1], *hidden_layer_sizes(model), n_outputs]
             random_state = check_random_state(model.random_state)
-            self.network = initial_network(sizes, model.activation, dtype, random_state)
+            self.network = Network(sizes, dtype)
+            initialize(self.network, model, X, random_state)
         self.X = rows_in_place(X, dtype)
         self.targets = targets.encode(y, dtype)
         weights = targets.check_sample_weight(sample_weight, X, y)

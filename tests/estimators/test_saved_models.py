@@ -78,6 +78,7 @@ NEW_SINCE_THE_FIRST_VERSION = [
     "n_hidden_layers",
     "update_learning_rate",
     "frozen_layers",
+    "initialization",
 ]
 
 

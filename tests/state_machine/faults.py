@@ -131,14 +131,13 @@ def clones_stay_fitted(monkeypatch):
 def forks_begin_elsewhere(monkeypatch):
     """A forked child has other initial weights."""
 
-    def initial_network(*arguments):
-        network = original(*arguments)
+    def initialize(network, *arguments):
+        original(network, *arguments)
         if os.getpid() != PARENT:
             network.coefs[0][:] *= 1 + 1e-9
-        return network
 
-    original = base.initial_network
-    monkeypatch.setattr(base, "initial_network", initial_network)
+    original = base.initialize
+    monkeypatch.setattr(base, "initialize", initialize)
 
 
 def rows_depend_on_company(monkeypatch):
