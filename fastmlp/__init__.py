@@ -33,6 +33,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | draw loss curves, weights, sensitivities and network diagrams | `fastmlp.displays` |
 | convert models from and to scikit-learn, or export them to ONNX or C | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
+| train with an activation or a loss of your own | `CustomActivation`, `CustomLoss` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
 | compress samples, remove noise, or find anomalies without labels | `MLPAutoencoder` |
 | look inside a model, or check its gradient | `fastmlp.inspection` |
@@ -194,6 +195,8 @@ from fastmlp._compat.versions import check_versions
 from fastmlp.version import __version__
 
 try:
+    from fastmlp._engine.kernels.custom_activation import CustomActivation
+    from fastmlp._engine.kernels.custom_loss import CustomLoss
     from fastmlp.autoencoder import MLPAutoencoder
     from fastmlp.estimators import MLPClassifier, MLPRegressor
     from fastmlp.transformers import MLPTransformer
@@ -209,6 +212,8 @@ if TYPE_CHECKING:
     from fastmlp import tabular as tabular
 
 __all__ = [
+    "CustomActivation",
+    "CustomLoss",
     "MLPAutoencoder",
     "MLPClassifier",
     "MLPRegressor",

@@ -11,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._compat.sklearn import Interval, fit_context
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.continuation import continuing
@@ -55,9 +56,9 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         The number of units in each hidden layer. `transform` returns the activations of the
         narrowest one. If several are narrowest, it is the middle one of them, and of an even number
         the one below the middle.
-    activation : str or sequence of str, default='relu'
-        The activation of the hidden layers, as in `MLPRegressor`: one name for all, or one name for
-        each layer. The output layer is linear.
+    activation : str, CustomActivation or sequence of these, default='relu'
+        The activation of the hidden layers, as in `MLPRegressor`: one for all, or one for each
+        layer. The output layer is linear.
     noise : float, default=0.0
         The standard deviation of the Gaussian noise that is added to the inputs in training, while
         the targets stay without noise (denoising autoencoder). It has the unit of X, so scale X
@@ -171,7 +172,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
     def __init__(
         self,
         hidden_layer_sizes: ArrayLike = (64, 16, 64),
-        activation: str | Sequence[str] = "relu",
+        activation: str | CustomActivation | Sequence[str | CustomActivation] = "relu",
         *,
         noise: float = 0.0,
         solver: str = "adam",

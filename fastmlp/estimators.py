@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from fastmlp._compat.sklearn import fit_context
+from fastmlp._engine.kernels.custom_activation import CustomActivation
+from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.continuation import continuing
@@ -30,7 +32,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
-    activation : str or sequence of str, default='relu'
+    activation : str, CustomActivation or sequence of these, default='relu'
         The activation f(z) of the hidden layers: one name for all, or one name for each layer.
         scikit-learn has the first four.
 
@@ -45,7 +47,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Initial weights of the last six are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
+        of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -329,7 +332,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: ArrayLike = (100,),
-        activation: str | Sequence[str] = "relu",
+        activation: str | CustomActivation | Sequence[str | CustomActivation] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -508,7 +511,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'absolute_error', 'huber'}, default='squared_error'
+    loss : str or CustomLoss, default='squared_error'
         The loss function, for an error e.
 
         - 'squared_error': e^2 / 2.
@@ -517,10 +520,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'absolute_error': abs(e).
         - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
 
-        The last two limit the influence of outliers; scikit-learn has only the first two.
+        The last two limit the influence of outliers; scikit-learn has only the first two. Or a
+        `CustomLoss`, made of functions of your own.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
-    activation : str or sequence of str, default='relu'
+    activation : str, CustomActivation or sequence of these, default='relu'
         The activation f(z) of the hidden layers: one name for all, or one name for each layer.
         scikit-learn has the first four.
 
@@ -535,7 +539,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Initial weights of the last six are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
+        of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -784,9 +789,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: str | CustomLoss = "squared_error",
         hidden_layer_sizes: ArrayLike = (100,),
-        activation: str | Sequence[str] = "relu",
+        activation: str | CustomActivation | Sequence[str | CustomActivation] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,

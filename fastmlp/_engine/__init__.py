@@ -31,6 +31,9 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/prefetch` | prefetches and ownership requests |
 | `_engine/kernels/losses` | output activations, losses and the output delta |
 | `_engine/kernels/activations` | hidden activations and their derivatives |
+| `_engine/kernels/custom` | functions of the user's own, which the kernels call by address |
+| `_engine/kernels/custom_activation` | activations of the user's own |
+| `_engine/kernels/custom_loss` | losses of the user's own |
 | `_engine/kernels/derivatives` | f'(z) of whole arrays, for gradients by the inputs |
 | `_engine/kernels/optimizers` | update rules: Adam, SGD, momentum |
 | `_engine/kernels/dropout` | which units to drop |

@@ -7,6 +7,7 @@ import numpy as np
 from fastmlp._engine.buffers import Layout, address_of_array, aligned_copy, aligned_zeros
 from fastmlp._engine.jit.target import column_shapes, column_width, target
 from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.network import Network, round_up
 from fastmlp._engine.records import PANEL
@@ -182,12 +183,12 @@ class TrainingWorkspace(Workspace):
         targets = np.ascontiguousarray(targets, self.dtype)
         self._hold("inputs", targets=targets, weights=weights)
 
-    def set_hidden(self, names: Sequence[str], rates: Sequence[float]) -> None:
+    def set_hidden(self, names: Sequence[str | CustomActivation], rates: Sequence[float]) -> None:
         """Set the activation and the dropout rate of each hidden layer."""
         self.set_activations(names)
         hidden = self.layers[:-1]
         hidden["dropout"] = rates
-        apart = np.isin(hidden["activation"], list(activations.STORES_DERIVATIVE))
+        apart = activations.store_derivative(hidden["activation"])
         apart[: self.job["layout"]["first_trained"]] = False  # no delta comes there
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
         if hidden["stores_derivative"].any():

@@ -12,6 +12,7 @@ from fastmlp._engine.jit.target import (
     target,
 )
 from fastmlp._engine.kernels import activations, losses
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES, ROWS_AHEAD
 from fastmlp._engine.network import Network, padded, round_up
 from fastmlp._engine.records import job_dtype
@@ -162,7 +163,7 @@ class Workspace:
             inputs["samples"] = order.size
             self._hold("inputs", order=order)
 
-    def take_outputs(self, outputs: np.ndarray, name: str) -> None:
+    def take_outputs(self, outputs: np.ndarray, name: str | CustomActivation) -> None:
         """Make predictions write to `outputs` (n_samples, n_out), and keep it alive.
 
         `name` is the last layer's activation: that of an output, or of a hidden layer.
@@ -172,13 +173,16 @@ class Workspace:
         if name != self._output_name:
             is_output = name in losses.OUTPUTS
             self._hyperparameters["output"] = losses.OUTPUTS[name if is_output else "identity"]
-            self.layers["activation"][-1] = activations.CODES["identity" if is_output else name]
+            hidden = "identity" if is_output else name
+            self.layers["activation"][-1] = activations.code_of(hidden, self._real)
             self._output_name = name
 
-    def set_activations(self, names: Sequence[str]) -> None:
+    def set_activations(self, names: Sequence[str | CustomActivation]) -> None:
         """Set the activation of each hidden layer by name."""
         if names != self._names:
-            self.layers["activation"][:-1] = [activations.CODES[name] for name in names]
+            self.layers["activation"][:-1] = [
+                activations.code_of(name, self._real) for name in names
+            ]
             self._names = names
 
     def run(self, kernel: Kernel, **options) -> int:

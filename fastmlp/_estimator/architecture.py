@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._estimator.fitted import completed
 from fastmlp._estimator.outputs import weights_of
 from fastmlp._estimator.parameters import hidden_activations
@@ -16,7 +17,7 @@ class Architecture:
     ----------
     layer_sizes : tuple of int
         Units of each layer, input and output included.
-    activations : tuple of str
+    activations : tuple of str or CustomActivation
         Activation of each layer except the input.
 
     Examples
@@ -33,7 +34,7 @@ class Architecture:
     """
 
     layer_sizes: tuple[int, ...]
-    activations: tuple[str, ...]
+    activations: tuple[str | CustomActivation, ...]
 
     @classmethod
     def of(cls, estimator) -> "Architecture":

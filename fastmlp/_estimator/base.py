@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from fastmlp._compat.sklearn import CallbackSupport, fit_context
 from fastmlp._engine.inputs import should_be_compact
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.network import Network
 from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.documentation import Documented
@@ -30,7 +31,7 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
     """
 
     # Parameters that this class reads.
-    activation: str | Sequence[str]
+    activation: str | CustomActivation | Sequence[str | CustomActivation]
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
     warm_start: bool

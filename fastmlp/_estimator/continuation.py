@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
+from fastmlp._engine.kernels.custom import CustomFunction
 from fastmlp._estimator import fitted
 from fastmlp._estimator.outputs import needs_no_validation
 from fastmlp._estimator.targets import Targets
@@ -27,7 +28,10 @@ from fastmlp._training.solve import Problem, Solution
 
 Method = TypeVar("Method", bound=Callable)
 
-IMMUTABLE = (str, int, float, np.generic, tuple, type(None), np.random.RandomState)
+IMMUTABLE = (
+    *(str, int, float, np.generic, tuple, type(None), np.random.RandomState),
+    CustomFunction,
+)
 
 
 class Continuation(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.network import Network
 from fastmlp._estimator.parameters import hidden_activations
 from fastmlp._inference.predictions import apply_network
@@ -41,7 +42,9 @@ def initialize(network: Network, estimator, X, random_state: np.random.RandomSta
         _draw_as_scikit_learn(network, names or [estimator.activation], random_state)
 
 
-def _draw_as_scikit_learn(network: Network, names: list[str], random_state) -> None:
+def _draw_as_scikit_learn(
+    network: Network, names: list[str | CustomActivation], random_state
+) -> None:
     names = [*names, names[-1]]  # the output layer uses the factor of the one before it
     for name, coef, intercept in zip(names, network.coefs, network.intercepts, strict=False):
         factor = LOGISTIC_FACTOR if name == "logistic" else GLOROT_FACTOR
@@ -50,7 +53,9 @@ def _draw_as_scikit_learn(network: Network, names: list[str], random_state) -> N
         intercept[...] = random_state.uniform(-bound, bound, intercept.shape)
 
 
-def _draw_for_data(network: Network, names: list[str], X, random_state, n_jobs) -> None:
+def _draw_for_data(
+    network: Network, names: list[str | CustomActivation], X, random_state, n_jobs
+) -> None:
     """Hidden layers as in RealMLP (Holzmueller et al., 2024); the output layer is 0.
 
     A unit's pre-activation z = x W + b has deviation 1 over the rows, and is 0 at a random mean of

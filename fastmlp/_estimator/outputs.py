@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.kernels import activations, losses
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._estimator import fitted
 from fastmlp._estimator.parameters import hidden_activations
 from fastmlp._inference.gradients import input_gradients
@@ -193,7 +194,7 @@ def weights_of(estimator) -> list[np.ndarray]:
     return estimator.coefs_
 
 
-def layer_activations(estimator, n_layers: int) -> list[str]:
+def layer_activations(estimator, n_layers: int) -> list[str | CustomActivation]:
     """The name of each layer's activation.
 
     Users of scikit-learn set out_activation_ by hand: it may be that of a hidden layer.

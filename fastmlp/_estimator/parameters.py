@@ -12,6 +12,8 @@ from sklearn.utils.metaestimators import available_if
 
 from fastmlp._compat.sklearn import Interval, InvalidParameterError, StrOptions
 from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels.custom_activation import CustomActivation
+from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._training import schedules
 from fastmlp._training.losses import losses_of
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
@@ -22,7 +24,7 @@ PRECISIONS = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 COMMON_CONSTRAINTS: dict[str, Any] = {
     **SklearnMLPClassifier._parameter_constraints,
-    "activation": [StrOptions(set(activations.CODES)), "array-like"],
+    "activation": [StrOptions(set(activations.CODES)), CustomActivation, "array-like"],
     "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *schedules.SCHEDULES})],
     "dropout": [RATE, "array-like"],
@@ -47,7 +49,7 @@ CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
 }
 REGRESSOR_CONSTRAINTS: dict[str, Any] = {
     **COMMON_CONSTRAINTS,
-    "loss": [StrOptions(set(losses_of("identity", "exp")))],
+    "loss": [StrOptions(set(losses_of("identity", "exp"))), CustomLoss],
     "huber_delta": [Interval(Real, 0, None, closed="neither")],
 }
 
@@ -72,7 +74,7 @@ def per_layer(values, n_hidden: int, name: str) -> list:
 
     Parameters
     ----------
-    values : str, float, or sequence of either
+    values : str, float, CustomActivation, or sequence of these
     n_hidden : int
         Number of hidden layers.
     name : str
@@ -89,7 +91,7 @@ def per_layer(values, n_hidden: int, name: str) -> list:
     >>> per_layer("relu", 2, "activation"), per_layer([0.5, 0.1], 2, "dropout")
     (['relu', 'relu'], [0.5, 0.1])
     """
-    if isinstance(values, str | Real):
+    if isinstance(values, str | Real | CustomActivation):
         return [values] * n_hidden
     if isinstance(values, set | frozenset | dict):
         raise ValueError(f"{name} must be a sequence, in the order of the layers; got {values!r}")
@@ -107,7 +109,7 @@ def working_type(estimator) -> np.dtype | None:
     return None if precision is None else PRECISIONS[precision]
 
 
-def hidden_activations(estimator, n_hidden: int) -> list[str]:
+def hidden_activations(estimator, n_hidden: int) -> list[str | CustomActivation]:
     """The name of each hidden layer's activation, for scikit-learn's estimators as well."""
     return per_layer(estimator.activation, n_hidden, "activation")
 
@@ -156,10 +158,11 @@ def given_sizes(estimator) -> list:
 def _check_hidden_layers(estimator, n_hidden: int) -> None:
     """Raise an error if a hidden layer's activation or dropout rate is invalid."""
     for name in hidden_activations(estimator, n_hidden):
-        if not isinstance(name, str) or name not in activations.CODES:
+        is_known = isinstance(name, str) and name in activations.CODES
+        if not is_known and not isinstance(name, CustomActivation):
             raise InvalidParameterError(
                 f"The 'activation' parameter of {type(estimator).__name__} must name "
-                f"{', '.join(activations.CODES)}; got {name!r}."
+                f"{', '.join(activations.CODES)}, or be a CustomActivation; got {name!r}."
             )
     rates = per_layer(estimator.dropout, n_hidden, "dropout")
     for rate in rates:

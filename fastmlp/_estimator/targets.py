@@ -14,9 +14,10 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastmlp._compat.sklearn import check_sample_weight
+from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._estimator.class_weights import weights_of_samples
 from fastmlp._estimator.parameters import working_type
-from fastmlp._training.losses import LOSSES
+from fastmlp._training.losses import loss_of
 
 
 def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
@@ -321,11 +322,11 @@ class RealTargets(Targets):
 
     Parameters
     ----------
-    loss : str
+    loss : str or CustomLoss
         The regressor's loss, which determines the output activation.
     """
 
-    def __init__(self, loss: str):
+    def __init__(self, loss: str | CustomLoss):
         self.loss = loss
 
     @classmethod
@@ -374,7 +375,7 @@ class RealTargets(Targets):
         return y.shape[1] if y.ndim == 2 else 1, self._output_activation()
 
     def _output_activation(self) -> str:
-        return "exp" if "exp" in LOSSES[self.loss].functions else "identity"
+        return "exp" if "exp" in loss_of(self.loss).functions else "identity"
 
     def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """The values (n_samples, n_outputs)."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastmlp._engine.kernels.activations import CODES
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.derivatives import with_derivative
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
@@ -20,7 +21,11 @@ BLOCK_ELEMENTS = 1 << 20
 
 
 def input_gradients(
-    network: Network, X, names: Sequence[str], chosen: np.ndarray, n_jobs: int | None
+    network: Network,
+    X,
+    names: Sequence[str | CustomActivation],
+    chosen: np.ndarray,
+    n_jobs: int | None,
 ) -> np.ndarray:
     """The gradients of some outputs by the inputs, for every row of X.
 
@@ -29,7 +34,7 @@ def input_gradients(
     network : Network
     X : ndarray or CSR of shape (n_samples, n_features)
         From `inputs.rows_in_place`.
-    names : sequence of str
+    names : sequence of str or CustomActivation
         The activation of each layer.
     chosen : int ndarray of shape (n_chosen,)
         The outputs to differentiate.
@@ -62,13 +67,19 @@ def _transposed(layer: Network) -> Network:
     return transposed
 
 
-def _multiply(layer: Network, rows, n_jobs: int | None, name: str = "identity") -> np.ndarray:
+def _multiply(
+    layer: Network, rows, n_jobs: int | None, name: str | CustomActivation = "identity"
+) -> np.ndarray:
     """f(a W + b) of a single layer."""
     return apply_network(layer, rows, (), name, n_jobs)[0]
 
 
 def _forward(
-    layers: Sequence[Network], a, names: Sequence[str], chosen: np.ndarray, n_jobs: int | None
+    layers: Sequence[Network],
+    a,
+    names: Sequence[str | CustomActivation],
+    chosen: np.ndarray,
+    n_jobs: int | None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """f'(z) of each hidden layer (rows, units), and the deltas of the last (rows, chosen, outputs).
 

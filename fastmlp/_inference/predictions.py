@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.prediction import predict
 from fastmlp._engine.network import Network
 from fastmlp._engine.threading.pool import LINGER_PAUSES
@@ -68,7 +69,11 @@ def _available_threads(n_jobs: int | None, caller: int, period: int) -> int:
 
 
 def apply_network(
-    network: Network, X, activations: Sequence[str], output: str, n_jobs: int | None
+    network: Network,
+    X,
+    activations: Sequence[str | CustomActivation],
+    output: str | CustomActivation,
+    n_jobs: int | None,
 ) -> tuple[np.ndarray, bool]:
     """The output activations for every row of X.
 
@@ -77,9 +82,9 @@ def apply_network(
     network : Network
     X : ndarray or CSR of shape (n_samples, n_features)
         From `inputs.rows_in_place`.
-    activations : sequence of str
+    activations : sequence of str or CustomActivation
         Activation of each hidden layer.
-    output : str
+    output : str or CustomActivation
         Activation of the last layer: that of an output, or of a hidden layer.
     n_jobs : int or None
         Maximum number of threads; None for all.

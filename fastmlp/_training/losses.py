@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import huber, xlogy
 
+from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._training.optimizer import Settings
 
 LossFunction = Callable[[Settings, np.ndarray, np.ndarray, np.ndarray | None], Any]
@@ -90,6 +91,17 @@ LOSSES = {
     "absolute_error": Loss("absolute error, units of y", {"identity": _absolute_loss}),
     "huber": Loss("Huber loss, squared units of y", {"identity": _huber_loss}),
 }
+
+
+def loss_of(loss: str | CustomLoss) -> Loss:
+    """The entry of a loss by name, or one for a loss of the user's."""
+    if isinstance(loss, str):
+        return LOSSES[loss]
+
+    def mean_loss(_, targets, outputs, weights):
+        return np.average(loss.evaluate(targets, outputs)[0], axis=0, weights=weights).mean()
+
+    return Loss(str(loss), {"identity": mean_loss})
 
 
 def losses_of(*outputs: str) -> list[str]:

@@ -7,6 +7,8 @@ from numbers import Real
 import numpy as np
 
 from fastmlp._engine.kernels import optimizers
+from fastmlp._engine.kernels.custom_activation import CustomActivation
+from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._engine.network import Network
 from fastmlp._training import schedules
 
@@ -22,7 +24,7 @@ class Settings:
     on, in order.
     """
 
-    activation: Sequence[str]
+    activation: Sequence[str | CustomActivation]
     solver: str
     alpha: float
     batch_size: int | str
@@ -45,7 +47,7 @@ class Settings:
     weight_decay: float = 0.01
     warmup: float = 0.0
     max_grad_norm: float | None = None
-    loss: str = "log_loss"
+    loss: str | CustomLoss = "log_loss"
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
     noise: float = 0.0

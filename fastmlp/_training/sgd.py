@@ -140,7 +140,7 @@ class Descent:
         settings, state = self.settings, self.state
         hyperparameters = self.workspace.job["hyperparameters"]
         hyperparameters["output"] = losses.OUTPUTS[self.output]
-        hyperparameters["loss_function"] = losses.LOSSES[settings.loss]
+        hyperparameters["loss_function"] = losses.code_of(settings.loss, self.network.dtype.type)
         hyperparameters["update_rule"] = state.update_rule
         hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
         for name in ("alpha", "label_smoothing", "huber_delta"):

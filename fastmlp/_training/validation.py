@@ -13,7 +13,7 @@ from fastmlp._compat.sklearn import check_sample_weight, takes_weights
 from fastmlp._engine.inputs import rows_in_place
 from fastmlp._engine.network import Network
 from fastmlp._inference.predictions import apply_network
-from fastmlp._training.losses import LOSSES
+from fastmlp._training.losses import loss_of
 from fastmlp._training.optimizer import Settings
 from fastmlp._training.weights import scale_weights, scaling_exponent
 
@@ -162,7 +162,7 @@ class ValidationScorer:
         weights = self.sample_weight
         if weights is not None and not weights.any():
             return np.nan
-        function = LOSSES[self.settings.loss].functions[self.output]
+        function = loss_of(self.settings.loss).functions[self.output]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return float(function(self.settings, self.encoded, outputs, weights))
 

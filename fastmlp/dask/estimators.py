@@ -24,7 +24,7 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
-    activation : str or sequence of str, default='relu'
+    activation : str, CustomActivation or sequence of these, default='relu'
         The activation f(z) of the hidden layers: one name for all, or one name for each layer.
         scikit-learn has the first four.
 
@@ -39,7 +39,8 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Initial weights of the last six are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
+        of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -312,7 +313,7 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'absolute_error', 'huber'}, default='squared_error'
+    loss : str or CustomLoss, default='squared_error'
         The loss function, for an error e.
 
         - 'squared_error': e^2 / 2.
@@ -321,10 +322,11 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         - 'absolute_error': abs(e).
         - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
 
-        The last two limit the influence of outliers; scikit-learn has only the first two.
+        The last two limit the influence of outliers; scikit-learn has only the first two. Or a
+        `CustomLoss`, made of functions of your own.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
-    activation : str or sequence of str, default='relu'
+    activation : str, CustomActivation or sequence of these, default='relu'
         The activation f(z) of the hidden layers: one name for all, or one name for each layer.
         scikit-learn has the first four.
 
@@ -339,7 +341,8 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Initial weights of the last six are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
+        of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp.displays.panels import panels
 
 PANEL_SIZE = (3.0, 2.6)  # inches
@@ -56,8 +57,8 @@ class ActivationDisplay:
 
         Parameters
         ----------
-        names : list of str, default=None
-            Values of the estimators' parameter `activation`; None draws all of them.
+        names : list of str or CustomActivation, default=None
+            Values of the estimators' parameter `activation`; None draws all that have a name.
         half_range : float, default=4.0
             The curves run from z = -half_range to z = half_range.
         ax : matplotlib Axes or array of Axes, default=None
@@ -73,15 +74,19 @@ class ActivationDisplay:
             If a name is not the name of an activation.
         """
         names = list(activations.CODES) if names is None else list(names)
-        unknown = [name for name in names if name not in activations.CODES]
+        unknown = [
+            name
+            for name in names
+            if name not in activations.CODES and not isinstance(name, CustomActivation)
+        ]
         if unknown:
             raise ValueError(f"unknown activations {unknown}; use any of {list(activations.CODES)}")
         z = np.linspace(-half_range, half_range, POINTS)
         values, derivatives = {}, {}
         for name in names:
             f, df = z.copy(), np.empty_like(z)
-            activations.activate_with_derivative(activations.CODES[name], f, df)
-            values[name], derivatives[name] = f, df
+            activations.activate_with_derivative(activations.code_of(name, np.float64), f, df)
+            values[str(name)], derivatives[str(name)] = f, df
         return cls(z=z, values=values, derivatives=derivatives).plot(ax)
 
     def plot(self, ax=None) -> "ActivationDisplay":

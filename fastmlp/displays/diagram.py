@@ -146,7 +146,7 @@ class NetworkDisplay:
         ):
             lines = [name, _count(units, "unit" if n else "feature")]
             if n:
-                lines.append(architecture.activations[n - 1])
+                lines.append(str(architecture.activations[n - 1]))
                 lines.append(_count(architecture.parameters[n], "parameter"))
             texts.append("\n".join(lines))
         return texts

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from fastmlp._estimator.architecture import Architecture
-from fastmlp._training.losses import LOSSES
+from fastmlp._training.losses import LOSSES, loss_of
 from fastmlp.displays.panels import panels, pyplot
 
 FIGURE_SIZE = (6.4, 4.8)  # inches
@@ -210,8 +210,10 @@ class LossCurveDisplay:
 
 def _loss_label(estimator) -> str:
     default = "log_loss" if is_classifier(estimator) else "squared_error"
-    loss = LOSSES.get(getattr(estimator, "loss", default))
-    return "Loss per sample" if loss is None else f"Loss per sample ({loss.label})"
+    loss = getattr(estimator, "loss", default)
+    if isinstance(loss, str) and loss not in LOSSES:
+        return "Loss per sample"
+    return f"Loss per sample ({loss_of(loss).label})"
 
 
 def _score_label(estimator) -> str:

@@ -209,7 +209,7 @@ class _Source:
             if activation == "softmax":
                 yield SOFTMAX.format(prefix=self.prefix)
             elif activation != "identity":
-                expression = (ACTIVATIONS | OUTPUTS)[activation]
+                expression = (ACTIVATIONS | OUTPUTS)[str(activation)]
                 yield ELEMENTWISE.format(
                     prefix=self.prefix, function=activation, expression=expression
                 )

@@ -148,7 +148,7 @@ def add_network(graph: Graph, estimator, a: str, first: int = 0, last: int | Non
     tables = [ACTIVATIONS] * (len(names) - 1) + [OUTPUTS]
     layers = zip(estimator.coefs_, estimator.intercepts_, names, tables, strict=True)
     for coef, intercept, name, table in islice(layers, first, last):
-        if name not in table:
+        if not isinstance(name, str) or name not in table:
             raise ValueError(f"activation {name!r} has no ONNX graph")
         W, b = (graph.constant(np.asarray(array, graph.dtype)) for array in (coef, intercept))
         a = table[name](graph, graph.node("Gemm", a, W, b))

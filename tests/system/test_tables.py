@@ -82,8 +82,11 @@ def branches(module, function):
     chain = next(node for node in found.body if isinstance(node, ast.If))
     values = []
     while True:
-        assert isinstance(chain.test, ast.Compare) and isinstance(chain.test.ops[0], ast.Eq)
-        values.append(getattr(module, chain.test.comparators[0].id))
+        assert isinstance(chain.test, ast.Compare)
+        (comparison,), (code,) = chain.test.ops, chain.test.comparators
+        if code.id != "FIRST_ADDRESS":  # the user's own
+            assert isinstance(comparison, ast.Eq)
+            values.append(getattr(module, code.id))
         if not (len(chain.orelse) == 1 and isinstance(chain.orelse[0], ast.If)):
             break
         (chain,) = chain.orelse

@@ -136,7 +136,7 @@ def test_pyright_finds_no_errors():
 def test_pyright_knows_the_types_of_parameters_and_attributes(tmp_path):
     types = {
         "alpha": "float",
-        "activation": "str | Sequence[str]",
+        "activation": "str | CustomActivation | Sequence[str | CustomActivation]",
         "loss_curve_": "list[float]",
         "validation_scores_": "list[float] | None",
         "n_iter_": "int",

@@ -31,8 +31,20 @@ def inline(typingctx):
     Numba's own option would extend to all callees, and compile them again.
     """
 
+    return types.void(), _attribute("alwaysinline")
+
+
+@intrinsic
+def never_inline(typingctx):
+    """Mark the calling function as never inlined, so that no loop around a call vectorizes."""
+    return types.void(), _attribute("noinline")
+
+
+def _attribute(name: str) -> Callable:
+    """The code that gives an attribute of LLVM to the function that it stands in."""
+
     def codegen(context, builder, signature, arguments):
-        builder.function.attributes.add("alwaysinline")
+        builder.function.attributes.add(name)
         return context.get_dummy_value()
 
-    return types.void(), codegen
+    return codegen

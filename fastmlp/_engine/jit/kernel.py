@@ -9,7 +9,7 @@ from typing import Any
 import numba
 
 from fastmlp._engine.compat import numba as internals
-from fastmlp._engine.jit.cache import cache_for
+from fastmlp._engine.jit.cache import KernelCache, NoCache, cache_for
 from fastmlp._engine.jit.target import JIT
 
 # Without Numba's compiler there are no kernels; and with full debug information, nothing would be
@@ -44,7 +44,7 @@ def _remembering_types() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _settings_for_kernels() -> Iterator[None]:
+def settings_for_kernels() -> Iterator[None]:
     """Replace Numba's settings while it compiles a kernel; the caller holds the compiler's lock."""
     numba.config.reload_config()  # the compiler would, and undo the replacement
     before = {name: getattr(numba.config, name) for name in OVERRIDDEN}
@@ -67,10 +67,14 @@ class Kernel:
         numpy.float32 or numpy.float64.
     variant : str
         What else its code depends on, such as the operating system.
+    is_kept : bool
+        Whether to keep compiled forms on disk. Their names tell nothing of the functions that
+        `function` holds as a closure.
     """
 
-    def __init__(self, function: Callable, signature: Any, variant: str = ""):
+    def __init__(self, function: Callable, signature: Any, variant: str = "", is_kept: bool = True):
         self._function, self._signature, self._variant = function, signature, variant
+        self._is_kept = is_kept
         self._compiled: dict[type | None, Any] = {}
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
@@ -78,7 +82,7 @@ class Kernel:
         """Numba's compiled form for a working type; threads that ask at once share one."""
         form = self._compiled.get(real)
         if form is None:
-            with internals.global_compiler_lock, _settings_for_kernels():
+            with internals.global_compiler_lock, settings_for_kernels():
                 form = self._compiled.get(real) or self._compile(real)
                 self._compiled[real] = form
         return form
@@ -89,7 +93,7 @@ class Kernel:
         if not internals.HAS_COMPILER:
             return numba.cfunc(signature, **options)(self._function)
         form = internals.CFunc(self._function, (signature.args, signature.return_type), {}, options)
-        form._cache = cache_for(self._function, self._variant)
+        form._cache = self._cache()
         with _remembering_types():
             form.compile()
         return form
@@ -110,7 +114,12 @@ class Kernel:
 
     def cache_state(self) -> str:
         """Where compiled forms are kept, for people to read."""
-        return cache_for(self._function, self._variant).describe()
+        return self._cache().describe()
+
+    def _cache(self) -> KernelCache | NoCache:
+        if not self._is_kept:
+            return NoCache("it has functions that no file name tells")
+        return cache_for(self._function, self._variant)
 
 
 def kernel(signature: Any, variant: str = "") -> Callable[[Callable], Kernel]:

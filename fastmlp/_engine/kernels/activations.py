@@ -7,7 +7,11 @@ determine f'(z); their derivatives are computed together with a.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from fastmlp._engine.jit.device import device, inline
+from fastmlp._engine.kernels.custom import FIRST_ADDRESS
+from fastmlp._engine.kernels.custom_activation import CustomActivation, call_activation
 from fastmlp._engine.simd.elementary import (
     expm1_of_negative,
     exponential,
@@ -15,6 +19,7 @@ from fastmlp._engine.simd.elementary import (
     log1p_of_fraction,
     normal_tail,
 )
+from fastmlp._engine.simd.memory import address_of
 
 
 class Activation(NamedTuple):
@@ -53,6 +58,17 @@ ACTIVATIONS = (
 )
 CODES = {each.name: each.code for each in ACTIVATIONS}
 STORES_DERIVATIVE = {each.code for each in ACTIVATIONS if each.stores_derivative}
+
+
+def code_of(activation: str | CustomActivation, real: type) -> int:
+    """What the kernels of a working type compare with: a code, or the address of a function."""
+    return CODES[activation] if isinstance(activation, str) else activation.address(real)
+
+
+def store_derivative(codes: np.ndarray) -> np.ndarray:
+    """Whether `activate_with_derivative` computes f'(z), for each of some codes."""
+    return np.isin(codes, list(STORES_DERIVATIVE)) | (codes >= FIRST_ADDRESS)
+
 
 LEAK = 0.01  # derivative of leaky_relu below zero (Maas et al., 2013)
 DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # the standard normal density phi(0)
@@ -153,6 +169,8 @@ def activate(activation, values):
     elif activation == MISH:  # a = z tanh(softplus(z))
         for i in range(values.size):
             values[i] = _mish(values[i])[0]
+    elif activation >= FIRST_ADDRESS:  # the user's own
+        call_activation(activation, address_of(values, 0), 0, values.size)
 
 
 @device
@@ -167,6 +185,8 @@ def activate_with_derivative(activation, values, derivatives):
     elif activation == MISH:
         for i in range(values.size):
             values[i], derivatives[i] = _mish(values[i])
+    elif activation >= FIRST_ADDRESS:  # the user's own
+        call_activation(activation, address_of(values, 0), address_of(derivatives, 0), values.size)
     else:
         activate(activation, values)
         one = values.dtype.type(1)

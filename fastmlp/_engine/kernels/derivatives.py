@@ -9,7 +9,8 @@ from numba import types
 
 from fastmlp._engine.buffers import address_of_array
 from fastmlp._engine.jit.kernel import kernel
-from fastmlp._engine.kernels.activations import CODES, activate_with_derivative
+from fastmlp._engine.kernels.activations import activate_with_derivative, code_of
+from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.simd.memory import Span, view
 
 
@@ -27,9 +28,9 @@ def activate_and_differentiate(activation, values, derivatives, count, zero):
     activate_with_derivative(activation, view(zero, values, span), view(zero, derivatives, span))
 
 
-def with_derivative(name: str, z: np.ndarray) -> np.ndarray:
+def with_derivative(name: str | CustomActivation, z: np.ndarray) -> np.ndarray:
     """Replace each z in a contiguous array by a = f(z), and return f'(z); f is called `name`."""
-    derivatives = np.empty_like(z)
-    call = activate_and_differentiate.compiled(z.dtype.type).ctypes
-    call(CODES[name], address_of_array(z), address_of_array(derivatives), z.size, 0)
+    derivatives, real = np.empty_like(z), z.dtype.type
+    call = activate_and_differentiate.compiled(real).ctypes
+    call(code_of(name, real), address_of_array(z), address_of_array(derivatives), z.size, 0)
     return derivatives

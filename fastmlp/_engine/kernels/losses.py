@@ -10,6 +10,8 @@ import numpy as np
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import logistic_function
+from fastmlp._engine.kernels.custom import FIRST_ADDRESS
+from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
@@ -32,6 +34,11 @@ LOSSES = {
     "absolute_error": (ABSOLUTE_ERROR := 3),
     "huber": (HUBER := 4),
 }
+
+
+def code_of(loss: str | CustomLoss, real: type) -> int:
+    """What the kernels of a working type compare with: a code, or the address of a function."""
+    return LOSSES[loss] if isinstance(loss, str) else loss.address(real)
 
 
 @device
@@ -206,7 +213,7 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     hyperparameters : record
         Read for output, loss_function, label_smoothing and huber_delta. The log loss needs softmax
         or logistic outputs, the Poisson deviance exp, the squared error any but exp, and the other
-        losses identity.
+        losses identity, those of users too.
     n_out : int
     a : array of stride elements
         The outputs, from `apply_output`.
@@ -234,6 +241,9 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
         loss = _absolute_error(a, y)
     elif hyperparameters.loss_function == HUBER:
         loss = _huber_loss(hyperparameters, a, y)
+    elif hyperparameters.loss_function >= FIRST_ADDRESS:  # the user's own
+        loss_function = hyperparameters.loss_function
+        loss = call_loss(loss_function, address_of(y, 0), address_of(a, 0), y.size) / y.size
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight
