@@ -21,7 +21,7 @@ SCRIPT = ROOT / "tests" / "system" / "user_script.py"
 PACKAGE = Path(fastmlp.__file__).parent
 ESTIMATORS = [MLPClassifier, MLPRegressor]
 DIFFERENT = {"loss"}  # entries that classifier and regressor do not share
-OF_A_CLUSTER = {"batch_size"}  # entries that differ on a cluster
+OF_A_CLUSTER = {"batch_size", "initialization"}  # entries that differ on a cluster
 
 
 def class_docstrings(path):
