@@ -54,6 +54,9 @@ def parameters(draw, kind, rows):
             "nesterovs_momentum": draw(st.booleans()),
             "early_stopping": draw(st.booleans()) and rows >= 40,
         }
+    last = len(chosen["hidden_layer_sizes"])
+    frozen = draw(st.sets(st.integers(0, last), max_size=last))
+    chosen["frozen_layers"] = sorted(frozen) if draw(st.booleans()) else None
     if kind in ("classes", "multilabel"):
         chosen["loss"] = draw(st.sampled_from(["log_loss", "squared_error"]))
         if solver != "lbfgs":
