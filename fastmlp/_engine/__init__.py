@@ -64,7 +64,8 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/compat/sklearn` | the number of OpenMP's threads, as scikit-learn counts them |
 
 The kernels are compiled once per dtype. Depth, layer sizes, activations, loss and update rule are
-data to them.
+data to them. An activation or a loss of the user's is a function of its own; its code is its
+address.
 
 ## The path of the data
 

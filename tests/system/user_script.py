@@ -6,7 +6,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPAutoencoder, MLPClassifier, MLPRegressor, MLPTransformer
+from fastmlp import (
+    CustomActivation,
+    CustomLoss,
+    MLPAutoencoder,
+    MLPClassifier,
+    MLPRegressor,
+    MLPTransformer,
+)
 from fastmlp.inspection import hidden_activations, input_gradient
 
 
@@ -68,6 +75,36 @@ def reconstruct() -> float:
     return model.score(X)
 
 
+def cube(z: float) -> float:
+    """An activation."""
+    return z * z * z
+
+
+def cube_derivative(z: float) -> float:
+    """Its derivative."""
+    return 3 * z * z
+
+
+def half_square(y: float, a: float) -> float:
+    """A loss."""
+    return 0.5 * (a - y) ** 2
+
+
+def error(y: float, a: float) -> float:
+    """Its derivative by a."""
+    return a - y
+
+
+def train_with_own_functions() -> float:
+    """Use an activation and a loss of one's own."""
+    X, y = load_iris(return_X_y=True)
+    activation = CustomActivation(cube, cube_derivative)
+    values, derivatives = activation.evaluate(X)
+    assert values.shape == derivatives.shape == X.shape
+    model = MLPRegressor(CustomLoss(half_square, error), (8, 4), [activation, "relu"], max_iter=50)
+    return float(model.fit(X / 8, y).score(X / 8, y))
+
+
 if __name__ == "__main__":
     print(train_classifier(), train_in_parts().t_, train_in_a_pipeline().shape)
-    print(look_at_hidden_layers().shape, reconstruct())
+    print(look_at_hidden_layers().shape, reconstruct(), train_with_own_functions())
