@@ -86,6 +86,7 @@ class CustomActivation(CustomFunction):
         If Numba cannot compile one of the functions, or if it is not a function of a number.
     ValueError
         If the derivative is wrong, if a value is not finite, or if a function raises exceptions.
+        With check=False, values other than those at z = 0 may be infinite or NaN.
 
     See Also
     --------
@@ -121,6 +122,19 @@ class CustomActivation(CustomFunction):
     """
 
     _ARGUMENTS = "one float"
+
+    def __init__(
+        self,
+        function: Callable[[float], float],
+        derivative: Callable[[float], float],
+        *,
+        name: str | None = None,
+        check: bool = True,
+    ) -> None:
+        super().__init__(function, derivative, name=name, check=check)
+        # Rows of activations are padded with f(0), and products multiply the padding by zero.
+        if not np.isfinite(self.evaluate(0.0)).all():
+            raise ValueError(f"the value and the derivative of {self!r} at z = 0 must be finite")
 
     def address(self, real: type) -> int:
         """The address of the compiled loop for numpy.float32 or numpy.float64.
