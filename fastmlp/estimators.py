@@ -19,6 +19,7 @@ from fastmlp._estimator.parameters import (
     REGRESSOR_CONSTRAINTS,
     if_stochastic,
 )
+from fastmlp._estimator.real_targets import RealTargets
 from fastmlp._estimator.targets import ClassTargets
 
 
@@ -519,9 +520,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           raises a ValueError.
         - 'absolute_error': abs(e).
         - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
+        - 'quantile': the pinball loss of `quantile` q (Koenker and Bassett, 1978). For
+          e = y - prediction it is q e if e is positive, otherwise (q - 1) e.
 
-        The last two limit the influence of outliers; scikit-learn has only the first two. Or a
-        `CustomLoss`, made of functions of your own.
+        scikit-learn has only the first two. 'absolute_error' and 'huber' limit the influence of
+        outliers. Or a `CustomLoss`, made of functions of your own.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
     activation : str, CustomActivation or sequence of these, default='relu'
@@ -636,6 +639,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         which needs the exact gradient.
     huber_delta : float, default=1.0
         The error at which 'huber' turns from quadratic to linear, in units of y.
+    quantile : float or array-like of float, default=0.5
+        The quantile in (0, 1) that 'quantile' predicts: 0.9 is above y nine times of ten. Of
+        several, which must increase, each has an output of its own, and y must have one column.
+        `score` and `validation_scores_` then are D2, the part of the pinball loss that the model
+        saves beside the quantile of y (:func:`sklearn.metrics.d2_pinball_score`), as a mean over
+        the quantiles.
+    sort_quantiles : bool, default=False
+        Whether `predict` sorts the quantiles of each row, so that none is below a lower one.
     n_jobs : int or None, default=None
         The maximum number of threads. None means the least of these limits: the CPUs that affinity
         and the cgroup leave to the process, OMP_NUM_THREADS (the first number of a list),
@@ -783,6 +794,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> model = MLPRegressor(solver="lbfgs", alpha=1.0, max_iter=2000, random_state=0)
     >>> bool(model.fit(X[:400], y[:400]).score(X[400:], y[400:]) > 0.4)
     True
+
+    An interval that holds four values of five:
+
+    >>> interval = MLPRegressor("quantile", quantile=[0.1, 0.9], max_iter=300, random_state=0)
+    >>> interval = interval.set_params(solver="lbfgs").fit(X[:400], y[:400])
+    >>> low, high = interval.predict(X[400:]).T
+    >>> bool(0.6 < ((low <= y[400:]) & (y[400:] <= high)).mean() < 0.95)
+    True
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = REGRESSOR_CONSTRAINTS
@@ -819,6 +838,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         warmup: float = 0,
         max_grad_norm: float | None = None,
         huber_delta: float = 1.0,
+        quantile: float | Sequence[float] = 0.5,
+        sort_quantiles: bool = False,
         n_jobs: int | None = None,
         scoring: str | Callable[..., float] | None = None,
         restore_best_weights: bool = True,
@@ -858,6 +879,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.warmup = warmup
         self.max_grad_norm = max_grad_norm
         self.huber_delta = huber_delta
+        self.quantile, self.sort_quantiles = quantile, sort_quantiles
         self.n_jobs = n_jobs
         self.scoring = scoring
         self.restore_best_weights = restore_best_weights
@@ -905,3 +927,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         draft = fitted.draft_of(self)
         warnings = draft._fit(X, y, sample_weight, incremental=True)
         return fitted.commit(self, draft, warnings)
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """R2 of the predictions; with loss='quantile', the mean D2 of their pinball losses.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their weights; None means 1.
+
+        Returns
+        -------
+        float
+            At most 1, which is perfect. The mean of y, or its quantiles, would get 0.
+        """
+        if self.loss != "quantile":
+            return float(super().score(X, y, sample_weight))
+        return RealTargets.of(self).score(np.asarray(y), self.predict(X), sample_weight)

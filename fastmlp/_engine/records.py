@@ -56,6 +56,7 @@ HYPERPARAMETERS = [
     ("max_grad_norm", np.float64),  # 0 for no limit
     ("label_smoothing", np.float64),
     ("huber_delta", np.float64),
+    ("quantiles", np.int64),  # address of one for each output, float64
 ]
 
 # Written once by the workspace: sizes, and offsets in the table of rows.

@@ -183,6 +183,11 @@ class TrainingWorkspace(Workspace):
         targets = np.ascontiguousarray(targets, self.dtype)
         self._hold("inputs", targets=targets, weights=weights)
 
+    def take_quantiles(self, quantiles: Sequence[float]) -> None:
+        """Set the quantile that the pinball loss has for each output: one for all, or one each."""
+        n_out = self.network.layer_sizes[-1]
+        self._hold("hyperparameters", quantiles=np.resize(np.array(quantiles, np.float64), n_out))
+
     def set_hidden(self, names: Sequence[str | CustomActivation], rates: Sequence[float]) -> None:
         """Set the activation and the dropout rate of each hidden layer."""
         self.set_activations(names)

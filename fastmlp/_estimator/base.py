@@ -15,8 +15,8 @@ from fastmlp._estimator import continuation, fitted, parameters
 from fastmlp._estimator.documentation import Documented
 from fastmlp._estimator.given_weights import NONE_GIVEN, GivenWeights
 from fastmlp._estimator.initialization import initialize
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._estimator.outputs import layer_outputs
-from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.loop import divergence

@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from fastmlp._engine.network import Network
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._estimator.parameters import working_type
-from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, ReplacedState
 from fastmlp.version import __version__

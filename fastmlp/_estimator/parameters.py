@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
 
 Method = TypeVar("Method")
 RATE = Interval(Real, 0, 1, closed="left")
+QUANTILE = Interval(Real, 0, 1, closed="neither")
 PRECISIONS = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 COMMON_CONSTRAINTS: dict[str, Any] = {
@@ -51,6 +53,8 @@ REGRESSOR_CONSTRAINTS: dict[str, Any] = {
     **COMMON_CONSTRAINTS,
     "loss": [StrOptions(set(losses_of("identity", "exp"))), CustomLoss],
     "huber_delta": [Interval(Real, 0, None, closed="neither")],
+    "quantile": [QUANTILE, "array-like"],
+    "sort_quantiles": ["boolean"],
 }
 
 
@@ -155,6 +159,31 @@ def given_sizes(estimator) -> list:
     return sizes * count
 
 
+def quantiles_of(regressor) -> tuple[float, ...]:
+    """The quantiles that a regressor's outputs predict with loss='quantile'.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one that is not above the one before it.
+    InvalidParameterError
+        If one is not a number between 0 and 1.
+    """
+    given = regressor.quantile
+    if isinstance(given, Real):
+        return (float(given),)
+    quantiles = list(given)
+    for each in quantiles:
+        if not QUANTILE.is_satisfied_by(each):
+            raise InvalidParameterError(
+                f"The 'quantile' parameter of {type(regressor).__name__} must hold numbers in "
+                f"(0, 1); got {each!r}."
+            )
+    if not quantiles or any(low >= high for low, high in pairwise(quantiles)):
+        raise ValueError(f"quantile must hold increasing numbers, at least one; got {given!r}")
+    return tuple(map(float, quantiles))
+
+
 def _check_hidden_layers(estimator, n_hidden: int) -> None:
     """Raise an error if a hidden layer's activation or dropout rate is invalid."""
     for name in hidden_activations(estimator, n_hidden):
@@ -218,6 +247,8 @@ def settings_of(estimator, n_hidden: int) -> Settings:
     names = [each.name for each in fields(Settings) if hasattr(estimator, each.name)]
     values = {name: getattr(estimator, name) for name in names}
     values["activation"] = hidden_activations(estimator, n_hidden)
+    if "quantile" in values:
+        values["quantile"] = quantiles_of(estimator)
     values["dropout"] = per_layer(estimator.dropout, n_hidden, "dropout")
     values["frozen_layers"] = frozen_layers(estimator, n_hidden + 1)
     return Settings(**values)

@@ -4,23 +4,19 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastmlp._compat.sklearn import check_sample_weight
-from fastmlp._engine.kernels.custom_loss import CustomLoss
 from fastmlp._estimator.class_weights import weights_of_samples
 from fastmlp._estimator.parameters import working_type
-from fastmlp._training.losses import loss_of
 
 
-def _validate(estimator, X, y, reset: bool, **checks) -> tuple:
+def validate(estimator, X, y, reset: bool, **checks) -> tuple:
     """scikit-learn's validation of X and y; `reset` records the features instead of comparing."""
     validated = validate_data(
         estimator,
@@ -193,7 +189,7 @@ class ClassTargets(Targets):
     @classmethod
     def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
         """Learn the labels of a fit, or compare y with those of the last call."""
-        X, y = _validate(estimator, X, y, reset=reset)
+        X, y = validate(estimator, X, y, reset=reset)
         continues = estimator.warm_start or incremental
         if not hasattr(estimator, "classes_") or not continues:
             estimator._label_binarizer = LabelBinarizer().fit(y)
@@ -222,7 +218,7 @@ class ClassTargets(Targets):
 
     def validate_held_out(self, estimator, X, y) -> tuple:
         """Validate X and y, whose labels must have occurred in training."""
-        X, y = _validate(estimator, X, y, reset=False)
+        X, y = validate(estimator, X, y, reset=False)
         labels = unique_labels(y)
         fits = y.ndim == 1 + self.binarizer.y_type_.startswith("multilabel")
         if not fits or len(np.setdiff1d(labels, self.classes)):
@@ -315,83 +311,3 @@ def _binarizer_of(classes: np.ndarray, n_outputs: int, is_multilabel: bool) -> L
     binarizer = LabelBinarizer().fit(both if is_multilabel else classes)
     binarizer.classes_ = classes
     return binarizer
-
-
-class RealTargets(Targets):
-    """Real values, one column or several.
-
-    Parameters
-    ----------
-    loss : str or CustomLoss
-        The regressor's loss, which determines the output activation.
-    """
-
-    def __init__(self, loss: str | CustomLoss):
-        self.loss = loss
-
-    @classmethod
-    def of(cls, estimator) -> Self:
-        """The targets of a regressor."""
-        return cls(estimator.loss)
-
-    @classmethod
-    def derive(cls, estimator, n_outputs: int) -> dict[str, Any]:
-        """The output activation."""
-        return {"out_activation_": cls.of(estimator)._output_activation()}
-
-    @classmethod
-    def prepare(cls, estimator, X, y, reset, incremental) -> tuple[Self, tuple]:
-        """Validate X and y; y may have any values in every call."""
-        X, y = _validate(estimator, X, y, reset=reset, y_numeric=True)
-        if issparse(y):
-            raise ValueError("sparse y is not supported; pass y.toarray()")
-        if y.dtype.kind not in "biuf":
-            raise ValueError(f"y must hold real numbers, got an array of {y.dtype}")
-        targets = cls.of(estimator)
-        if targets.loss == "poisson" and y.min() < 0:
-            raise ValueError("loss='poisson' needs y >= 0, but y has negative values")
-        return targets, (X, y)
-
-    def validate_held_out(self, estimator, X, y) -> tuple:
-        """Validate X and y, which must have as many outputs as in training."""
-        _, (X, y) = self.prepare(estimator, X, y, reset=False, incremental=True)
-        n_outputs = self.output_layer(y)[0]
-        if n_outputs != estimator.n_outputs_:
-            raise ValueError(f"y has {n_outputs} outputs, not {estimator.n_outputs_}")
-        return X, y
-
-    def are_valid(self, y, n_samples: int, n_outputs: int, warm_start: bool) -> bool:
-        """Whether y is an array of finite numbers that the loss takes."""
-        return (
-            type(y) is np.ndarray
-            and y.dtype.kind in "iuf"
-            and y.shape == ((n_samples,) if n_outputs == 1 else (n_samples, n_outputs))
-            and bool(np.isfinite(y).all())
-            and (self.loss != "poisson" or y.min() >= 0)
-        )
-
-    def output_layer(self, y: np.ndarray) -> tuple[int, str]:
-        """One output for each column."""
-        return y.shape[1] if y.ndim == 2 else 1, self._output_activation()
-
-    def _output_activation(self) -> str:
-        return "exp" if "exp" in loss_of(self.loss).functions else "identity"
-
-    def encode(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The values (n_samples, n_outputs)."""
-        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
-
-    def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """The outputs; a single column becomes one-dimensional."""
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
-
-    def score(self, y, predictions, sample_weight) -> float:
-        """R2; NaN where training diverged."""
-        if not np.isfinite(predictions).all():
-            return np.nan
-        return float(r2_score(y, predictions, sample_weight=sample_weight))
-
-
-def kind_of_targets(estimator) -> type[ClassTargets] | type[RealTargets]:
-    """The class of an estimator's targets."""
-    return ClassTargets if isinstance(estimator, ClassifierMixin) else RealTargets

@@ -74,6 +74,12 @@ def _huber_loss(settings, targets, outputs, weights):
     return np.average(errors, axis=0, weights=weights).mean()
 
 
+def _pinball_loss(settings, targets, outputs, weights):
+    errors, quantiles = targets - outputs, np.array(settings.quantile)
+    losses = np.maximum(quantiles * errors, (quantiles - 1) * errors)
+    return np.average(losses, axis=0, weights=weights).mean()
+
+
 LOSSES = {
     "log_loss": Loss(
         "log loss, nats",
@@ -90,6 +96,7 @@ LOSSES = {
     "poisson": Loss("half Poisson deviance, units of y", {"exp": _poisson_loss}),
     "absolute_error": Loss("absolute error, units of y", {"identity": _absolute_loss}),
     "huber": Loss("Huber loss, squared units of y", {"identity": _huber_loss}),
+    "quantile": Loss("pinball loss, units of y", {"identity": _pinball_loss}),
 }
 
 

@@ -20,8 +20,8 @@ AUTO_BATCH_SIZE = 200  # rows; scikit-learn's
 class Settings:
     """Training parameters, with the estimators' names and meanings.
 
-    `activation` and `dropout` have one entry per hidden layer. `frozen_layers` has indices from 0
-    on, in order.
+    `activation` and `dropout` have one entry per hidden layer, `quantile` one for all outputs or
+    one for each. `frozen_layers` has indices from 0 on, in order.
     """
 
     activation: Sequence[str | CustomActivation]
@@ -50,6 +50,7 @@ class Settings:
     loss: str | CustomLoss = "log_loss"
     label_smoothing: float = 0.0
     huber_delta: float = 1.0
+    quantile: tuple[float, ...] = (0.5,)
     noise: float = 0.0
     frozen_layers: tuple[int, ...] = ()
 

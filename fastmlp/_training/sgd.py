@@ -145,6 +145,7 @@ class Descent:
         hyperparameters["max_grad_norm"] = settings.max_grad_norm or 0.0
         for name in ("alpha", "label_smoothing", "huber_delta"):
             hyperparameters[name] = getattr(settings, name)
+        self.workspace.take_quantiles(settings.quantile)
         for name in ("momentum", "beta_1", "beta_2"):  # the first call's, as in scikit-learn
             hyperparameters[name] = getattr(state.settings, name)
         # An epsilon of 0 would give 0 / 0 in the padding, whose moments are 0.

@@ -14,7 +14,7 @@ from fastmlp._compat.sklearn import fit_context
 from fastmlp._estimator import fitted
 from fastmlp._estimator.base import BaseMLP
 from fastmlp._estimator.given_weights import GivenWeights
-from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._training.loop import batch_size_clipped, descend
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.solve import Problem, Solution

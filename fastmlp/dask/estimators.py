@@ -321,9 +321,11 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
           raises a ValueError.
         - 'absolute_error': abs(e).
         - 'huber': e^2 / 2 up to abs(e) = huber_delta, linear beyond.
+        - 'quantile': the pinball loss of `quantile` q (Koenker and Bassett, 1978). For
+          e = y - prediction it is q e if e is positive, otherwise (q - 1) e.
 
-        The last two limit the influence of outliers; scikit-learn has only the first two. Or a
-        `CustomLoss`, made of functions of your own.
+        scikit-learn has only the first two. 'absolute_error' and 'huber' limit the influence of
+        outliers. Or a `CustomLoss`, made of functions of your own.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         The number of units in each hidden layer. An empty sequence gives a linear model.
     activation : str, CustomActivation or sequence of these, default='relu'
@@ -441,6 +443,14 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         which needs the exact gradient.
     huber_delta : float, default=1.0
         The error at which 'huber' turns from quadratic to linear, in units of y.
+    quantile : float or array-like of float, default=0.5
+        The quantile in (0, 1) that 'quantile' predicts: 0.9 is above y nine times of ten. Of
+        several, which must increase, each has an output of its own, and y must have one column.
+        `score` and `validation_scores_` then are D2, the part of the pinball loss that the model
+        saves beside the quantile of y (:func:`sklearn.metrics.d2_pinball_score`), as a mean over
+        the quantiles.
+    sort_quantiles : bool, default=False
+        Whether `predict` sorts the quantiles of each row, so that none is below a lower one.
     n_jobs : int or None, default=None
         The maximum number of threads. None means the least of these limits: the CPUs that affinity
         and the cgroup leave to the process, OMP_NUM_THREADS (the first number of a list),

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import unique_labels
 
 from fastmlp._compat.sklearn import check_sample_weight
 from fastmlp._engine.inputs import rows_in_place
-from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._training.weights import scale_weights, scaling_exponent
 from fastmlp.dask.local_sgd import Shard
 

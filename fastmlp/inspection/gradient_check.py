@@ -10,8 +10,8 @@ from fastmlp._engine.kernels import optimizers
 from fastmlp._engine.network import Network
 from fastmlp._estimator.fitted import complete
 from fastmlp._estimator.initialization import initialize
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._estimator.parameters import hidden_layer_sizes, settings_of
-from fastmlp._estimator.targets import kind_of_targets
 from fastmlp._training.optimizer import OptimizerState
 from fastmlp._training.sgd import Descent
 from fastmlp._training.weights import scale_penalty, scale_weights, scaling_exponent

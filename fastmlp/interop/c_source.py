@@ -180,6 +180,8 @@ class _Source:
             if activation not in tables:
                 raise ValueError(f"activation {activation!r} has no C expression")
         self.is_classifier = is_classifier(self.estimator)
+        if getattr(estimator, "loss", None) == "quantile" and estimator.sort_quantiles:
+            raise ValueError("sort_quantiles=True has no C source: set it to False")
         self.is_multilabel = self.is_classifier and is_multilabel(self.estimator)
         # Two classes have one output, and two probabilities.
         self.n_outputs = max(self.sizes[-1], 2 if self.is_classifier else 1)

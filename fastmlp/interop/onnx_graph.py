@@ -170,6 +170,13 @@ def add_labels(graph: Graph, estimator, outputs: str) -> tuple[str, str]:
     return graph.node("Gather", graph.constant(labels), most_likely), outputs
 
 
+def add_values(graph: Graph, estimator, X: str) -> str:
+    """Add all nodes from X to a regressor's predictions; return their name."""
+    if estimator.loss == "quantile" and estimator.sort_quantiles:
+        raise ValueError("sort_quantiles=True has no ONNX graph: set it to False")
+    return add_network(graph, estimator, X)
+
+
 def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
     """Add all nodes from X to the predictions.
 
@@ -186,7 +193,7 @@ def add_estimator(graph: Graph, estimator, X: str) -> dict[str, str]:
     elif is_classifier(estimator):
         results = add_labels(graph, estimator, add_network(graph, estimator, X))
     else:
-        results = (add_network(graph, estimator, X),)
+        results = (add_values(graph, estimator, X),)
     return dict(zip(output_types(estimator, graph.dtype), results, strict=True))
 
 

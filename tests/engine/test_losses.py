@@ -37,11 +37,15 @@ def outputs_of(output, z):
     return values[:, :n_out]
 
 
+QUANTILES = np.linspace(0.05, 0.9, 40)  # of as many outputs
+
+
 def make_hyperparameters(dtype, output, loss=None, **numbers):
     """Their record, for the output's canonical loss by default."""
     hyperparameters = np.zeros(1, job_dtype(dtype)["hyperparameters"])[0]
     hyperparameters["output"] = OUTPUTS[output]
     hyperparameters["loss_function"] = LOSSES[loss or naive.CANONICAL[output]]
+    hyperparameters["quantiles"] = QUANTILES.ctypes.data
     for name, number in numbers.items():
         hyperparameters[name] = number
     return hyperparameters
@@ -237,9 +241,9 @@ def test_every_loss_equals_the_oracle(output, loss, smoothing, dtype):
         got, delta = loss_and_delta(output, a[0], y, weight, **numbers)
         exact, eps = a.astype(np.float64), np.finfo(dtype).eps
         row = naive.smoothed(output, row, smoothing)[None] if smoothing else row[None]
-        expected = weight * naive.row_losses(output, exact, row, eps, loss, 0.7)
+        expected = weight * naive.row_losses(output, exact, row, eps, loss, 0.7, QUANTILES[:n_out])
         np.testing.assert_allclose(got, expected[0], rtol=20 * eps, atol=eps)
-        expected = weight * naive.deltas(output, exact, row, loss, 0.7)[0]
+        expected = weight * naive.deltas(output, exact, row, loss, 0.7, QUANTILES[:n_out])[0]
         # Delta is a difference: its roundings are those of what it lies between.
         assert np.abs(delta - expected).max() <= 8 * eps * max(1, np.abs(row).max())
         assert np.abs(expected).max() > 1000 * eps

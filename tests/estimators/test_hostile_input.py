@@ -11,7 +11,7 @@ from sklearn import neural_network
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._estimator.kinds import kind_of_targets
 from fastmlp._training.sgd import Descent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

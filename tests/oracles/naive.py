@@ -112,12 +112,14 @@ def smoothed(output, y, share):
     return (1 - share) * y + share / classes
 
 
-def row_losses(output, a, y, eps, loss=None, huber_delta=1.0):
+def row_losses(output, a, y, eps, loss=None, huber_delta=1.0, quantiles=0.5):
     """The loss of each row of outputs `a` and targets `y`, by default the output's canonical."""
     loss = loss or CANONICAL[output]
     e = a - y
     if loss == "absolute_error":  # L = mean_j |e_j|
         return np.abs(e).mean(axis=1)
+    if loss == "quantile":  # L = mean_j -q_j e_j where e_j < 0, else (1 - q_j) e_j
+        return np.where(e < 0, -quantiles * e, (1 - quantiles) * e).mean(axis=1)
     if loss == "huber":  # L = mean_j e_j^2 / 2, or h (|e_j| - h / 2) where |e_j| > h
         h = huber_delta
         return np.where(np.abs(e) <= h, e**2 / 2, h * (np.abs(e) - h / 2)).mean(axis=1)
@@ -134,12 +136,14 @@ def row_losses(output, a, y, eps, loss=None, huber_delta=1.0):
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)
 
 
-def deltas(output, a, y, loss=None, huber_delta=1.0):
+def deltas(output, a, y, loss=None, huber_delta=1.0, quantiles=0.5):
     """dL/dz of each row; of a loss that is a mean over outputs, of their sum."""
     loss = loss or CANONICAL[output]
     e = a - y
     if loss == "absolute_error":
         return np.sign(e)
+    if loss == "quantile":
+        return np.where(e == 0, 0, (e > 0) - quantiles)
     if loss == "huber":
         return np.clip(e, -huber_delta, huber_delta)
     if loss == "squared_error" and output == "softmax":

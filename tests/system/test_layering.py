@@ -47,7 +47,9 @@ FLOORS = [
         "fastmlp._estimator.fitted",
         "fastmlp._estimator.given_weights",
         "fastmlp._estimator.initialization",
+        "fastmlp._estimator.kinds",
         "fastmlp._estimator.outputs",
+        "fastmlp._estimator.real_targets",
         "fastmlp._estimator.targets",
     },
     {

@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._compat.sklearn import InvalidParameterError
-from fastmlp._estimator.targets import kind_of_targets
+from fastmlp._estimator.kinds import kind_of_targets
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

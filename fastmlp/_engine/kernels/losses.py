@@ -13,7 +13,7 @@ from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.kernels.custom import FIRST_ADDRESS
 from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
-from fastmlp._engine.simd.memory import address_of
+from fastmlp._engine.simd.memory import address_of, load
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
 from fastmlp._engine.simd.vectors import lanes_of
 
@@ -33,6 +33,7 @@ LOSSES = {
     "poisson": (POISSON := 2),
     "absolute_error": (ABSOLUTE_ERROR := 3),
     "huber": (HUBER := 4),
+    "quantile": (QUANTILE := 5),
 }
 
 
@@ -205,13 +206,33 @@ def _huber_loss(hyperparameters, a, y):
 
 
 @device
+def _pinball_loss(hyperparameters, a, y):
+    """q e for e = y - a > 0, else (q - 1) e, averaged over the outputs, each with its quantile q.
+
+    delta = -q or 1 - q.
+    """
+    loss = 0.0
+    for j in range(y.size):
+        # Plain load: the quantiles do not change during a launch.
+        q = load(0.0, hyperparameters.quantiles, j)
+        error = np.float64(y[j]) - a[j]
+        if error > 0:
+            loss += q * error
+            a[j] = -q
+        else:
+            loss += (q - 1) * error
+            a[j] = 1 - q if error < 0 else error  # keeps 0 and NaN
+    return loss / y.size
+
+
+@device
 def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     """Compute the loss of a row; replace its outputs `a` (n_out) by delta = weight * dL/dz.
 
     Parameters
     ----------
     hyperparameters : record
-        Read for output, loss_function, label_smoothing and huber_delta. The log loss needs softmax
+        Read for output, loss_function and the parameters of losses. The log loss needs softmax
         or logistic outputs, the Poisson deviance exp, the squared error any but exp, and the other
         losses identity, those of users too.
     n_out : int
@@ -241,6 +262,8 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
         loss = _absolute_error(a, y)
     elif hyperparameters.loss_function == HUBER:
         loss = _huber_loss(hyperparameters, a, y)
+    elif hyperparameters.loss_function == QUANTILE:
+        loss = _pinball_loss(hyperparameters, a, y)
     elif hyperparameters.loss_function >= FIRST_ADDRESS:  # the user's own
         loss_function = hyperparameters.loss_function
         loss = call_loss(loss_function, address_of(y, 0), address_of(a, 0), y.size) / y.size
