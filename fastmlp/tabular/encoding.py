@@ -12,6 +12,9 @@ SOFT_LIMIT = 3.0
 # does. The tail gets a column of its own if that explains TAIL_SHARE more of the target's variance
 # than the clipped number alone.
 FAR_OUT, TAIL_SHARE = 5.0, 0.01
+# A range between quartiles that is narrower than this share of the whole range is taken for none,
+# and |z| stays below FARTHEST: squares of z fit into float64, and sums of it into float32.
+NARROWEST, FARTHEST = 1e-100, 1e30
 LEAST_EDGES = 2  # a column with as many values or fewer has no bins
 
 
@@ -25,6 +28,8 @@ class Number(NamedTuple):
 
     Attributes
     ----------
+    exponent : int
+        All that follows is for x / 2^exponent, which is at most 1: differences do not overflow.
     median, scale : float
         z = (x - median) * scale.
     edges : ndarray of shape (n_bins + 1,)
@@ -35,6 +40,7 @@ class Number(NamedTuple):
         Whether values were missing.
     """
 
+    exponent: int
     median: float
     scale: float
     edges: np.ndarray
@@ -51,22 +57,29 @@ class Number(NamedTuple):
         known = values[~missing]
         if known.size == 0:
             return None
+        exponent = int(np.frexp(np.abs(known).max())[1])
+        known = np.ldexp(known, -exponent)
         spread = known.max() - known.min()
         if spread == 0 and not missing.any():
             return None
         low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
-        scale = 1 / (high - low) if high > low else 2 / spread if spread > 0 else 0.0
+        is_wide = high - low > NARROWEST * spread
+        scale = 1 / (high - low) if is_wide else 2 / spread if spread > 0 else 0.0
         edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1), method="lower"))
         if len(edges) <= LEAST_EDGES:
             edges = edges[:0]
-        number = cls(float(median), float(scale), edges, 0.0, bool(missing.any()))
+        number = cls(exponent, float(median), float(scale), edges, 0.0, bool(missing.any()))
         if y is not None and scale > 0:
             number = number._replace(tail_scale=number._tail_scale(known, y[~missing]))
         return number
 
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        """z of x / 2^exponent, at most FARTHEST from 0."""
+        return np.clip((x - self.median) * self.scale, -FARTHEST, FARTHEST)
+
     def _tail_scale(self, known: np.ndarray, y: np.ndarray) -> float:
         """1 over the standard deviation of z if y follows the tail of z; otherwise 0."""
-        z = (known - self.median) * self.scale
+        z = self._scaled(known)
         if np.abs(z).max() <= FAR_OUT:
             return 0.0
         y, inputs = y - y.mean(axis=0), np.column_stack([soft_clip(z), z])
@@ -92,11 +105,14 @@ class Number(NamedTuple):
     def encode(self, values: np.ndarray) -> list[np.ndarray]:
         """z, softly clipped; its place in each bin; z of a heavy tail; what is missing."""
         missing = np.isnan(values)
-        x = np.where(missing, self.median, values)
-        z = (x - self.median) * self.scale
-        columns = [soft_clip(z)] if self.scale > 0 else []
-        for low, high in zip(self.edges[:-1], self.edges[1:], strict=True):
-            columns.append(np.clip((x - low) / (high - low), 0, 1) - 0.5)
+        with np.errstate(over="ignore"):  # infinity is clipped
+            x = np.where(missing, self.median, np.ldexp(values, -self.exponent))
+            z = self._scaled(x)
+            places = [
+                np.clip((x - low) / (high - low), 0, 1) - 0.5
+                for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)
+            ]
+        columns = [soft_clip(z), *places] if self.scale > 0 else []
         if self.tail_scale > 0:
             columns.append(z * self.tail_scale)
         if self.has_gaps:

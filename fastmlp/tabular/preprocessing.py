@@ -1,6 +1,7 @@
 """TabularPreprocessor: from a table of numbers, categories and dates to float32 inputs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import count
 from numbers import Integral
 from typing import ClassVar, Self
 
@@ -27,6 +28,8 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
       category is a level of its own.
     - A date becomes the days since 1970, a number, and three categories: month, weekday and hour.
     - Columns that were constant in `fit` are dropped.
+    - A column of Python objects is numbers, durations or dates if all of its values are; otherwise
+      it is a category. 1, 1.0 and "1" are the same level. A duration is a number of days.
 
     Parameters
     ----------
@@ -115,9 +118,10 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X has no rows, no columns or infinite numbers, or two columns of the same name.
+            If X has no rows or no columns, two columns of the same name, infinite or complex
+            numbers, or lists in its cells.
         TypeError
-            If X is sparse.
+            If X is sparse, or a lazy frame.
         """
         table = as_table(X)
         self._check_features(X, table, reset=True)
@@ -126,12 +130,12 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
         columns = _without_dates(columns)
         y = self._real_target(y, len(columns[0].values))
         self._encodings = [self._learn(each, y) for each in columns]
-        self._names = [
+        self._names = _distinct(
             name
             for column, encoding in zip(columns, self._encodings, strict=True)
             if encoding is not None
             for name in encoding.names(column.name)
-        ]
+        )
         self.n_features_out_ = len(self._names)
         return self
 
@@ -231,3 +235,14 @@ def _without_dates(columns: Collection[Column]) -> list[Column]:
     """The columns, with dates split into their parts."""
     parts = [parts_of_date(each) if each.kind == DATE else [each] for each in columns]
     return [column for columns in parts for column in columns]
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """The names; one that was there before has a number behind it."""
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(2))
+        if name in found:
+            name = next(each for each in numbered if each not in found)
+        found[name] = None
+    return list(found)
