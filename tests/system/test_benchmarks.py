@@ -64,7 +64,7 @@ def test_ablations_change_constants_for_as_long_as_they_run():
     with pytest.raises(ZeroDivisionError), tabular.constants({"SOFT_LIMIT": np.inf}):
         assert tabular.encoding.soft_clip(7.0) == 7.0
         raise ZeroDivisionError
-    assert {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT} == usual
+    assert usual == {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
     names = {name for changes in tabular.OFF.values() for name in changes if name.isupper()}
     assert all(hasattr(tabular.encoding, name) for name in names)
 
