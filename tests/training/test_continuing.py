@@ -120,6 +120,13 @@ def test_negative_class_weights_are_refused(weights):
         quick(class_weight=weights).fit(X, Y)
 
 
+def test_classes_set_by_hand_in_another_order_are_refused():
+    model = quick().partial_fit(X, Y, classes=np.unique(Y))
+    model.classes_ = model.classes_[::-1]
+    with pytest.raises(ValueError, match="or classes_ is not sorted"):
+        model.partial_fit(X, Y)
+
+
 def test_dates_are_refused_as_features():
     model = quick().fit(X, Y)
     with pytest.raises(ValueError, match="dates"):

@@ -13,6 +13,10 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.network import Network
+from fastmlp._estimator.parameters import settings_of
+from fastmlp._training.history import History
+from fastmlp._training.loop import divergence, has_diverged
 from fastmlp._training.sgd import Descent
 
 pytestmark = pytest.mark.filterwarnings(
@@ -234,3 +238,28 @@ def test_callbacks_see_the_epoch_that_diverges():
     epoch = int(re.search(r"epoch (\d+)", str(error.value))[1])
     assert Count.begun == Count.ended == epoch
     assert Count.torn_down == 1
+
+
+def test_a_fit_goes_on_while_its_loss_is_finite():
+    """The weights may not be: the next epoch then says so, with its number."""
+    network = Network((2, 1), np.dtype(np.float64))
+    history = History()
+    assert not has_diverged(history, network)
+    for loss, weight, expected in [
+        (1.0, 0.0, False),
+        (1.0, np.nan, False),
+        (np.inf, 0.0, False),
+        (np.inf, np.inf, True),
+        (np.nan, np.nan, True),
+    ]:
+        network.coefs[0][0, 0] = weight
+        history.loss_curve.append(loss)
+        history.n_iter += 1
+        assert has_diverged(history, network) == expected
+
+
+def test_the_advice_needs_no_finished_epoch():
+    settings = settings_of(MLPRegressor(learning_rate_init=0.25, max_grad_norm=2.0), 1)
+    for one_epoch in (False, True):
+        text = divergence(settings, History(), one_epoch)
+        assert text == "Scale X, lower learning_rate_init=0.25 or lower max_grad_norm=2."

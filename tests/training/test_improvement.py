@@ -128,3 +128,16 @@ def test_a_curve_extends_the_earlier_list_when_it_is_finished_until_that_is_undo
     assert earlier == [3.0, 2.0, 1.0, 0.5] and len(curve) == 4
     curve.undo()
     assert earlier == [3.0, 2.0]
+
+
+def test_a_history_finishes_and_undoes_both_of_its_curves():
+    history = History(loss_curve=Curve([3.0]), validation_loss_curve=Curve([4.0]))
+    for curve in (history.loss_curve, history.validation_loss_curve):
+        curve.append(1.0)
+    history.finish()
+    assert (history.loss_curve.earlier, history.validation_loss_curve.earlier) == (
+        [3.0, 1.0],
+        [4.0, 1.0],
+    )
+    history.undo()
+    assert (history.loss_curve.earlier, history.validation_loss_curve.earlier) == ([3.0], [4.0])

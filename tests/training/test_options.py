@@ -45,6 +45,7 @@ CLASS_WEIGHTS = [
     (X[:110], Y[:110], "balanced"),
     (X, Y, {0: 1.0, 1: 7.0, 2: 0.25}),
     (X, Y, {1: 3}),
+    (X, Y, {0: 0.0}),
     (X[:100], NAMES[:100], {"setosa": 0.5, "versicolor": 4.0}),
     (MULTILABEL_X, MULTILABEL_Y, "balanced"),
     (MULTILABEL_X, MULTILABEL_Y, DICTS),
@@ -263,3 +264,24 @@ def test_options_against_overfitting_find_a_rare_class_better_on_real_data():
     defaults = np.mean(scores["defaults"])
     assert np.mean(scores["dropout"]) > defaults + 0.005, scores
     assert np.mean(scores["adamw"]) > defaults + 0.005, scores
+
+
+def test_dropout_depends_on_the_random_state():
+    """With the same weights to begin with, and no shuffling, nothing else does."""
+    first = quick(max_iter=1).fit(X, Y)
+
+    def trained(seed, **options):
+        model = quick(random_state=seed, shuffle=False, **options)
+        return model.fit(X, Y, coefs_init=first.coefs_, intercepts_init=first.intercepts_)
+
+    assert_same_bytes(trained(0), trained(1))
+    assert_same_bytes(trained(0, dropout=0.5), trained(0, dropout=0.5))
+    models = [trained(seed, dropout=0.5) for seed in (0, 1)]
+    assert not np.array_equal(models[0].coefs_[0], models[1].coefs_[0])
+
+
+def test_a_batch_of_all_samples_gives_no_warning_and_a_larger_one_does(recwarn):
+    quick(batch_size=len(X)).fit(X, Y)
+    assert not [each for each in recwarn if each.category is UserWarning]
+    with pytest.warns(UserWarning, match="batch_size"):
+        quick(batch_size=len(X) + 1).fit(X, Y)
