@@ -40,6 +40,7 @@ ReconstructionDisplay.from_estimator(autoencoder, X / 16, image_shape=(8, 8))
 from fastmlp.displays.activations import ActivationDisplay
 from fastmlp.displays.diagram import NetworkDisplay
 from fastmlp.displays.loss_curve import LossCurveDisplay
+from fastmlp.displays.quantiles import QuantileDisplay
 from fastmlp.displays.reconstruction import ReconstructionDisplay
 from fastmlp.displays.sensitivity import SensitivityDisplay
 from fastmlp.displays.weights import WeightsDisplay
@@ -48,6 +49,7 @@ __all__ = [
     "ActivationDisplay",
     "LossCurveDisplay",
     "NetworkDisplay",
+    "QuantileDisplay",
     "ReconstructionDisplay",
     "SensitivityDisplay",
     "WeightsDisplay",
