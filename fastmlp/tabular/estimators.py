@@ -401,9 +401,13 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._range = y.min(axis=0), y.max(axis=0)
-        self._mean, deviation = y.mean(axis=0), y.std(axis=0)
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
-        return (y - self._mean) / self._deviation, None
+        # Powers of two that bring y below 1: sums of squares neither overflow nor vanish.
+        exponents = np.frexp(np.abs(y).max(axis=0))[1]
+        y = np.ldexp(y, -exponents)
+        mean, deviation = y.mean(axis=0), y.std(axis=0)
+        deviation = np.where(deviation > 0, deviation, 1.0)
+        self._mean, self._deviation = np.ldexp(mean, exponents), np.ldexp(deviation, exponents)
+        return (y - mean) / deviation, None
 
     def _member(self, seed):
         return MLPRegressor(

@@ -148,6 +148,14 @@ def test_predictions_stay_in_the_range_that_was_seen():
     assert PROGRESSION.min() <= found.min() and found.max() <= PROGRESSION.max()
 
 
+@pytest.mark.parametrize("power", [-1000, -600, 600, 1014])
+def test_the_size_of_targets_does_not_matter(power):
+    expected = TabularMLPRegressor(**SMALL).fit(DIABETES, PROGRESSION).predict(DIABETES)
+    y = np.ldexp(PROGRESSION.to_numpy(), power)
+    found = TabularMLPRegressor(**SMALL).fit(DIABETES, y).predict(DIABETES)
+    np.testing.assert_array_equal(found, np.ldexp(expected, power))
+
+
 def test_several_outputs_are_several_columns():
     y = np.column_stack([PROGRESSION, -PROGRESSION, np.ones(len(PROGRESSION))])
     model = TabularMLPRegressor(**SMALL).fit(DIABETES, y)
