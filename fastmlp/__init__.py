@@ -34,6 +34,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | convert models from and to scikit-learn, or export them to ONNX or C | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
 | train with an activation or a loss of your own | `CustomActivation`, `CustomLoss` |
+| predict quantiles, and draw how often they hold | `MLPRegressor`, `fastmlp.displays` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
 | compress samples, remove noise, or find anomalies without labels | `MLPAutoencoder` |
 | look inside a model, or check its gradient | `fastmlp.inspection` |

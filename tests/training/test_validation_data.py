@@ -398,3 +398,4 @@ def test_early_stopping_by_a_score_needs_two_rows():
     model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
     with pytest.raises(ValueError, match="early stopping needs 2 rows, got 1"):
         model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])
+    assert len(model.fit(X, X[:, 0], X_val=X[:2], y_val=X[:2, 0]).validation_scores_) > 1
