@@ -92,6 +92,25 @@ def test_every_epoch_is_a_task_within_the_fit(solver):
     assert_same_bytes(model, quick(solver=solver).fit(X, Y))
 
 
+class LengthRecorder(Recorder):
+    """Remembers how long the loss curve is at each end; the list itself may grow later."""
+
+    def __init__(self):
+        super().__init__()
+        self.lengths = []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **data):
+        self.lengths.append(len(fitted_estimator.loss_curve_))
+
+
+def test_callbacks_see_the_curves_of_earlier_fits_too():
+    model, recorder = quick(warm_start=True).fit(X, Y), LengthRecorder()
+    earlier = len(model.loss_curve_)
+    model, recorder = fit_watched(model, X, Y, recorder=recorder)
+    total = len(model.loss_curve_)
+    assert recorder.lengths == [*range(earlier + 1, total + 1), total]
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_callbacks_see_the_model_as_if_the_fit_ended_there(solver):
     recorder = fit_watched(quick(solver=solver), X, Y, WEIGHT)[1]

@@ -278,10 +278,3 @@ def test_dropout_depends_on_the_random_state():
     assert_same_bytes(trained(0, dropout=0.5), trained(0, dropout=0.5))
     models = [trained(seed, dropout=0.5) for seed in (0, 1)]
     assert not np.array_equal(models[0].coefs_[0], models[1].coefs_[0])
-
-
-def test_a_batch_of_all_samples_gives_no_warning_and_a_larger_one_does(recwarn):
-    quick(batch_size=len(X)).fit(X, Y)
-    assert not [each for each in recwarn if each.category is UserWarning]
-    with pytest.warns(UserWarning, match="batch_size"):
-        quick(batch_size=len(X) + 1).fit(X, Y)
