@@ -1,11 +1,13 @@
 """BaseTabularMLP: preprocess, split, fit the members, average them."""
 
+import time
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -39,16 +41,22 @@ class BaseTabularMLP(BaseEstimator):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "verbose": ["verbose"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
     # Parameters that this class reads.
     n_members: int
+    max_iter: int
+    max_time: float | None
+    verbose: bool | int
     n_jobs: int | None
 
-    def _fit(self, X, y, sample_weight) -> None:
-        """Fit this estimator."""
+    def _fit(self, X, y, sample_weight) -> list[Warning]:
+        """Fit this estimator; return the warnings to give once it is committed."""
+        deadline = time.monotonic() + (np.inf if self.max_time is None else self.max_time)
         random_state = check_random_state(self.random_state)
         names = TabularPreprocessor._parameter_constraints
         preprocessor = TabularPreprocessor(**{name: getattr(self, name) for name in names})
@@ -72,9 +80,23 @@ class BaseTabularMLP(BaseEstimator):
         self.n_features_in_ = preprocessor.n_features_in_
         if hasattr(preprocessor, "feature_names_in_"):
             self.feature_names_in_ = preprocessor.feature_names_in_
-        self.members_ = fit_members(members, samples, splits, self.n_jobs)
-        self.n_iter_ = max(member.n_iter_ for member in self.members_)
-        self._finish(samples, splits)
+        members = fit_members(members, samples, splits, self.n_jobs, deadline, bool(self.verbose))
+        self.n_iter_ = max(member.n_iter_ for member in members)
+        # A member without a finished epoch knows nothing: leave it out, unless none knows more.
+        kept = [n for n, member in enumerate(members) if member.n_iter_ or not self.n_iter_]
+        self.members_ = [members[n] for n in kept]
+        self._finish(samples, [splits[n] for n in kept])
+        return self._closing_warnings(members)
+
+    def _closing_warnings(self, members: list) -> list[Warning]:
+        late = sum(member.n_iter_ < self.max_iter for member in members)
+        if self.max_time is None or late == 0:
+            return []
+        message = (
+            f"max_time={self.max_time:g} seconds have passed; {late} of {len(members)} members "
+            f"ended before {self.max_iter} epochs."
+        )
+        return [ConvergenceWarning(message)]
 
     def _held_out_outputs(self, samples: Samples, splits: list[Split]) -> np.ndarray:
         """Each row's outputs by the member that held it out; NaN for rows that none did."""

@@ -52,6 +52,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         See :class:`TabularPreprocessor`.
     max_categories : int, default=64
         See :class:`TabularPreprocessor`.
+    max_time : float or None, default=None
+        The maximum time of `fit` in seconds. Members share what preprocessing leaves of it, and end
+        with their best epoch so far. A member that finished no epoch is left out, unless none did.
+    verbose : bool, default=False
+        Whether to print a line for each member once it is trained.
     n_jobs : int or None, default=None
         The maximum number of threads, as for :class:`fastmlp.MLPClassifier`. Members train side by
         side. The result is the same, bit for bit, for any number.
@@ -120,6 +125,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         n_bins: int = 16,
         min_frequency: int = 2,
         max_categories: int = 64,
+        max_time: float | None = None,
+        verbose: bool = False,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -134,6 +141,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self.n_bins = n_bins
         self.min_frequency = min_frequency
         self.max_categories = max_categories
+        self.max_time = max_time
+        self.verbose = verbose
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -160,10 +169,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         ValueError
             If X or y is not valid, or y has only one class. The estimator then keeps its state
             from before the call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If max_time ends the training of a member.
         """
         draft = fitted.draft_of(self)
-        draft._fit(X, y, sample_weight)
-        return fitted.commit(self, draft)
+        return fitted.commit(self, draft, draft._fit(X, y, sample_weight))
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict the probability of each class.
@@ -285,6 +298,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         See :class:`TabularPreprocessor`.
     max_categories : int, default=64
         See :class:`TabularPreprocessor`.
+    max_time : float or None, default=None
+        The maximum time of `fit` in seconds. Members share what preprocessing leaves of it, and end
+        with their best epoch so far. A member that finished no epoch is left out, unless none did.
+    verbose : bool, default=False
+        Whether to print a line for each member once it is trained.
     n_jobs : int or None, default=None
         The maximum number of threads, as for :class:`fastmlp.MLPRegressor`. Members train side by
         side. The result is the same, bit for bit, for any number.
@@ -339,6 +357,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         n_bins: int = 16,
         min_frequency: int = 2,
         max_categories: int = 64,
+        max_time: float | None = None,
+        verbose: bool = False,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -351,6 +371,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self.n_bins = n_bins
         self.min_frequency = min_frequency
         self.max_categories = max_categories
+        self.max_time = max_time
+        self.verbose = verbose
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -376,10 +398,14 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         ------
         ValueError
             If X or y is not valid. The estimator then keeps its state from before the call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If max_time ends the training of a member.
         """
         draft = fitted.draft_of(self)
-        draft._fit(X, y, sample_weight)
-        return fitted.commit(self, draft)
+        return fitted.commit(self, draft, draft._fit(X, y, sample_weight))
 
     def predict(self, X) -> np.ndarray:
         """Predict values, within the range of those in `fit`.

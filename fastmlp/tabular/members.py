@@ -1,5 +1,6 @@
 """Members of an ensemble: each trains on all folds but one, which chooses its best epoch."""
 
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastmlp._estimator import fitted
 
 FOLDS_FOR_ONE = 5  # a single member holds out the first of as many folds
 LEAST_HELD_OUT = 2  # rows: early stopping needs as many
+LEAST_SECONDS = 1e-3  # of a member whose turn comes when the time is over
 
 
 class Split(NamedTuple):
@@ -59,8 +61,44 @@ def splits_of(n_samples: int, labels: np.ndarray | None, n_members: int, seed: i
     return splits[:n_members]
 
 
-def fit_members(members: list, samples: Samples, splits: list[Split], n_jobs: int | None) -> list:
-    """Fit each member to its split, side by side; the result does not depend on `n_jobs`.
+class Turn(NamedTuple):
+    """When a member is fitted.
+
+    Attributes
+    ----------
+    number, members : int
+        Its number, from 1 on, and that of all members.
+    rounds : int
+        How many members its thread has still to fit, this one included.
+    deadline : float
+        When all must be done, on the clock of `time.monotonic`; infinity for no limit.
+    is_verbose : bool
+        Whether to print a line when it is done.
+    """
+
+    number: int
+    members: int
+    rounds: int
+    deadline: float
+    is_verbose: bool
+
+    def seconds(self) -> float | None:
+        """The time for this member, beginning now; None for no limit."""
+        left = self.deadline - time.monotonic()
+        return None if left == np.inf else max(left / self.rounds, LEAST_SECONDS)
+
+
+def fit_members(
+    members: list,
+    samples: Samples,
+    splits: list[Split],
+    n_jobs: int | None,
+    deadline: float = np.inf,
+    is_verbose: bool = False,
+) -> list:
+    """Fit each member to its split, side by side.
+
+    The result depends neither on `n_jobs` nor, if there is time enough, on `deadline`.
 
     Parameters
     ----------
@@ -70,20 +108,30 @@ def fit_members(members: list, samples: Samples, splits: list[Split], n_jobs: in
     splits : list of Split
     n_jobs : int or None
         The maximum number of threads, as for `MLPClassifier`.
+    deadline : float, default=infinity
+        As in `Turn`.
+    is_verbose : bool, default=False
+        As in `Turn`.
     """
-    threads = available_threads(n_jobs)
-    workers = min(threads, len(members))
+    threads, count = available_threads(n_jobs), len(members)
+    workers = min(threads, count)
     # A member alone on its thread never waits for others, as the threads of one fit do.
     run = Parallel(workers, prefer="threads")
     tasks = (
-        delayed(_fit)(member.set_params(n_jobs=threads // workers), samples, split)
-        for member, split in zip(members, splits, strict=True)
+        delayed(_fit)(
+            member.set_params(n_jobs=threads // workers),
+            samples,
+            split,
+            Turn(index + 1, count, -(-(count - index) // workers), deadline, is_verbose),
+        )
+        for index, (member, split) in enumerate(zip(members, splits, strict=True))
     )
     return list(run(tasks))
 
 
-def _fit(member, samples: Samples, split: Split) -> Any:
-    """Fit a member, without the warnings: it always ends with its last epoch."""
+def _fit(member, samples: Samples, split: Split, turn: Turn) -> Any:
+    """Fit a member, without the warnings: it ends with its last epoch, or with the time."""
+    member.set_params(max_time=turn.seconds())
     X, y, weights = samples.part(split.training)
     validation = None, None, None
     if len(split.held_out):
@@ -92,4 +140,8 @@ def _fit(member, samples: Samples, split: Split) -> Any:
         member.set_params(early_stopping=False)
     draft = fitted.draft_of(member)
     draft._fit(X, y, weights, validation=validation)
+    if turn.is_verbose:
+        print(f"Member {turn.number} of {turn.members}: {draft.n_iter_} epochs", end="")
+        best = draft.best_validation_score_
+        print("" if best is None else f", best validation score {best:g}")
     return fitted.commit(member, draft)
