@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._training import loop
+from fastmlp._training.losses import LOSSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -131,3 +132,19 @@ def test_a_named_scorer_that_gives_nan_is_named():
     data = {"X_val": X[CLASSES == 1], "y_val": CLASSES[CLASSES == 1]}
     with pytest.warns(match="Only one class"), pytest.raises(ValueError, match="roc_auc"):
         model.fit(X, CLASSES, **data)
+
+
+def test_early_stopping_by_a_score_needs_two_rows():
+    model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
+    with pytest.raises(ValueError, match="early stopping needs 2 rows, got 1"):
+        model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])
+    assert len(model.fit(X, X[:, 0], X_val=X[:2], y_val=X[:2, 0]).validation_scores_) > 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sure_error_costs_as_much_as_a_probability_of_epsilon(dtype):
+    function = LOSSES["log_loss"].functions["logistic"]
+    for targets, outputs in ([[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]):
+        rows = (np.array([each], dtype).T for each in (targets, outputs))
+        loss = function(None, *rows, None)
+        np.testing.assert_allclose(loss, -np.log(np.finfo(dtype).eps), rtol=0.01)

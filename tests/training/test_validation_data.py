@@ -27,7 +27,6 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._compat.sklearn import InvalidParameterError
 from fastmlp._estimator.kinds import kind_of_targets
-from fastmlp._training.losses import LOSSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -392,20 +391,3 @@ def test_labels_of_validation_data_take_any_nonzero_number_for_yes():
         return model.fit(X, factor * Y, X_val=X, y_val=factor * Y)
 
     assert fit(2).validation_scores_ == fit(1).validation_scores_
-
-
-def test_early_stopping_by_a_score_needs_two_rows():
-    X = np.random.RandomState(0).randn(30, 2)
-    model = MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True)
-    with pytest.raises(ValueError, match="early stopping needs 2 rows, got 1"):
-        model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])
-    assert len(model.fit(X, X[:, 0], X_val=X[:2], y_val=X[:2, 0]).validation_scores_) > 1
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_sure_error_costs_as_much_as_a_probability_of_epsilon(dtype):
-    function = LOSSES["log_loss"].functions["logistic"]
-    for targets, outputs in ([[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]):
-        rows = (np.array([each], dtype).T for each in (targets, outputs))
-        loss = function(None, *rows, None)
-        np.testing.assert_allclose(loss, -np.log(np.finfo(dtype).eps), rtol=0.01)
