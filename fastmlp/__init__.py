@@ -196,6 +196,7 @@ from fastmlp._compat.versions import check_versions
 from fastmlp.version import __version__
 
 try:
+    from fastmlp._engine import jit as _jit  # noqa: F401 - before Numba, which it looks after
     from fastmlp._engine.kernels.custom_activation import CustomActivation
     from fastmlp._engine.kernels.custom_loss import CustomLoss
     from fastmlp.autoencoder import MLPAutoencoder

@@ -172,8 +172,9 @@ def search(
     took = time.monotonic() - start
     error = re.search(r"pan:\d+: (.*) \(at depth", output)
     assert error or "Search not completed" not in output, output
-    patterns = [r"(\d+) states, stored", r"(\d+) transitions", r"depth reached (\d+)"]
-    numbers = [int(re.search(each, output)[1]) for each in patterns]
+    number = r"(\d[\d.e+]*)"  # large ones are written as 1.2e+08
+    patterns = [f"{number} states, stored", f"{number} transitions", f"depth reached {number}"]
+    numbers = [int(float(re.search(each, output)[1])) for each in patterns]
     return Report(error[1] if error else FOUND_NOTHING, *numbers, took, output)
 
 
