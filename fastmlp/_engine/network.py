@@ -74,6 +74,8 @@ class Network:
     in_place : dict of ndarray (n_in, n_out), optional
         Weights that stay outside the buffer, by number of the layer: those that `mapping.can_stay`
         allows. Such a network can predict, but not be trained.
+    multiplies_pairs : bool
+        Whether its products multiply pairs of bfloat16, see `kernels.operands`; `dtype` is float32.
 
     Attributes
     ----------
@@ -97,9 +99,10 @@ class Network:
         dtype: np.dtype,
         is_compact: bool = False,
         in_place: Mapping[int, np.ndarray] | None = None,
+        multiplies_pairs: bool = False,
     ):
         self.dtype, self.is_compact = np.dtype(dtype), is_compact
-        self.in_place = dict(in_place or {})
+        self.in_place, self.multiplies_pairs = dict(in_place or {}), multiplies_pairs
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         self.lanes = target().lanes(self.dtype)
         self.layers = np.zeros(len(self.layer_sizes) - 1, dtype=LAYER)
@@ -146,11 +149,17 @@ class Network:
 
     @classmethod
     def from_arrays(
-        cls, coefs: Sequence, intercepts: Sequence, dtype: np.dtype, leave_mapped: bool = False
+        cls,
+        coefs: Sequence,
+        intercepts: Sequence,
+        dtype: np.dtype,
+        leave_mapped: bool = False,
+        multiplies_pairs: bool = False,
     ) -> "Network":
         """A network with copies of the given weights (n_in, n_out) and biases (n_out,).
 
-        With `leave_mapped`, weights that can stay in a memory-mapped file are not copied.
+        With `leave_mapped`, weights that can stay in a memory-mapped file are not copied; a network
+        that multiplies pairs copies them.
 
         Raises
         ------
@@ -164,9 +173,11 @@ class Network:
         in_place = {
             index: coef
             for index, coef in enumerate(given)
-            if leave_mapped and can_stay(coef, dtype, padded(sizes[index + 1], dtype))
+            if leave_mapped
+            and not multiplies_pairs
+            and can_stay(coef, dtype, padded(sizes[index + 1], dtype))
         }
-        network = cls(sizes, dtype, in_place=in_place)
+        network = cls(sizes, dtype, in_place=in_place, multiplies_pairs=multiplies_pairs)
         for own, array in zip(network.arrays(), coefs + intercepts, strict=True):
             if not _is_finite(array):
                 raise ValueError("weights or biases hold NaN or infinity")
@@ -218,6 +229,7 @@ class Network:
         dtype: np.dtype | None = None,
         into: "Network | None" = None,
         is_compact: bool | None = None,
+        multiplies_pairs: bool | None = None,
     ) -> "Network":
         """An independent network with the same parameters, all of them in its buffer.
 
@@ -227,13 +239,19 @@ class Network:
             Its own by default.
         into : Network, optional
             A network of the same layout and dtype to overwrite, instead of allocating a new one.
-        is_compact : bool, optional
-            Whether its first layer is; as here by default.
+        is_compact, multiplies_pairs : bool, optional
+            As here by default; a copy in float64 multiplies no pairs.
         """
         dtype = self.dtype if dtype is None else dtype
         is_compact = self.is_compact if is_compact is None else is_compact
-        if self.in_place or (dtype, is_compact) != (self.dtype, self.is_compact):
-            other = Network(self.layer_sizes, dtype, is_compact)
+        if multiplies_pairs is None:
+            multiplies_pairs = self.multiplies_pairs and dtype == self.dtype
+        kind, own = (
+            (dtype, is_compact, multiplies_pairs),
+            (self.dtype, self.is_compact, self.multiplies_pairs),
+        )
+        if self.in_place or kind != own:
+            other = Network(self.layer_sizes, dtype, is_compact, multiplies_pairs=multiplies_pairs)
             for own, given in zip(other.arrays(), self.arrays(), strict=True):
                 own[...] = given
             return other
@@ -281,7 +299,8 @@ class Network:
         # Shared: nobody writes them, and workspaces fit any network of the same shape.
         other.layers, other._views, other._sizes = self.layers, self._views, self._sizes
         other.layout, other.transposed_layout = self.layout, self.transposed_layout
-        other.is_compact, other.idle_workspaces = self.is_compact, self.idle_workspaces
+        other.is_compact, other.multiplies_pairs = self.is_compact, self.multiplies_pairs
+        other.idle_workspaces = self.idle_workspaces
         other.parameters, other.size, other.in_place, other._parts = parameters, self.size, {}, {}
         return other
 

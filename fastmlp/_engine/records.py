@@ -10,6 +10,8 @@ from numba import types
 from fastmlp._engine.jit.target import CACHE_LINE
 from fastmlp._engine.simd.memory import record_type
 
+PAIR = np.uint32  # two bfloat16, see `simd.bfloat16`
+
 # One record per layer.
 LAYER = np.dtype(
     [
@@ -24,6 +26,7 @@ LAYER = np.dtype(
         ("outputs", np.int64),  # in activations and deltas: (block_rows, stride)
         ("input_rows", np.int64),  # in rows: addresses of this layer's input rows
         ("delta_rows", np.int64),  # in rows: addresses of this layer's delta rows
+        ("gradient_rows", np.int64),  # in rows: addresses of what dW sums over, input rows or pairs
         ("activation", np.int64),  # code of a hidden layer's f
         ("stores_derivative", np.int64),  # whether training writes f'(z) into derivatives
         ("tail", np.int64),  # in tails: the tail's transpose (tail, tail_stride)
@@ -32,6 +35,11 @@ LAYER = np.dtype(
         ("column_height", np.int64),  # of the tiles of columns of dW; 0 without them
         ("split_k_at", np.int64),  # first input of the second sum of z; 0 without split-K
         ("dropout", np.float64),  # probability of dropping a unit of a hidden layer
+        # With pairs of bfloat16 only, see `kernels.operands`:
+        ("pair_rows", np.int64),  # in rows: addresses of this layer's input rows as bfloat16
+        ("weight_pairs", np.int64),  # in weight_pairs: pairs of rows of W (n_in / 2, stride)
+        ("transposed_pairs", np.int64),  # in transposed_pairs: (stride / 2, transposed_stride)
+        ("stacked", np.int64),  # in stacked_deltas: pairs of rows of delta (block_rows / 2, stride)
     ],
     align=True,
 )
@@ -63,6 +71,7 @@ HYPERPARAMETERS = [
 LAYOUT = [
     ("threads", np.int64),
     ("block_rows", np.int64),  # rows that pass through the layers together
+    ("item_rows", np.int64),  # rows of an item of phase ROWS: 1, or 2 with pairs of bfloat16
     ("layers", np.int64),  # number of layers
     ("panels", np.int64),  # number of panels
     ("trained_panels", np.int64),  # those of layers that are not frozen, which come first
@@ -124,6 +133,7 @@ FORWARD = [
     ("activations", np.int64),
     ("split_k_partial", np.int64),  # like the first layer's activations: the second sum of z
     ("outputs", np.int64),  # predictions (samples, n_out)
+    ("weight_pairs", np.int64),  # W as pairs of bfloat16
 ]
 # Backward pass:
 BACKWARD = [
@@ -132,6 +142,8 @@ BACKWARD = [
     ("derivatives", np.int64),  # like activations: f'(z) of layers that store it
     ("zeros", np.int64),  # as long as the widest row, and as a panel of a sparse first layer
     ("row_losses", np.int64),  # (block_rows), float64
+    ("transposed_pairs", np.int64),  # W^T as pairs of bfloat16
+    ("stacked_deltas", np.int64),  # deltas as pairs of bfloat16, of two rows each
 ]
 # Update; from norms on, float64:
 UPDATE = [
@@ -147,8 +159,13 @@ UPDATE = [
 ]
 
 
-def job_dtype(real: type) -> np.dtype:
-    """The record that a kernel works on. `real` is np.float32 or np.float64."""
+class Bfloat16:
+    """A working type: float32, but products multiply pairs of bfloat16."""
+
+
+def job_dtype(working_type: type) -> np.dtype:
+    """The record that a kernel works on. `working_type` is float32, float64 or Bfloat16."""
+    real = np.float32 if working_type is Bfloat16 else working_type
     parts = {
         "hyperparameters": [*HYPERPARAMETERS, ("alpha", real)],
         "layout": LAYOUT,
@@ -160,13 +177,15 @@ def job_dtype(real: type) -> np.dtype:
         "update": UPDATE,
     }
     fields = [(name, np.dtype(part, align=True)) for name, part in parts.items()]
-    fields.append(("zero", real))  # gives the kernels their working type
+    fields.append(("zero", real))  # gives the kernels the type of all numbers
+    # And this, the type of what the products multiply.
+    fields.append(("operand", PAIR if working_type is Bfloat16 else real))
     # The totals change while all threads read the fields above: keep them on other cache lines.
     fields.append(("apart", np.uint8, 2 * CACHE_LINE))
     fields.append(("totals", np.dtype(TOTALS, align=True)))
     return np.dtype(fields, align=True)
 
 
-def job_pointer(real: type) -> types.CPointer:
+def job_pointer(working_type: type) -> types.CPointer:
     """Numba's type for a pointer to `job_dtype`."""
-    return types.CPointer(record_type(job_dtype(real)))
+    return types.CPointer(record_type(job_dtype(working_type)))

@@ -10,8 +10,8 @@ from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.network import Network, round_up
-from fastmlp._engine.records import PANEL
-from fastmlp._engine.workspace import Workspace
+from fastmlp._engine.records import PAIR, PANEL
+from fastmlp._engine.workspace import BFLOAT16, Workspace
 
 # Split-K starts at this many inputs, in all and per row of a block: two cores then exchange sums
 # (rows, n_out) instead of weights (n_in, n_out). Without it, a step of 784-30-10, batch 32, takes
@@ -23,10 +23,13 @@ INPUTS_PER_ROW = 2
 # a batch, many enough that going from panel to panel costs little.
 COMPACT_PANEL_BYTES = 2048
 
+PAIR_OF_ONES = PAIR(0x3F803F80)  # 1 and 1 as bfloat16: the input of a bias
 
-def splits_k(n_in: int, block_rows: int) -> bool:
-    """Whether a first layer of `n_in` inputs uses split-K for blocks of `block_rows` rows."""
-    return n_in >= max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
+
+def splits_k(network: Network, block_rows: int) -> bool:
+    """Whether the first layer of a network uses split-K for blocks of `block_rows` rows."""
+    least = max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
+    return network.layer_sizes[0] >= least and not network.multiplies_pairs
 
 
 class TrainingWorkspace(Workspace):
@@ -82,8 +85,12 @@ class TrainingWorkspace(Workspace):
         self.step_sizes = aligned_zeros(batches, np.float64)
         self.decays = aligned_copy(np.ones(batches))
         self._make_update(has_gradient)
-        self._point_at_outputs("delta_rows", self.held("backward", "deltas"))
-        self._one, at = aligned_copy(np.ones(1, dtype=self.dtype)), self.job["layout"]["ones_rows"]
+        if self._multiplies_pairs:
+            self._make_gradient_pairs()
+        else:
+            self._point_at_outputs("delta_rows", self.held("backward", "deltas"))
+        one = np.array([PAIR_OF_ONES]) if self._multiplies_pairs else np.ones(1, dtype=self.dtype)
+        self._one, at = aligned_copy(one), self.job["layout"]["ones_rows"]
         self.rows[at : at + block_rows] = address_of_array(self._one)
         self.take_network(network, moments)
 
@@ -122,7 +129,8 @@ class TrainingWorkspace(Workspace):
     def _make_backward(self) -> None:
         """Allocate the buffers of the backward pass."""
         widest, row_stride = int(self.layers["stride"].max()), int(self.layers[0]["row_stride"])
-        self.transposed = self.network.transposed_layout.zeros()
+        layout = Layout(self.dtype) if self._multiplies_pairs else self.network.transposed_layout
+        self.transposed = layout.zeros()
         self._hold(
             "backward",
             transposed=self.transposed,
@@ -130,6 +138,22 @@ class TrainingWorkspace(Workspace):
             zeros=aligned_zeros(max(widest, self._panel_rows(0) * row_stride), self.dtype),
             row_losses=aligned_zeros(self.block_rows, np.float64),
         )
+
+    def _make_gradient_pairs(self) -> None:
+        """Allocate what is packed for the backward products, see `kernels.operands`."""
+        row_pairs, transposed, stacked = (
+            round_up(self.block_rows, 2) // 2,
+            Layout(PAIR),
+            Layout(PAIR),
+        )
+        for layer in self.layers:
+            rows, columns = int(layer["stride"]) // 2, int(layer["transposed_stride"])
+            layer["transposed_pairs"] = transposed.place(rows * columns)
+            layer["stacked"] = stacked.place(row_pairs * int(layer["stride"]))
+        self._hold("backward", transposed_pairs=transposed.zeros(), stacked_deltas=stacked.zeros())
+        n_in, n_out = self.layers["n_in"], self.layers["n_out"]
+        self.packed_deltas = self._make_packed("delta_rows", BFLOAT16, self.block_rows, n_out)
+        self.stacked_inputs = self._make_packed("gradient_rows", PAIR, row_pairs, n_in)
 
     def _make_update(self, has_gradient: bool) -> None:
         """Allocate the buffers of the update."""
@@ -161,7 +185,9 @@ class TrainingWorkspace(Workspace):
 
     def _place_rows(self) -> None:
         super()._place_rows()
-        self.layers["delta_rows"] = [self.rows_layout.place(self.block_rows) for _ in self.layers]
+        self.layers["delta_rows"] = self._place_for_each_layer(self.block_rows)
+        if self._multiplies_pairs:
+            self.layers["gradient_rows"] = self._place_for_each_layer(self.block_rows)
         for name in ("ones_rows", "split_k_rows", "next_rows"):
             self.job["layout"][name] = self.rows_layout.place(self.block_rows)
 
@@ -216,7 +242,7 @@ class TrainingWorkspace(Workspace):
         """Use split-K if the first layer has many inputs and blocks have few rows."""
         layer = self.layers[0]
         n_in = int(layer["n_in"])
-        if splits_k(n_in, block_rows):
+        if splits_k(self.network, block_rows):
             layer["split_k_at"] = round_up(n_in, 2 * self._panel_rows(0)) // 2
             size = self.block_rows * int(layer["stride"])
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
@@ -224,6 +250,8 @@ class TrainingWorkspace(Workspace):
     def _find_columns(self) -> None:
         """Let a narrow first layer sum its gradient in tiles of columns."""
         layer = self.layers[0]
+        if self._multiplies_pairs:
+            return
         heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
         # A tile of more rows than the padded units would read and write beyond them: with two
         # lanes, there is none for one or two units.

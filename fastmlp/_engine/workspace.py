@@ -15,9 +15,11 @@ from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES, ROWS_AHEAD
 from fastmlp._engine.network import Network, padded, round_up
-from fastmlp._engine.records import job_dtype
+from fastmlp._engine.records import PAIR, Bfloat16, job_dtype
 from fastmlp._engine.threading.pool import pool
 from fastmlp._engine.threading.work_stealing import work_words
+
+BFLOAT16 = np.uint16  # a bfloat16 as its bits: NumPy has no such type
 
 
 def has_tail(columns: int, depth: int, dtype: np.dtype) -> bool:
@@ -55,6 +57,7 @@ class Workspace:
     def __init__(self, network: Network, block_rows: int, threads: int):
         self.dtype, self.block_rows, self.threads = network.dtype, block_rows, threads
         self._n_in, self._is_compact = network.layer_sizes[0], network.is_compact
+        self._multiplies_pairs = network.multiplies_pairs
         self.layers = aligned_copy(network.layers)
         self.outputs_layout, self.rows_layout = Layout(self.dtype), Layout(np.int64)
         self.layers["outputs"] = [
@@ -62,9 +65,10 @@ class Workspace:
             for stride in self.layers["stride"].tolist()
         ]
         tails = self._find_tails()
-        self._jobs = aligned_zeros(1, job_dtype(network.dtype.type))
-        self.job = self._jobs[0]
-        self.address, self._real = self._jobs.ctypes.data, network.dtype.type
+        self._real = network.dtype.type
+        self._working_type = Bfloat16 if network.multiplies_pairs else self._real
+        self._jobs = aligned_zeros(1, job_dtype(self._working_type))
+        self.job, self.address = self._jobs[0], self._jobs.ctypes.data
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
         self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
         self._X = self._outputs = self._names = self._output_name = None
@@ -80,6 +84,9 @@ class Workspace:
         self._point_at_outputs("input_rows", self.activations, layers_up=1)
         self._hold("tables", layers=self.layers, work=self.work, rows=self.rows)
         self._hold("forward", tails=tails.zeros(threads), activations=self.activations)
+        layout["item_rows"] = 2 if self._multiplies_pairs else 1
+        if self._multiplies_pairs:
+            self._make_pairs()
         self.take_parameters(network)
 
     def take_parameters(self, network: Network) -> None:
@@ -103,6 +110,34 @@ class Workspace:
         counts = np.full(len(self.layers), self.block_rows)
         counts[0] += ROWS_AHEAD  # tiles of columns read these entries, to prefetch from there
         self.layers["input_rows"] = [self.rows_layout.place(count) for count in counts.tolist()]
+        self.layers["gradient_rows"] = self.layers["input_rows"]
+        if self._multiplies_pairs:
+            self.layers["pair_rows"] = self._place_for_each_layer(self.block_rows)
+
+    def _place_for_each_layer(self, count: int) -> list[int]:
+        """Places for so many addresses of each layer."""
+        return [self.rows_layout.place(count) for _ in self.layers]
+
+    def _make_pairs(self) -> None:
+        """Allocate what is packed for the forward products, see `kernels.operands`."""
+        pairs, n_in = Layout(PAIR), self.layers["n_in"]
+        sizes = round_up(n_in, 2) // 2 * self.layers["stride"]
+        self.layers["weight_pairs"] = [pairs.place(size) for size in sizes.tolist()]
+        self._hold("forward", weight_pairs=pairs.zeros())
+        self.packed_inputs = self._make_packed("pair_rows", BFLOAT16, self.block_rows, n_in)
+
+    def _make_packed(self, name: str, kind: type, rows: int, columns: np.ndarray) -> np.ndarray:
+        """Allocate a matrix (rows, columns), in whole vectors of float32, for each layer.
+
+        The addresses of its rows fill part `name` of the table.
+        """
+        layout, columns = Layout(kind), round_up(columns, target().lanes(self.dtype))
+        places = [layout.place(rows * count) for count in columns.tolist()]
+        buffer = layout.zeros()
+        elements = np.array(places)[:, None] + columns[:, None] * np.arange(rows)
+        at = self.layers[name][:, None] + np.arange(rows)
+        self.rows[at] = address_of_array(buffer) + elements * buffer.itemsize
+        return buffer
 
     def _point_at_outputs(self, name: str, buffer: np.ndarray, layers_up: int = 0) -> None:
         """Fill part `name` of the table with the addresses of all rows in a buffer of outputs.
@@ -112,12 +147,14 @@ class Workspace:
         row, count = np.arange(self.block_rows), len(self.layers) - layers_up
         places = self.layers[name][layers_up:, None] + row
         elements = self.layers["outputs"][:, None] + self.layers["stride"][:, None] * row
-        self.rows[places] = buffer.ctypes.data + elements[:count] * self.dtype.itemsize
+        self.rows[places] = buffer.ctypes.data + elements[:count] * buffer.itemsize
 
     def _find_tails(self) -> Layout:
         """Record which products have a tail; return the layout of all transposed tails."""
         lanes, tails = target().lanes(self.dtype), Layout(self.dtype)
         self.layers["back_tail"] = -1
+        if self._multiplies_pairs:
+            return tails
         for index, layer in enumerate(self.layers):
             n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
             is_compact = index == 0 and self._is_compact
@@ -141,6 +178,8 @@ class Workspace:
         if X.shape[1] != self._n_in:  # the kernels would read beyond the rows
             raise ValueError(f"X has {X.shape[1]} features; the network takes {self._n_in}")
         is_dense = isinstance(X, np.ndarray)
+        if self._multiplies_pairs and not is_dense:
+            raise ValueError("a model of precision='bfloat16' takes dense X only: pass X.toarray()")
         if self._is_compact and is_dense:
             raise ValueError("a compact network takes sparse X only")
         inputs = self.inputs
@@ -188,7 +227,9 @@ class Workspace:
     def run(self, kernel: Kernel, **options) -> int:
         """Launch a kernel on this job; take options and return as `Pool.launch` does."""
         self.work.fill(0)
-        return pool.launch(kernel.address(self._real), self.address, self.threads, **options)
+        return pool.launch(
+            kernel.address(self._working_type), self.address, self.threads, **options
+        )
 
     def let_go(self) -> None:
         """Release X, the outputs and the network, so that the workspace can be reused."""

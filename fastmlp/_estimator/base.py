@@ -163,6 +163,8 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         targets, (X, y) = kind_of_targets(self).prepare(
             self, X, y, reset=not continues, incremental=incremental
         )
+        if not (continues and incremental):  # partial_fit warns once
+            parameters.check_precision(self, X)
         sample_weight = targets.check_sample_weight(sample_weight, X, y)
         random_state = check_random_state(self.random_state)
         n_outputs, out_activation = targets.output_layer(y)
@@ -173,7 +175,12 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
             network = fitted.network_to_continue(self, layer_sizes, is_compact)
             vars(self).setdefault("t_", 0)  # the weights may have been set by hand
         else:
-            network = Network(layer_sizes, X.dtype, is_compact)
+            network = Network(
+                layer_sizes,
+                X.dtype,
+                is_compact,
+                multiplies_pairs=parameters.multiplies_pairs(self),
+            )
             initialize(network, self, X, random_state)
             given.write_to(network)
             self.n_iter_ = self.t_ = 0
@@ -238,7 +245,7 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = not parameters.multiplies_pairs(self)
         return tags
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from fastmlp._engine.network import Network
 from fastmlp._estimator.kinds import kind_of_targets
-from fastmlp._estimator.parameters import working_type
+from fastmlp._estimator.parameters import multiplies_pairs, working_type
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, ReplacedState
 from fastmlp.version import __version__
@@ -96,7 +96,13 @@ def network_of(estimator) -> Network:
         raise ValueError("coefs_ and intercepts_ must be arrays of real numbers")
     dtype = np.result_type(np.float32, *arrays)
     dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
-    network = Network.from_arrays(coefs, intercepts, dtype, leave_mapped=True)
+    network = Network.from_arrays(
+        coefs,
+        intercepts,
+        dtype,
+        leave_mapped=True,
+        multiplies_pairs=multiplies_pairs(estimator) and dtype == np.float32,
+    )
     found = network.layer_sizes[0], network.layer_sizes[-1]
     expected = tuple(
         getattr(estimator, name, size)
@@ -141,7 +147,11 @@ def network_to_continue(estimator, layer_sizes: Sequence[int], is_compact: bool)
     ValueError
         If its layers have other sizes.
     """
-    network = network_of(estimator).copy(working_type(estimator), is_compact=is_compact)
+    network = network_of(estimator).copy(
+        working_type(estimator),
+        is_compact=is_compact,
+        multiplies_pairs=multiplies_pairs(estimator),
+    )
     if list(network.layer_sizes) != list(layer_sizes):
         raise ValueError(
             "warm_start and partial_fit continue with the fitted layers: their sizes were "

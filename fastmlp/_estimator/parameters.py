@@ -1,17 +1,21 @@
 """The estimators' parameters: constraints, and values per hidden layer."""
 
 import operator
+import warnings
 from dataclasses import fields
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.exceptions import EfficiencyWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp._compat.sklearn import Interval, InvalidParameterError, StrOptions
+from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels import activations
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.custom_loss import CustomLoss
@@ -19,10 +23,15 @@ from fastmlp._training import schedules
 from fastmlp._training.losses import losses_of
 from fastmlp._training.optimizer import STOCHASTIC_SOLVERS, Settings
 
+BFLOAT16 = "bfloat16"
 Method = TypeVar("Method")
 RATE = Interval(Real, 0, 1, closed="left")
 QUANTILE = Interval(Real, 0, 1, closed="neither")
-PRECISIONS = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+PRECISIONS = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    BFLOAT16: np.dtype(np.float32),  # of all but what the products multiply
+}
 
 COMMON_CONSTRAINTS: dict[str, Any] = {
     **SklearnMLPClassifier._parameter_constraints,
@@ -111,6 +120,44 @@ def working_type(estimator) -> np.dtype | None:
     """The type that `precision` asks for; None if that of X decides."""
     precision = estimator.precision
     return None if precision is None else PRECISIONS[precision]
+
+
+def multiplies_pairs(estimator) -> bool:
+    """Whether `precision` asks for products of bfloat16; scikit-learn's estimators have none."""
+    return getattr(estimator, "precision", None) == BFLOAT16
+
+
+def check_precision(estimator, X) -> None:
+    """Check that products of bfloat16 can train on X, if `precision` asks for them.
+
+    Raises
+    ------
+    ValueError
+        If X is sparse, or the solver is 'lbfgs'.
+
+    Warns
+    -----
+    EfficiencyWarning
+        If the processor has no instruction for them.
+    """
+    if not multiplies_pairs(estimator):
+        return
+    if issparse(X):
+        raise ValueError(
+            "precision='bfloat16' takes dense X only: pass X.toarray(), or choose another precision"
+        )
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise ValueError(
+            f"solver='{estimator.solver}' does not support precision='bfloat16', whose rounding "
+            "its line searches would take for the function"
+        )
+    if not target().has_bfloat16:
+        warnings.warn(
+            "precision='bfloat16' saves no time on this processor, which has no instruction for "
+            "products of bfloat16 (AVX512_BF16): each takes two of float32",
+            EfficiencyWarning,
+            stacklevel=2,
+        )
 
 
 def hidden_activations(estimator, n_hidden: int) -> list[str | CustomActivation]:

@@ -98,15 +98,14 @@ class Descent:
 
     def can_restart(self, X) -> bool:
         """Whether an epoch of one batch, all of X, would run as in a new `Descent`."""
-        rows, n_in = self.workspace.block_rows, self.network.layer_sizes[0]
-        n_samples = X.shape[0]
+        rows, n_samples = self.workspace.block_rows, X.shape[0]
         if issparse(X) != self.workspace.inputs["is_sparse"]:
             return False
         if self.workspace.totals["first"] < self.n_samples:  # sparse sums of an interrupted batch
             return False
         if n_samples > rows or n_samples != self.settings.batch_rows(n_samples):
             return False
-        if splits_k(n_in, n_samples) != (self.workspace.layers[0]["split_k_at"] > 0):
+        if splits_k(self.network, n_samples) != (self.workspace.layers[0]["split_k_at"] > 0):
             return False
         threads = self.workspace.threads
         # One thread is enough for fewer rows, too.

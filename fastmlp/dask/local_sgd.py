@@ -183,6 +183,8 @@ class Epoch:
         The same for all replicas, so rows at the same place of a batch drop the same units.
     n_samples : int
         Rows of all replicas.
+    multiplies_pairs : bool
+        As of a `Network`.
     """
 
     layer_sizes: tuple[int, ...]
@@ -194,6 +196,7 @@ class Epoch:
     number: int
     dropout_seed: int
     n_samples: int
+    multiplies_pairs: bool
 
 
 def train_shard(
@@ -218,7 +221,7 @@ def train_shard(
         The result, scaled by the replica's shares, so that the snapshots of a round can be summed.
     """
     dtype = snapshot.vectors.dtype
-    network = Network(epoch.layer_sizes, dtype)
+    network = Network(epoch.layer_sizes, dtype, multiplies_pairs=epoch.multiplies_pairs)
     moments = [Network(epoch.layer_sizes, dtype) for _ in snapshot.vectors[1:]]
     state = RoundState(
         epoch.begun, epoch.begun.update_rule, epoch.learning_rate, 0, moments, epoch.number
@@ -348,6 +351,7 @@ class ClusterDescent:
             number=self.state.epochs,
             dropout_seed=self._dropout_seed,
             n_samples=self.n_samples,
+            multiplies_pairs=self.network.multiplies_pairs,
         )
         beginning = Snapshot.of(self.network, self.state, 0.0)
         [snapshot] = self.client.scatter([beginning], broadcast=True, hash=False)

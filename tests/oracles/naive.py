@@ -23,6 +23,12 @@ def rounded(exact, dtype):
     return dtype(float(round(exact / unit) * unit))
 
 
+def round_to_bfloat16(x):
+    """The nearest numbers of 8 bits, ties to even; no denormals."""
+    mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
+    return np.ldexp(np.round(np.ldexp(mantissa, 8)), exponent - 8)
+
+
 def assert_close(got, expected, units):
     """Every error is at most `units` roundings of the largest element expected."""
     got, expected = np.asarray(got), np.asarray(expected)
@@ -156,9 +162,15 @@ def deltas(output, a, y, loss=None, huber_delta=1.0, quantiles=0.5):
 
 
 class Mlp:
-    """A multilayer perceptron whose arrays are float64 copies of those given."""
+    """A multilayer perceptron whose arrays are float64 copies of those given.
 
-    def __init__(self, coefs, intercepts, hidden, output, alpha=0.0, eps=2.0**-52):
+    Every product multiplies what `rounding` makes of its operands.
+    """
+
+    def __init__(
+        self, coefs, intercepts, hidden, output, alpha=0.0, eps=2.0**-52, rounding=np.asarray
+    ):
+        self.rounding = rounding
         self.coefs = [np.array(coef, dtype=np.float64) for coef in coefs]
         self.intercepts = [np.array(intercept, dtype=np.float64) for intercept in intercepts]
         self.hidden, self.output, self.alpha, self.eps = hidden, output, alpha, eps
@@ -167,7 +179,7 @@ class Mlp:
         """The inputs z_1 .. z_L of all layers, and the outputs a_0 .. a_L, where a_0 = X."""
         zs, a_s = [], [np.asarray(X, dtype=np.float64)]
         for layer, (W, b) in enumerate(zip(self.coefs, self.intercepts, strict=True), start=1):
-            zs.append(a_s[-1] @ W + b)  # z_l = a_(l-1) W_l + b_l
+            zs.append(self.rounding(a_s[-1]) @ self.rounding(W) + b)  # z_l = a_(l-1) W_l + b_l
             last = layer == len(self.coefs)
             f = OUTPUTS[self.output] if last else ACTIVATIONS[self.hidden]
             a_s.append(f(zs[-1]))  # a_l = f(z_l)
@@ -197,10 +209,11 @@ class Mlp:
         for layer in reversed(range(len(self.coefs))):
             W = self.coefs[layer]
             # dE/dW_l = (a_(l-1)^T delta_l + alpha W_l) / sum w,  dE/db_l = sum_i delta_l / sum w
-            coefs.insert(0, (a_s[layer].T @ delta + self.alpha * W) / weights.sum())
-            intercepts.insert(0, delta.sum(axis=0) / weights.sum())
+            a, rounded = self.rounding(a_s[layer]), self.rounding(delta)
+            coefs.insert(0, (a.T @ rounded + self.alpha * W) / weights.sum())
+            intercepts.insert(0, rounded.sum(axis=0) / weights.sum())
             if layer > 0:  # delta_(l-1) = (delta_l W_l^T) f'(z_(l-1))
-                delta = (delta @ W.T) * DERIVATIVES[self.hidden](zs[layer - 1])
+                delta = (rounded @ self.rounding(W).T) * DERIVATIVES[self.hidden](zs[layer - 1])
         return coefs, intercepts
 
     def train(self, batches, rule):

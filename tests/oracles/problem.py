@@ -22,10 +22,12 @@ class Problem:
     Rows of X are cut from a larger array of NaN: a read past their end would show.
     """
 
-    def __init__(self, sizes, rows, dtype, hidden="tanh", output="logistic", alpha=0.0, seed=0):
+    def __init__(
+        self, sizes, rows, dtype, hidden="tanh", output="logistic", alpha=0.0, seed=0, pairs=False
+    ):
         rng = np.random.default_rng(seed)
         self.dtype, self.hidden, self.output, self.alpha = dtype, hidden, output, alpha
-        self.network = Network(sizes, dtype)
+        self.network = Network(sizes, dtype, multiplies_pairs=pairs)
         for coef, intercept in zip(self.network.coefs, self.network.intercepts, strict=True):
             coef[...] = rng.standard_normal(coef.shape) / np.sqrt(coef.shape[0])
             intercept[...] = rng.uniform(0, 1, intercept.shape)  # keeps some units of relu alive
@@ -60,11 +62,11 @@ class Problem:
         self.inputs = csr_array(self.X)
         return self
 
-    def oracle(self):
+    def oracle(self, **options):
         """A plain network with the same parameters."""
         network, eps = self.network, np.finfo(self.dtype).eps
         arrays = network.coefs, network.intercepts
-        return naive.Mlp(*arrays, self.hidden, self.output, self.alpha, eps)
+        return naive.Mlp(*arrays, self.hidden, self.output, self.alpha, eps, **options)
 
     def batches(self, size, order=None):
         """The samples as `naive.Mlp.train` takes them."""

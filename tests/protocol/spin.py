@@ -35,7 +35,7 @@ def kernel(address, thread, job):
             done = complete(work, end - first)
             check(done <= (number + 1) * ITEMS)
             first, end = next_items(work, thread, phase)
-    if MEET and thread == 0:
+    if MEET:
         await_all(threads)
 
 def stop(pool):

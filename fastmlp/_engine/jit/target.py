@@ -1,7 +1,7 @@
 """The instruction set that Numba compiles for, and the tile shapes that fit its registers."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import llvmlite.binding as llvm
 import numba
@@ -35,6 +35,8 @@ class Target:
         Maximum number of rows of a tile of several vectors; a power of two.
     tallest_single : int
         Maximum number of rows of a tile of one vector; a power of two.
+    has_bfloat16 : bool
+        Whether the dot product of pairs of bfloat16 is one instruction.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Target:
     widest: int
     tallest: int
     tallest_single: int
+    has_bfloat16: bool = False
 
     def lanes(self, dtype: np.dtype) -> int:
         """Elements of `dtype` in one register."""
@@ -69,6 +72,15 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 """
 
 
+_BFLOAT16_PROBE = """
+define <16 x i16> @probe(<16 x float> %a) {
+  %r = fptrunc <16 x float> %a to <16 x bfloat>
+  %s = bitcast <16 x bfloat> %r to <16 x i16>
+  ret <16 x i16> %s
+}
+"""
+
+
 def is_x86(triple: str) -> bool:
     """Whether an LLVM target triple names an x86 processor."""
     return triple.startswith(("x86", "i686"))
@@ -89,7 +101,20 @@ def _probe(triple: str, cpu: str, features: str) -> Target:
         register = "neon"
     else:
         register = next((name for name in ("zmm", "ymm") if name in assembly), "xmm")
-    return TILE_TABLE[register, has_fma]
+    found = TILE_TABLE[register, has_fma]
+    return replace(
+        found, has_bfloat16=register == "zmm" and _has_dot_product(triple, cpu, features)
+    )
+
+
+def _has_dot_product(triple: str, cpu: str, features: str) -> bool:
+    """Whether LLVM has AVX512_BF16: the conversions of its dot products. Those cannot be probed.
+
+    LLVM ends the process where it lacks the instruction of an intrinsic.
+    """
+    module = llvm.parse_assembly(_BFLOAT16_PROBE)
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    return "vcvtneps2bf16" in machine.emit_assembly(module)
 
 
 @functools.cache
@@ -102,7 +127,8 @@ def target() -> Target:
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     found = _probe(triple, cpu, features)
     if numba.config.CPU_NAME is not None:
-        found = min(found, _probe(triple, cpu, ""), key=lambda t: (t.vector_bytes, t.has_fma))
+        named = _probe(triple, cpu, "")
+        found = min(found, named, key=lambda t: (t.vector_bytes, t.has_fma, t.has_bfloat16))
     return found
 
 

@@ -8,6 +8,7 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import activate, activate_with_derivative
 from fastmlp._engine.kernels.dropout import drop_units, row_key
 from fastmlp._engine.kernels.losses import apply_output
+from fastmlp._engine.kernels.operands import pack_inputs, pairs_of
 from fastmlp._engine.kernels.products import forward_rows, forward_split_k
 from fastmlp._engine.kernels.sparse import forward_sparse_row
 from fastmlp._engine.records import LAYER
@@ -57,8 +58,11 @@ def _partial_span(layer, first, last):
 
 
 @device
-def _input_layer(job, layer, tails, start, first, last):
-    """z (rows, n_out) = x (rows, n_in) W + b of the first layer, in the block at `start`."""
+def _input_layer(job, layer, tails, start, first, last, stacks):
+    """z (rows, n_out) = x (rows, n_in) W + b of the first layer, in the block at `start`.
+
+    `stacks` is that of `pack_inputs`.
+    """
     if job.inputs.is_sparse:
         for m in range(first, last):
             z = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
@@ -69,6 +73,7 @@ def _input_layer(job, layer, tails, start, first, last):
             forward_sparse_row(job, layer, sample, z, partial)
     elif not layer.split_k_at:
         point_at_rows(job, start, first, last, layer.input_rows)
+        pack_inputs(pairs_of(job), job, layer, first, last, stacks)
         forward_rows(job, layer, tails, first, last, job.inputs.exceeds_cache != 0)
     if layer.split_k_at:  # z += second sum (rows, n_out); SPLIT_K computed both for dense X
         z = view(job.zero, job.forward.activations, row_span(layer, first, last))
@@ -101,8 +106,9 @@ def forward(job, tails, start, first, last, step):
     for index in range(count):
         layer = layer_at(job.tables.layers, index)
         if index == 0:
-            _input_layer(job, layer, tails, start, first, last)
+            _input_layer(job, layer, tails, start, first, last, step is not None)
         else:
+            pack_inputs(pairs_of(job), job, layer, first, last, step is not None)
             forward_rows(job, layer, tails, first, last, False)
         z = view(job.zero, job.forward.activations, row_span(layer, first, last))
         if step is not None and layer.stores_derivative:

@@ -10,12 +10,16 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.kernels.forward import forward, layer_at, row_span
+from fastmlp._engine.kernels.operands import pack_weights, pairs_of
 from fastmlp._engine.kernels.update import transpose_tail_rows
 from fastmlp._engine.records import job_pointer
+from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import Span, dereference, element, load, view
 from fastmlp._engine.simd.reductions import sum_unaligned
 from fastmlp._engine.simd.vectors import tallest
 from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
+
+PACKING_GRAIN = 16  # pairs of rows: some microseconds of work
 
 
 @device
@@ -70,6 +74,33 @@ def _predict_rows(job, tails, sample, first, last):
 
 
 @device
+def _pack_all_weights(pairs, job, work, thread):
+    """Phase 0: pack the weights, which may have changed since the last prediction.
+
+    An item is a pair of rows of W, of any layer. Returns the number of items; none without pairs.
+    """
+    if pairs is None:
+        return 0
+    items, threads = 0, job.layout.threads
+    for index in range(job.layout.layers):
+        items += (layer_at(job.tables.layers, index).n_in + 1) // 2
+    phase = Phase(0, items, items, threads, 0, PACKING_GRAIN)
+    item, end = next_items(work, thread, phase)
+    while item != end:
+        first = 0
+        for index in range(job.layout.layers):
+            layer = layer_at(job.tables.layers, index)
+            count = (layer.n_in + 1) // 2
+            begin, stop = max(item - first, 0), min(end - first, count)
+            if begin < stop:
+                pack_weights(pairs, job, layer, 2 * begin, 2 * stop)
+            first += count
+        complete(work, end - item)
+        item, end = next_items(work, thread, phase)
+    return items
+
+
+@device
 def _take_part(job, thread):
     """Write the network's outputs (samples, n_out); an item is up to item_rows rows of X."""
     threads, samples = job.layout.threads, job.inputs.samples
@@ -82,7 +113,8 @@ def _take_part(job, thread):
     tails = _transpose_tails(job, thread)
     items = (samples + item_rows - 1) // item_rows
     work = view(0, job.tables.work, work_span(threads))
-    phase = Phase(0, items, items, threads, 0, 1)
+    packed = _pack_all_weights(pairs_of(job), job, work, thread)
+    phase = Phase(1, items, packed + items, threads, 0, 1)
     item, end = next_items(work, thread, phase)
     while item != end:
         for sample in range(item * item_rows, min(end * item_rows, samples), item_rows):
@@ -90,6 +122,17 @@ def _take_part(job, thread):
             _predict_rows(job, tails, sample, first, last)
         complete(work, end - item)
         item, end = next_items(work, thread, phase)
+
+
+@device
+def _flushing(pairs, job, thread):
+    """`_take_part`; as training does with pairs, which count denormals as zero on every CPU."""
+    if pairs is None:
+        _take_part(job, thread)
+    else:
+        before = flush_denormals()
+        _take_part(job, thread)
+        restore_denormals(before)
 
 
 @kernel(lambda real: types.void(types.int64, job_pointer(real)))
@@ -102,4 +145,5 @@ def predict(thread, pointer):
         This thread's number in the launch.
     pointer : pointer to a record of `records.job_dtype`
     """
-    _take_part(dereference(pointer), thread)
+    job = dereference(pointer)
+    _flushing(pairs_of(job), job, thread)

@@ -97,10 +97,10 @@ def rows_to_prefetch(job, layer, panel, vectors, group):
     tiles read the same line of X, every second tile prefetches the next block's rows instead.
     """
     if panel.is_bias or panel.layer > 0 or not job.inputs.exceeds_cache:
-        return job.layout.ones_rows if panel.is_bias else layer.input_rows
+        return job.layout.ones_rows if panel.is_bias else layer.gradient_rows
     meets_again = vectors > widest() or panel.rows * item_bytes(job.zero) < CACHE_LINE
     visit = panel.first // panel.rows + group
-    return job.layout.next_rows if meets_again and visit % 2 == 1 else layer.input_rows
+    return job.layout.next_rows if meets_again and visit % 2 == 1 else layer.gradient_rows
 
 
 @device

@@ -10,6 +10,13 @@ from typing import NamedTuple
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import TAIL_HEIGHT, column_shapes
+from fastmlp._engine.kernels.operands import (
+    ADDRESS_BYTES,
+    delta_operands,
+    forward_operands,
+    gradient_operands,
+    pairs_of,
+)
 from fastmlp._engine.kernels.prefetch import (
     OWNERSHIP_DEPTH,
     full_shapes,
@@ -24,8 +31,6 @@ from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
 from fastmlp._engine.simd.transpose import transpose_block
 from fastmlp._engine.simd.vectors import lanes_of, tallest, tallest_single, vector_bytes, widest
-
-ADDRESS_BYTES = 8  # size of an entry in a table of rows
 
 _tile_nn = make_tile(transposed=False)
 _tile_nn_prefetching = make_tile(False, full_shapes, next_rows_along)
@@ -123,8 +128,9 @@ def _multiply_tail(like, product, column, first, last):
 
 
 @device
-def _multiply_rows(like, product, first, last):
+def _multiply_rows(job, product, first, last):
     """Compute rows `first` to `last` of a `Product`, one group of columns after the other."""
+    like = job.operand
     has_tail = product.tail.stride > 0
     vectors = product.c.stride // vector_bytes() - (1 if has_tail else 0)
     vector = 0
@@ -144,7 +150,7 @@ def _multiply_rows(like, product, first, last):
             row += height
         vector += width
     if has_tail:  # last, because A is in cache by now
-        _multiply_tail(like, product, vectors * vector_bytes(), first, last)
+        _multiply_tail(job.zero, product, vectors * vector_bytes(), first, last)
 
 
 @device
@@ -169,16 +175,17 @@ def forward_rows(job, layer, tails, first, last, prefetch_a):
     stride = layer.stride * item
     parameters = job.forward.parameters
     tail = element(like, tails, layer.tail) if tails != 0 else 0
+    a, b, depth = forward_operands(pairs_of(job), job, layer)
     product = Product(
-        Rows(job.tables.rows + layer.input_rows * ADDRESS_BYTES, 0),
-        Matrix(element(like, parameters, layer.weights), layer.row_stride * item),
+        a,
+        b,
         Matrix(element(like, parameters, layer.bias), 0),
         Matrix(element(like, job.forward.activations, layer.outputs), stride),
-        layer.split_k_at if layer.split_k_at else layer.n_in,
+        depth,
         Matrix(tail, layer.tail_stride * item),
         prefetch_a,
     )
-    _multiply_rows(like, product, first, last)
+    _multiply_rows(job, product, first, last)
 
 
 @device
@@ -196,7 +203,7 @@ def forward_split_k(job, layer, first, last):
         Matrix(element(like, job.forward.tails, layer.tail + at), layer.tail_stride * item),
         job.inputs.exceeds_cache != 0,
     )
-    _multiply_rows(like, product, first, last)
+    _multiply_rows(job, product, first, last)
 
 
 @device
@@ -216,19 +223,20 @@ def delta_rows(job, layer, below, first, last):
     # The transpose of W^T is W, so the tail's transpose is W's rows from back_tail on.
     tail = layer.weights + layer.back_tail * layer.stride
     stride = layer.transposed_stride * item
+    a, b, depth = delta_operands(pairs_of(job), job, layer)
     product = Product(
-        Rows(job.tables.rows + layer.delta_rows * ADDRESS_BYTES, 0),
-        Matrix(element(like, job.backward.transposed, layer.transposed), stride),
+        a,
+        b,
         Matrix(job.backward.zeros, 0),
         Matrix(element(like, job.backward.deltas, below.outputs), stride),
-        layer.n_out,
+        depth,
         Matrix(
             element(like, job.forward.parameters, tail),
             layer.stride * item if layer.back_tail >= 0 else 0,
         ),
         False,
     )
-    _multiply_rows(like, product, first, last)
+    _multiply_rows(job, product, first, last)
 
 
 class Gradient(NamedTuple):
@@ -254,18 +262,18 @@ def _gradient_of(job, layer, panel, block, scratch):
     stride = layer.stride * item
     base = layer.bias if panel.is_bias else layer.weights
     at = base + panel.first * layer.stride
-    table = job.layout.ones_rows if panel.is_bias else layer.input_rows
+    a, delta, depth = gradient_operands(pairs_of(job), job, layer, panel, block.rows)
     # With a limit on the gradient's norm the update comes in a later phase.
     is_updated = block.is_last and job.hyperparameters.max_grad_norm == 0
     start = Matrix(job.backward.zeros, 0)
     if not block.is_first:
         start = Matrix(element(like, job.update.gradient, at), stride)
     return Gradient(
-        Rows(job.tables.rows + table * ADDRESS_BYTES, panel.first * item),
-        Matrix(element(like, job.backward.deltas, layer.outputs), stride),
+        a,
+        delta,
         start,
         Matrix(element(like, job.update.scratch, scratch), stride),
-        block.rows,
+        depth,
         Matrix(element(like, job.forward.parameters, at), stride),
         is_updated and block.rows >= OWNERSHIP_DEPTH,
     )
@@ -310,7 +318,7 @@ def weight_gradient(job, layer, panel, block, scratch):
                 request_ownership(own.address, own.stride, rows, width * vector_bytes())
             row = min(row, panel.rows - height)
             tile_tn(
-                like, TileShape(height, width),
+                job.operand, TileShape(height, width),
                 Rows(gradient.a.table, gradient.a.offset + row * item),
                 _at(gradient.delta, 0, column), _at(gradient.start, row, column),
                 _at(gradient.sums, row, column), gradient.depth, next_a,

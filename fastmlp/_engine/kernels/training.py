@@ -26,6 +26,7 @@ from fastmlp._engine.kernels.forward import (
     split_k,
 )
 from fastmlp._engine.kernels.losses import row_loss_and_delta
+from fastmlp._engine.kernels.operands import pack_deltas, pairs_of
 from fastmlp._engine.kernels.optimizers import SGD, Step
 from fastmlp._engine.kernels.prefetch import prefetch_targets
 from fastmlp._engine.kernels.products import delta_rows, weight_gradient
@@ -143,6 +144,7 @@ def _backward(job, first, last):
     """Propagate delta to the lowest trained layer, for rows `first` to `last` of the block."""
     for index in range(job.layout.layers - 1, job.layout.first_trained, -1):
         layer, below = layer_at(job.tables.layers, index), layer_at(job.tables.layers, index - 1)
+        pack_deltas(pairs_of(job), job, layer, first, last, True)
         delta_rows(job, layer, below, first, last)
         # delta_below (rows, n_in) = (delta (rows, n_out) W^T (n_out, n_in)) * f'(z_below)
         deltas = view(job.zero, job.backward.deltas, row_span(below, first, last))
@@ -153,6 +155,8 @@ def _backward(job, first, last):
         else:
             outputs = view(job.zero, job.forward.activations, row_span(below, first, last))
             multiply_by_derivative(below.activation, deltas, outputs)
+    lowest = layer_at(job.tables.layers, job.layout.first_trained)
+    pack_deltas(pairs_of(job), job, lowest, first, last, False)
 
 
 @device
@@ -292,7 +296,7 @@ def _items(job, block, kind):
     if kind == SPLIT_K:
         return 2 * block.rows if layer.split_k_at and not job.inputs.is_sparse else 0
     if kind == ROWS:
-        return block.rows
+        return (block.rows + job.layout.item_rows - 1) // job.layout.item_rows
     clips = block.is_last and job.hyperparameters.max_grad_norm > 0
     return job.layout.trained_panels if kind == WEIGHTS or clips else 0
 
@@ -305,7 +309,8 @@ def _work_on(job, block, kind, scratch, first, end):
     elif kind == SPLIT_K:
         split_k(job, block.start, block.rows, first, end)
     elif kind == ROWS:
-        _rows(job, block, first, end)
+        rows = job.layout.item_rows
+        _rows(job, block, first * rows, min(end * rows, block.rows))
     elif kind == WEIGHTS:
         _weights(job, block, scratch, first, end)
     else:

@@ -10,10 +10,11 @@ import math
 import numpy as np
 
 from fastmlp._engine.jit.device import device
+from fastmlp._engine.kernels.operands import pack_weights, pairs_of, transpose_panel
 from fastmlp._engine.kernels.optimizers import Moments, Step, mean_gradient, update
 from fastmlp._engine.simd.memory import Span, element, item_bytes, view
 from fastmlp._engine.simd.reductions import sum_of_squares
-from fastmlp._engine.simd.transpose import transpose_block, transpose_tail
+from fastmlp._engine.simd.transpose import transpose_tail
 from fastmlp._engine.simd.vectors import lanes_of
 
 
@@ -52,7 +53,8 @@ def refresh_panel(job, layer, panel, index):
     address = element(like, job.forward.parameters, span.first)
     norms[0] = sum_of_squares(like, address, span.count // lanes_of(like))
     if panel.layer > job.layout.first_trained:  # delta goes no further down
-        _transpose_panel(job, layer, panel)
+        transpose_panel(pairs_of(job), job, layer, panel)
+    pack_weights(pairs_of(job), job, layer, panel.first, panel.first + panel.rows)
     if layer.tail_stride > 0:
         transpose_tail_rows(job, layer, job.forward.tails, panel.first, panel.first + panel.rows)
 
@@ -124,20 +126,3 @@ def transpose_tail_rows(job, layer, tails, first, end):
             )
         else:
             _transpose_last_rows(job, layer, tails, row, at)
-
-
-@device
-def _transpose_panel(job, layer, panel):
-    """Copy a panel's new weights to W^T, in whole vectors; W's padding rows are zeros."""
-    like, stride = job.zero, layer.transposed_stride
-    lanes, item, parameters = lanes_of(like), item_bytes(like), job.forward.parameters
-    for row in range(panel.first, panel.first + panel.rows, lanes):
-        for column in range(0, layer.stride, lanes):
-            to = layer.transposed + column * stride + row
-            transpose_block(
-                like,
-                element(like, parameters, layer.weights + row * layer.stride + column),
-                layer.stride * item,
-                element(like, job.backward.transposed, to),
-                stride * item,
-            )

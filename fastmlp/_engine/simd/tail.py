@@ -15,14 +15,7 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.simd.memory import i64, load_entry
 from fastmlp._engine.simd.tile import unpack_operands
-from fastmlp._engine.simd.vectors import Vectors
-
-
-def _all_but_last(vectors, depth):
-    """The number of vectors that `depth` elements fill before the last one; elements in that."""
-    builder = vectors.builder
-    whole = builder.sdiv(builder.sub(depth, i64(1)), i64(vectors.lanes))
-    return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
+from fastmlp._engine.simd.vectors import Vectors, all_but_last
 
 
 def _entry(vectors, a, index):
@@ -52,7 +45,7 @@ def _tail_rows(typingctx, like, a, b, start, c, depth):
         def body(k, sums):
             return products(builder.mul(k, i64(vectors.size)), vectors.load, sums)
 
-        whole, left = _all_but_last(vectors, depth)
+        whole, left = all_but_last(vectors, depth)
         zeros = [vectors.fill(0.0)] * (TAIL_HEIGHT * vectors.tail)
         sums = vectors.sums_over(whole, zeros, body)
         at = builder.mul(whole, i64(vectors.size))
@@ -98,7 +91,7 @@ def _tail_row(typingctx, like, a, b, start, c, depth):
             value = vectors.load(builder.add(row, builder.mul(k, i64(vectors.size))))
             return products(k, value, sums, load_row)
 
-        whole, left = _all_but_last(vectors, depth)
+        whole, left = all_but_last(vectors, depth)
         sums = vectors.sums_over(whole, [vectors.fill(0.0)] * vectors.lanes, body)
         at = builder.add(row, builder.mul(whole, i64(vectors.size)))
         sums = products(whole, vectors.load_first(at, left), sums, load_row_or_zeros)

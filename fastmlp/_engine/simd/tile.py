@@ -6,7 +6,8 @@ dimension::
     C[r, v] = start[r, v] + sum over k of broadcast(A[r, k]) * B[k, v]
 
 Every element is one chain of fused multiply-adds in the order of k, for any tile shape. So results
-do not depend on threads, batches or neighbouring rows.
+do not depend on threads, batches or neighbouring rows. An element of A or B may be a pair of
+bfloat16, see `simd.bfloat16`: then a step adds two products to a sum in float32.
 
 Oracle: the same product in NumPy, see tests/oracles/naive.py. Addresses are integers; strides and
 offsets count bytes.
@@ -20,6 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastmlp._engine.jit.target import tile_shapes
+from fastmlp._engine.simd.bfloat16 import vectors_of
 from fastmlp._engine.simd.memory import i64, load_entry
 from fastmlp._engine.simd.vectors import Vectors
 
@@ -117,12 +119,12 @@ def _emit_tile(vectors: Vectors, kind: TileKind, shape, operands):
     begin = []
     for r in range(shape.height):
         at = vectors.row(start, i64(r))
-        begin += [vectors.load(at, v) for v in spans]
+        begin += [vectors.sums.load(at, v) for v in spans]
     sums = iter(vectors.sums_over(depth, begin, body))
     for r in range(shape.height):
         at = vectors.row(c, i64(r))
         for v in spans:
-            vectors.store(next(sums), at, v)
+            vectors.sums.store(next(sums), at, v)
 
 
 def emit_tiles(vectors: Vectors, kind: TileKind, shapes, arguments):
@@ -167,9 +169,9 @@ def make_tile(
     Returns
     -------
     intrinsic
-        ``tile(like, shape, a, b, start, c, depth, next_a)``: any value of the elements' type, a
-        `TileShape`, `Rows`, three of `Matrix`, the length of the inner dimension (at least 1), and
-        a table of row addresses for the prefetch.
+        ``tile(like, shape, a, b, start, c, depth, next_a)``: any value of the type of A's and B's
+        elements (see `bfloat16.vectors_of`), a `TileShape`, `Rows`, three of `Matrix`, the steps
+        along the inner dimension (at least 1), and a table of row addresses for the prefetch.
     """
 
     kind = TileKind(transposed, prefetch, gathers_b)
@@ -178,7 +180,7 @@ def make_tile(
     def tile(typingctx, like, shape, a, b, start, c, depth, next_a):
         def codegen(context, builder, signature, arguments):
             builder.function.attributes.add("noinline")  # once per program, not once per caller
-            vectors = Vectors(builder, context, like)
+            vectors = vectors_of(builder, context, like)
             emit_tiles(vectors, kind, shapes(), arguments[1:])
             return context.get_dummy_value()
 

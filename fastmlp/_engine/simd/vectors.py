@@ -14,7 +14,10 @@ from fastmlp._engine.simd.memory import I32, I64, i64, numpy_dtype
 
 
 class Vectors:
-    """Emits loads, stores and arithmetic on vectors that fill a register, or 1 / `parts` of it."""
+    """Emits loads, stores and arithmetic on vectors that fill a register, or 1 / `parts` of it.
+
+    `sums` are those of what `multiply_add` adds to and returns: here, the same.
+    """
 
     def __init__(self, builder, context, scalar_type, parts: int = 1):
         self.builder = builder
@@ -25,6 +28,7 @@ class Vectors:
         self.tail = max(tail_columns(numpy_dtype(scalar_type)), 1)  # unused if there is none
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.suffix = "f32" if self.item == 4 else "f64"
+        self.sums: Vectors = self
 
     def pointer(self, address, offset, kind):
         """A pointer to the location `offset` bytes after an address."""
@@ -107,7 +111,7 @@ class Vectors:
         builder.branch(loop)
         builder.position_at_end(loop)
         k = builder.phi(I64)
-        sums = [builder.phi(self.type) for _ in start]
+        sums = [builder.phi(self.sums.type) for _ in start]
         updated = body(k, sums)
         following = builder.add(k, i64(1))
         k.add_incoming(i64(0), before)
@@ -154,6 +158,13 @@ class Vectors:
         apart = self.lanes // count
         places = [j * apart for j in range(count)] + [self.lanes] * (self.lanes - count)
         return self.shuffle(values[0], self.fill(0.0), places)
+
+
+def all_but_last(vectors: Vectors, depth):
+    """The number of vectors that `depth` elements fill before the last one; elements in that."""
+    builder = vectors.builder
+    whole = builder.sdiv(builder.sub(depth, i64(1)), i64(vectors.lanes))
+    return whole, builder.sub(depth, builder.mul(whole, i64(vectors.lanes)))
 
 
 def fma_name() -> str:

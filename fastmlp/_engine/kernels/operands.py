@@ -1,0 +1,176 @@
+"""What the products multiply: the numbers themselves, or pairs of bfloat16 packed from them.
+
+A product of pairs needs each matrix with pairs along its inner dimension, so there are copies:
+
+==========  =======================  ====================================  =======================
+product     A                        B                                     inner dimension
+==========  =======================  ====================================  =======================
+forward     rows of a                pairs of rows of W                    inputs
+delta       rows of delta            pairs of rows of W^T                  units
+gradient    pairs of rows of a       pairs of rows of delta                rows of the block
+==========  =======================  ====================================  =======================
+
+A row of bfloat16 is one of pairs already. Rows of a and of delta are packed where they are
+computed, by the thread that has claimed them; those of W and W^T by the update of a panel, or for a
+prediction in a phase of its own. An odd last number pairs with zero. Sums, biases, activations,
+deltas and weights stay float32.
+
+`pairs` is None in the kernels of float32 and float64, which compile without a branch on it.
+Oracle: `naive.bfloat16_gradients` in tests/oracles/naive.py.
+"""
+
+from typing import NamedTuple
+
+from numba import types
+from numba.extending import intrinsic
+
+from fastmlp._engine.jit.device import device
+from fastmlp._engine.simd.bfloat16 import PAIR, pack_pairs, pack_rounded, transpose_to_pairs
+from fastmlp._engine.simd.memory import element, item_bytes, load
+from fastmlp._engine.simd.tile import Matrix, Rows
+from fastmlp._engine.simd.transpose import transpose_block
+from fastmlp._engine.simd.vectors import lanes_of
+
+ADDRESS_BYTES = 8  # size of an entry in a table of rows
+PAIR_BYTES = 4
+
+
+class Operands(NamedTuple):
+    """A and B of a product, and the steps along its inner dimension."""
+
+    a: Rows
+    b: Matrix
+    depth: int
+
+
+@intrinsic
+def pairs_of(typingctx, job):
+    """A pair if a job's products multiply pairs of bfloat16, else None: known when compiling."""
+    is_packed = job.typeof("operand") == PAIR
+
+    def codegen(context, builder, signature, arguments):
+        return context.get_constant(PAIR, 0) if is_packed else context.get_dummy_value()
+
+    return (PAIR if is_packed else types.none)(job), codegen
+
+
+@device
+def _steps(pairs, count):
+    """Steps along an inner dimension of `count` numbers."""
+    if pairs is None:
+        return count
+    return (count + 1) // 2
+
+
+@device
+def forward_operands(pairs, job, layer):
+    """a (rows, n_in) and W (n_in, n_out) of the rows of a block, or the first part of split-K."""
+    like, item, rows = job.zero, item_bytes(job.zero), job.tables.rows
+    if pairs is None:
+        return Operands(
+            Rows(rows + layer.input_rows * ADDRESS_BYTES, 0),
+            Matrix(element(like, job.forward.parameters, layer.weights), layer.row_stride * item),
+            layer.split_k_at if layer.split_k_at else layer.n_in,
+        )
+    return Operands(
+        Rows(rows + layer.pair_rows * ADDRESS_BYTES, 0),
+        Matrix(element(pairs, job.forward.weight_pairs, layer.weight_pairs), layer.stride * item),
+        _steps(pairs, layer.n_in),
+    )
+
+
+@device
+def delta_operands(pairs, job, layer):
+    """delta (rows, n_out) and W^T (n_out, n_in) of the rows of a block."""
+    a = Rows(job.tables.rows + layer.delta_rows * ADDRESS_BYTES, 0)
+    stride = layer.transposed_stride * item_bytes(job.zero)
+    if pairs is None:
+        b = element(job.zero, job.backward.transposed, layer.transposed)
+    else:
+        b = element(pairs, job.backward.transposed_pairs, layer.transposed_pairs)
+    return Operands(a, Matrix(b, stride), _steps(pairs, layer.n_out))
+
+
+@device
+def gradient_operands(pairs, job, layer, panel, rows):
+    """a (rows, n_in) from a panel's first input on, or ones for a bias; delta (rows, n_out)."""
+    like, item = job.zero, item_bytes(job.zero)
+    table = job.layout.ones_rows if panel.is_bias else layer.gradient_rows
+    a = Rows(job.tables.rows + table * ADDRESS_BYTES, panel.first * item)
+    if pairs is None:
+        delta = element(like, job.backward.deltas, layer.outputs)
+    else:
+        delta = element(pairs, job.backward.stacked_deltas, layer.stacked)
+    return Operands(a, Matrix(delta, layer.stride * item), _steps(pairs, rows))
+
+
+@device
+def pack_inputs(pairs, job, layer, first, last, stacks):
+    """Pack a layer's input rows `first` to `last` of a block: X, or the outputs of the layer below.
+
+    With `stacks`, for the gradient too: then `first` is even, and `last` too or the block's end.
+    """
+    if pairs is None:
+        return
+    rows = job.tables.rows
+    for m in range(first, last):
+        to = load(0, rows, layer.pair_rows + m)
+        pack_rounded(job.zero, load(0, rows, layer.input_rows + m), to, layer.n_in)
+    if not stacks:
+        return
+    for m in range(first, last, 2):
+        second = load(0, rows, layer.input_rows + m + 1) if m + 1 < last else 0
+        to = load(0, rows, layer.gradient_rows + m // 2)
+        pack_pairs(job.zero, load(0, rows, layer.input_rows + m), second, to, layer.n_in)
+
+
+@device
+def pack_deltas(pairs, job, layer, first, last, goes_down):
+    """Pack a layer's delta rows `first` to `last`, as `pack_inputs` does, for the gradient.
+
+    With `goes_down`, also for the product that gives the delta of the layer below.
+    """
+    if pairs is None:
+        return
+    deltas, stride = job.backward.deltas, layer.stride
+    if goes_down:
+        for m in range(first, last):
+            source = element(job.zero, deltas, layer.outputs + m * stride)
+            to = load(0, job.tables.rows, layer.delta_rows + m)
+            pack_rounded(job.zero, source, to, layer.n_out)
+    for m in range(first, last, 2):
+        source = element(job.zero, deltas, layer.outputs + m * stride)
+        second = source + stride * PAIR_BYTES if m + 1 < last else 0
+        to = element(pairs, job.backward.stacked_deltas, layer.stacked + m // 2 * stride)
+        pack_pairs(job.zero, source, second, to, stride)
+
+
+@device
+def pack_weights(pairs, job, layer, first, last):
+    """Pack rows `first` to `last` of W; `first` is even. The row after an odd last one is zeros."""
+    if pairs is None:
+        return
+    for row in range(first, last, 2):
+        source = element(job.zero, job.forward.parameters, layer.weights + row * layer.stride)
+        to = layer.weight_pairs + row // 2 * layer.stride
+        second = source + layer.stride * PAIR_BYTES
+        to = element(pairs, job.forward.weight_pairs, to)
+        pack_pairs(job.zero, source, second, to, layer.stride)
+
+
+@device
+def transpose_panel(pairs, job, layer, panel):
+    """Copy a panel's weights to W^T, in whole vectors; W's padding rows are zeros."""
+    like, item, stride = job.zero, item_bytes(job.zero), layer.transposed_stride
+    lanes, parameters = lanes_of(job.zero), job.forward.parameters
+    for row in range(panel.first, panel.first + panel.rows, lanes):
+        for column in range(0, layer.stride, lanes):
+            source = element(like, parameters, layer.weights + row * layer.stride + column)
+            if pairs is None:
+                at = layer.transposed + column * stride + row
+                to = element(like, job.backward.transposed, at)
+                transpose_block(like, source, layer.stride * item, to, stride * item)
+            else:
+                at = layer.transposed_pairs + column // 2 * stride + row
+                to = element(pairs, job.backward.transposed_pairs, at)
+                transpose_to_pairs(like, source, layer.stride * item, to, stride * item)
