@@ -38,6 +38,9 @@ def machine() -> dict[str, str]:
         "numpy, scikit-learn": f"{np.__version__}, {sklearn.__version__}",
         "cpu": f"{cpu_name()}, {platform.machine()}",
         "instruction set": f"{target().name}, {target().vector_bytes}-byte vectors{by}",
+        "products of bfloat16": "one instruction for two"
+        if target().has_bfloat16
+        else "emulated: slower than float32",
         "tiles (rows x vectors)": ", ".join(f"{h} x {w}" for h, w in tile_shapes()),
         "threads (n_jobs=None)": explain_threads(),
         "of them in use": f"one for each {per_step} million operations of a training step and "

@@ -27,6 +27,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/prediction` | the forward pass over all rows of `X` |
 | `_engine/kernels/forward` | layers forward: z = a W + b, a = f(z) |
 | `_engine/kernels/products` | the three products of a layer as loops over tiles |
+| `_engine/kernels/operands` | what they multiply: numbers, or pairs of bfloat16 packed from them |
 | `_engine/kernels/update` | from a panel's gradient to its new weights |
 | `_engine/kernels/prefetch` | prefetches and ownership requests |
 | `_engine/kernels/losses` | output activations, losses and the output delta |
@@ -39,6 +40,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/dropout` | which units to drop |
 | `_engine/kernels/sparse` | the first layer for sparse `X` |
 | `_engine/simd/tile` | the micro-kernel: a tile of a product in registers |
+| `_engine/simd/bfloat16` | pairs of bfloat16: rounding, packing, dot products |
 | `_engine/simd/tail` | the same for a tail of columns |
 | `_engine/simd/sparse_rows` | sums of scaled rows, for sparse `X` |
 | `_engine/simd/vectors` | explicit vectors: loads, stores, shuffles, multiply-adds |
@@ -63,7 +65,8 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/compat/joblib` | the number of jobs of the context in joblib |
 | `_engine/compat/sklearn` | the number of OpenMP's threads, as scikit-learn counts them |
 
-The kernels are compiled once per dtype. Depth, layer sizes, activations, loss and update rule are
+The kernels are compiled once per working type: float32, float64, or float32 with products of
+bfloat16. Depth, layer sizes, activations, loss and update rule are
 data to them. An activation or a loss of the user's is a function of its own; its code is its
 address.
 
@@ -147,6 +150,11 @@ down to the lowest layer that is not frozen.
 REFRESH makes W^T, the transposed tails and the panels' norms anew, because the weights may have
 been changed from outside since the last epoch. Later, each update of a panel refreshes its own.
 
+With products of bfloat16, ROWS packs the rows of a and delta that it computes, and the update of a
+panel packs its new weights; see `kernels/operands`. An item of ROWS is then two rows, which are
+pairs to the gradient. A prediction has a phase of its own that packs the weights. There are no
+tails, tiles of columns or SPLIT_K.
+
 With SPLIT_K, each of two threads reads only the half of the first layer's weights that it writes.
 Without it, every weight would be transferred between two cores in each mini-batch.
 
@@ -228,6 +236,8 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | lane | one element of a vector register |
 | launch | one run of a kernel by some threads of the pool |
 | layer | a weight matrix with its bias and activation |
+| pack | round to bfloat16, and store as pairs |
+| pair | two bfloat16 in 32 bits, neighbours along the inner dimension of a product |
 | panel | some rows of one weight matrix, or a bias: the item of phase WEIGHTS |
 | park | sleep until another thread rings the bell |
 | phase | items that may run in any order, but must all be done before the next phase begins |

@@ -141,11 +141,8 @@ class TrainingWorkspace(Workspace):
 
     def _make_gradient_pairs(self) -> None:
         """Allocate what is packed for the backward products, see `kernels.operands`."""
-        row_pairs, transposed, stacked = (
-            round_up(self.block_rows, 2) // 2,
-            Layout(PAIR),
-            Layout(PAIR),
-        )
+        row_pairs = round_up(self.block_rows, 2) // 2
+        transposed, stacked = Layout(PAIR), Layout(PAIR)
         for layer in self.layers:
             rows, columns = int(layer["stride"]) // 2, int(layer["transposed_stride"])
             layer["transposed_pairs"] = transposed.place(rows * columns)
@@ -187,7 +184,8 @@ class TrainingWorkspace(Workspace):
         super()._place_rows()
         self.layers["delta_rows"] = self._place_for_each_layer(self.block_rows)
         if self._multiplies_pairs:
-            self.layers["gradient_rows"] = self._place_for_each_layer(self.block_rows)
+            row_pairs = round_up(self.block_rows, 2) // 2
+            self.layers["gradient_rows"] = self._place_for_each_layer(row_pairs)
         for name in ("ones_rows", "split_k_rows", "next_rows"):
             self.job["layout"][name] = self.rows_layout.place(self.block_rows)
 

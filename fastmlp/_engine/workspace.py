@@ -127,11 +127,12 @@ class Workspace:
         self.packed_inputs = self._make_packed("pair_rows", BFLOAT16, self.block_rows, n_in)
 
     def _make_packed(self, name: str, kind: type, rows: int, columns: np.ndarray) -> np.ndarray:
-        """Allocate a matrix (rows, columns), in whole vectors of float32, for each layer.
+        """Allocate a matrix (rows, columns) for each layer, with padding for whole vectors.
 
         The addresses of its rows fill part `name` of the table.
         """
-        layout, columns = Layout(kind), round_up(columns, target().lanes(self.dtype))
+        layout = Layout(kind)
+        columns = np.array([padded(count, layout.dtype) for count in columns.tolist()])
         places = [layout.place(rows * count) for count in columns.tolist()]
         buffer = layout.zeros()
         elements = np.array(places)[:, None] + columns[:, None] * np.arange(rows)

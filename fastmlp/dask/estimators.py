@@ -171,12 +171,14 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         y. 'balanced' means n_samples / (n_classes * count of the class); `partial_fit` refuses it.
         The model is the same, bit for bit, as with the products as `sample_weight`. Not applied to
         `sample_weight_val`.
-    precision : {'float32', 'float64'} or None, default=None
+    precision : {'float32', 'float64', 'bfloat16'} or None, default=None
         The floating-point type of training, predictions and `coefs_`. None means float32 for
         float32 X, else float64. Otherwise X is converted once, before training. 'float32' suits
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
-        solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+        solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
+        processors with AVX512_BF16, see "Types" in the notes of the estimator of that name in
+        `fastmlp`.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
@@ -472,12 +474,14 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         ConvergenceWarning, within an epoch if necessary ('lbfgs': after an iteration). It keeps the
         best weights under early_stopping, otherwise the last. An unfinished epoch appears in no
         curve.
-    precision : {'float32', 'float64'} or None, default=None
+    precision : {'float32', 'float64', 'bfloat16'} or None, default=None
         The floating-point type of training, predictions and `coefs_`. None means float32 for
         float32 X, else float64. Otherwise X is converted once, before training. 'float32' suits
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
-        solver 'lbfgs', training is in float64, and 'float32' rounds its result.
+        solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
+        processors with AVX512_BF16, see "Types" in the notes of the estimator of that name in
+        `fastmlp`.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None

@@ -15,8 +15,8 @@ from fastmlp._engine.kernels.prefetch import (
     next_rows_along,
     next_rows_of_columns,
 )
+from fastmlp._engine.simd.bfloat16 import PAIR, vectors_of
 from fastmlp._engine.simd.tile import TileKind, emit_tiles
-from fastmlp._engine.simd.vectors import Vectors
 from fastmlp._engine.threading.atomics import emit_pause
 
 
@@ -38,7 +38,10 @@ CPUS = {
     "neoverse-n1": Cpu(ARM64, "NEON", "fmla", 8 * 3),
     "apple-m1": Cpu(APPLE, "NEON", "fmla", 8 * 3),
 }
-SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), PAIR: ir.IntType(32)}
+FLOATS = types.float32, types.float64
+# Processors with an instruction for products of bfloat16.
+BFLOAT16_CPUS = "znver4", "sapphirerapids"
 # The tiles of `kernels.products`: their kind and shapes.
 TILES = {
     "A B": (TileKind(False), tile_shapes),
@@ -59,7 +62,7 @@ def cpu(request, monkeypatch):
     return request.param
 
 
-def tiles_on(cpu, scalar, kind, shapes):
+def tiles_on(cpu, scalar, kind, shapes, triple=None):
     """The assembly of tiles of these shapes."""
     context = SimpleNamespace(get_value_type=SCALARS.__getitem__)
 
@@ -69,10 +72,10 @@ def tiles_on(cpu, scalar, kind, shapes):
         for n in range(0, 2 * OPERANDS, 2):
             first = builder.insert_value(ir.Constant(pair, ir.Undefined), given[n], 0)
             operands.append(builder.insert_value(first, given[n + 1], 1))
-        vectors = Vectors(builder, context, scalar)
+        vectors = vectors_of(builder, context, scalar)
         emit_tiles(vectors, kind, shapes, [*operands, *given[2 * OPERANDS :]])
 
-    return assembly_of(emit, CPUS[cpu].triple, cpu, 2 * OPERANDS + 2)
+    return assembly_of(emit, triple or CPUS[cpu].triple, cpu, 2 * OPERANDS + 2)
 
 
 def largest(shapes):
@@ -80,7 +83,7 @@ def largest(shapes):
     return list({width: (height, width) for height, width in sorted(shapes)}.values())
 
 
-@pytest.mark.parametrize("scalar", SCALARS, ids=str)
+@pytest.mark.parametrize("scalar", FLOATS, ids=str)
 @pytest.mark.parametrize("tile", TILES)
 def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, tile):
     kind, shapes = TILES[tile]
@@ -93,11 +96,32 @@ def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, 
     assert len(names) == CPUS[cpu].vectors
 
 
-@pytest.mark.parametrize("scalar", SCALARS, ids=str)
+@pytest.mark.parametrize("scalar", FLOATS, ids=str)
 @pytest.mark.parametrize("tile", TILES)
 def test_no_vector_register_of_a_tile_is_spilled(cpu, scalar, tile):
     kind, shapes = TILES[tile]
     assert spills(tiles_on(cpu, scalar, kind, largest(shapes()))) == []
+
+
+@pytest.mark.parametrize("name", BFLOAT16_CPUS)
+@pytest.mark.parametrize("tile", list(TILES)[:3])
+def test_a_step_of_bfloat16_is_one_dot_product_per_vector(name, tile, monkeypatch):
+    found, (kind, shapes) = _probe(X86, name, ""), TILES[tile]
+    assert found.has_bfloat16
+    for module in ("jit.target", "simd.vectors", "simd.bfloat16", "kernels.prefetch"):
+        monkeypatch.setattr(f"fastmlp._engine.{module}.target", lambda: found)
+    # A B of one vector holds 16 addresses: LLVM spills those, and two of the 17 vectors.
+    several = [shape for shape in largest(shapes()) if shape[1] > 1]
+    assert spills(tiles_on(name, PAIR, kind, several, X86)) == []
+    (loop,) = loops(tiles_on(name, PAIR, kind, largest(shapes())[-1:], X86))
+    names = instructions(loop)
+    assert names.count("vdpbf16ps") in (8 * 3, 2 * 8 * 3)  # LLVM may unroll two steps
+    assert not any(name.startswith("vfmadd") for name in names)
+
+
+@pytest.mark.parametrize("name", CPUS)
+def test_processors_without_products_of_bfloat16_are_known(name):
+    assert not _probe(CPUS[name].triple, name, "").has_bfloat16
 
 
 def test_a_tile_that_is_too_large_would_be_seen_to_spill(cpu):

@@ -31,6 +31,7 @@ EDGES = sorted(
 WIDTHS = st.one_of(st.sampled_from(EDGES), st.integers(1, 40))
 INPUTS = st.one_of(WIDTHS, st.sampled_from([1, 2, 255, 256, 257, 271, 300, 513]))  # with split-K
 ROWS = st.one_of(st.integers(1, 17), st.integers(1, 130))
+FORMS = ["C", "C", "F", "sub-array", "reversed", "csr", "csc"]
 
 
 @st.composite
@@ -89,11 +90,14 @@ def cases(draw, run="fit"):
     if kind != "regression":
         n_out = max(n_out, 2)
     rows = draw(ROWS) if kind == "regression" else 2 * n_out + draw(ROWS)
+    chosen, form = draw(parameters(kind, rows)), draw(st.sampled_from(FORMS))
+    if form not in ("csr", "csc") and chosen["solver"] != "lbfgs":
+        chosen["precision"] = draw(st.sampled_from([None, None, "bfloat16"]))
     return {
         "run": run,
         "kind": kind,
         "dtype": draw(st.sampled_from(["float32", "float64"])),
-        "form": draw(st.sampled_from(["C", "C", "F", "sub-array", "reversed", "csr", "csc"])),
+        "form": form,
         "index": draw(st.sampled_from(["int32", "int64"])),
         "rows": rows,
         "n_in": draw(INPUTS),
@@ -107,7 +111,7 @@ def cases(draw, run="fit"):
         "short_launches": draw(st.booleans()),
         "seed": draw(st.integers(0, 1000)),
         "n_jobs": draw(st.integers(1, 3)),
-        "parameters": draw(parameters(kind, rows)),
+        "parameters": chosen,
         "engine": draw(engines()),
     }
 
@@ -146,6 +150,7 @@ DENSE = {
 FROZEN = DENSE | {"parameters": DENSE["parameters"] | {"frozen_layers": [0]}}
 NARROW = DENSE | {"n_in": 13, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
 SPLIT_K = DENSE | {"n_in": 320}
+PAIRS = DENSE | {"parameters": DENSE["parameters"] | {"precision": "bfloat16"}}
 SPARSE = DENSE | {
     "form": "csr",
     "parameters": {"hidden_layer_sizes": [33, 16], "max_iter": 1, "batch_size": 1},
@@ -182,6 +187,18 @@ ARRAYS = [
     ("layers", "tail", 0, DENSE),
     *[("layout", name, 0, DENSE) for name in ("ones_rows", "next_rows")],
     ("layout", "split_k_rows", 0, SPLIT_K),
+    ("forward", "weight_pairs", 0, PAIRS),
+    *[("backward", name, 0, PAIRS) for name in ("transposed_pairs", "stacked_deltas")],
+    *[
+        ("layers", name, layer, PAIRS)
+        for name in ("weight_pairs", "stacked", "pair_rows", "gradient_rows")
+        for layer in range(3)
+    ],
+    *[
+        ("layers", name, layer, PAIRS)
+        for name in ("transposed_pairs", "delta_rows")
+        for layer in (1, 2)
+    ],
 ]
 # A queue word is the first of two cache lines, whose other words nobody touches.
 PADDED = ("tables", "work", "end")
@@ -196,7 +213,7 @@ QUICK = "x", "outputs"  # read from and written to
     [
         pytest.param(
             *array,
-            id="-".join(map(str, array[:3])),
+            id="-".join(map(str, array[:3])) + "-pairs" * (array[3] is PAIRS),
             marks=() if array[1] in QUICK else pytest.mark.slow,
         )
         for array in ARRAYS
@@ -208,7 +225,7 @@ def test_an_element_outside_an_array_is_fatal(process, part, name, layer, case, 
     assert answer == {"code": 0 if (part, name, side) == PADDED else FENCED}
 
 
-@pytest.mark.parametrize("case", [DENSE, NARROW, SPLIT_K, SPARSE])
+@pytest.mark.parametrize("case", [DENSE, NARROW, SPLIT_K, SPARSE, PAIRS])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_without_a_fault_nothing_is_fatal(process, case, dtype):
     process.run(case | {"dtype": dtype})
