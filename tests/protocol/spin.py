@@ -85,7 +85,9 @@ SETTINGS = {
     "GRAIN": 1,
     "LOOKS": 0,  # how often, at any moment, a thread looks for launches; 0: until the pool stops
     "PAUSES": 0,  # how often a thread looks at the bell before it parks
-    "MEET": 0,  # whether a launch lasts until every thread has joined it
+    # Whether all threads stay in a launch until they have met, as they do while there is work. A
+    # thread that leaves sooner may park, and take the wake-up of another.
+    "MEET": 0,
     "NARROWS": 0,  # whether the launches after the first have two threads only
     "STOPPER": 0,  # whether the pool is stopped at any moment, instead of after the last launch
     "INTERRUPTS": 0,  # whether the caller may leave launches out
