@@ -16,11 +16,12 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 import fastmlp
 from fastmlp import _report as report
 from fastmlp._engine.jit import cache
+from fastmlp._engine.jit.target import target
 from fastmlp._engine.kernels.training import train
 
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
-DTYPES = (np.float32, np.float64)
+PRECISIONS = ("float32", "float64")
 
 
 class LatestLine(io.TextIOBase):
@@ -42,17 +43,14 @@ class LatestLine(io.TextIOBase):
         return len(text)
 
 
-def warmup(dtypes=DTYPES) -> float:
+def warmup(precision: str) -> float:
     """Compile the training and prediction kernels that are not cached; return the seconds taken."""
     start = time.perf_counter()
     X, y = np.eye(4), np.arange(4) % 2
-    for dtype in dtypes:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # one epoch is not enough to converge
-            model = fastmlp.MLPClassifier((2,), max_iter=1, n_jobs=1, batch_size=4)
-            model.fit(X.astype(dtype), y).predict(X.astype(dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is not enough to converge
+        model = fastmlp.MLPClassifier((2,), max_iter=1, n_jobs=1, batch_size=4, precision=precision)
+        model.fit(X, y).predict(X)
     return time.perf_counter() - start
 
 
@@ -62,8 +60,11 @@ def run_warmup(beside_package: bool = False) -> None:
     with place:
         if beside_package and cache.folders.to_write() is None:
             sys.exit(f"The package's directory takes no files: {cache.BESIDE_PACKAGE}")
-        print("Compiling the kernels for float32 and float64, unless they are cached ...")
-        print(f"Ready after {warmup():.1f} s; {train.cache_state()}.")
+        precisions = [*PRECISIONS, *(["bfloat16"] if target().has_bfloat16 else [])]
+        print(f"Compiling the kernels for {', '.join(precisions)}, unless they are cached ...")
+        seconds = {precision: warmup(precision) for precision in precisions}
+        each = ", ".join(f"{name} {taken:.1f} s" for name, taken in seconds.items())
+        print(f"Ready after {sum(seconds.values()):.1f} s ({each}); {train.cache_state()}.")
 
 
 def run_info() -> None:
@@ -82,7 +83,7 @@ def run_demo() -> None:
         "images.\nOne hidden layer of 100 units, float32, Adam, the same seed for both."
     )
     print("Compiling the kernels (only the first time) ...", end="", flush=True)
-    print(f" ready after {warmup([np.float32]):.1f} s.")
+    print(f" ready after {warmup('float32'):.1f} s.")
     rows = []
     for name, estimator in (
         ("fastmlp", fastmlp.MLPClassifier),

@@ -1,14 +1,15 @@
 """What each library does in a process of its own: train a workload, or predict with a network.
 
 Each is used as its manual says it is fast: scikit-learn and fastmlp by `fit`, PyTorch with its
-fused Adam, JAX with a whole epoch in one compiled program, ONNX Runtime on a graph of Gemm nodes.
-All run Adam with the same rates on the same batches; the peers do without the L2 penalty that
-scikit-learn and fastmlp apply.
+fused Adam (in bfloat16 by autocast), JAX with a whole epoch in one compiled program, ONNX Runtime
+on a graph of Gemm nodes. All run Adam with the same rates on the same batches; the peers do without
+the L2 penalty that scikit-learn and fastmlp apply.
 """
 
 import importlib
 import itertools
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -25,6 +26,7 @@ from benchmarks.suite.common import (
     repeated,
     seconds_each,
 )
+from fastmlp._engine.jit.target import target
 
 OPSET = 17  # of ONNX: has every node used here, and is known to every current runtime
 
@@ -41,10 +43,23 @@ def train_sklearn(workload: Workload, dtype: str) -> Callable[[int], float]:
     return estimator_trainer(MLPClassifier, workload, dtype)
 
 
-def train_torch(workload: Workload, dtype: str) -> Callable[[int], float]:
+def train_fastmlp_bfloat16(workload: Workload, dtype: str) -> Callable[[int], float]:
+    from fastmlp import MLPClassifier
+
+    return estimator_trainer(MLPClassifier, workload, dtype, precision="bfloat16")
+
+
+def train_torch_bfloat16(workload: Workload, dtype: str) -> Callable[[int], float]:
+    return train_torch(workload, dtype, in_bfloat16=True)
+
+
+def train_torch(
+    workload: Workload, dtype: str, in_bfloat16: bool = False
+) -> Callable[[int], float]:
     import torch
 
     torch.manual_seed(0)
+    cast = torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16)
     sizes = workload.network.sizes
     layers = []
     for n_in, n_out in itertools.pairwise(sizes):
@@ -56,7 +71,9 @@ def train_torch(workload: Workload, dtype: str) -> Callable[[int], float]:
     def epoch() -> None:
         for batch in torch.randperm(workload.rows).split(workload.batch_size):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(X[batch]), y[batch]).backward()
+            with cast:
+                loss = torch.nn.functional.cross_entropy(network(X[batch]), y[batch])
+            loss.backward()
             optimizer.step()
 
     return repeated(epoch)
@@ -114,6 +131,12 @@ def predict_fastmlp(network: Network, dtype: str) -> Callable[[np.ndarray], np.n
     return fitted(MLPClassifier, network, dtype).predict_proba
 
 
+def predict_fastmlp_bfloat16(network: Network, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+    from fastmlp import MLPClassifier
+
+    return fitted(partial(MLPClassifier, precision="bfloat16"), network, dtype).predict_proba
+
+
 def predict_sklearn(network: Network, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
     from sklearn.neural_network import MLPClassifier
 
@@ -160,22 +183,29 @@ def predict_onnxruntime(network: Network, dtype: str) -> Callable[[np.ndarray], 
 
 TRAINERS = {
     "fastmlp": train_fastmlp,
+    "fastmlp-bfloat16": train_fastmlp_bfloat16,
     "sklearn": train_sklearn,
     "torch": train_torch,
+    "torch-bfloat16": train_torch_bfloat16,
     "jax": train_jax,
 }
 PREDICTORS = {
     "fastmlp": predict_fastmlp,
+    "fastmlp-bfloat16": predict_fastmlp_bfloat16,
     "sklearn": predict_sklearn,
     "onnxruntime": predict_onnxruntime,
 }
 TITLES = {
     "fastmlp": "fastmlp",
+    "fastmlp-bfloat16": "fastmlp, bfloat16",
     "sklearn": "scikit-learn",
     "torch": "PyTorch",
+    "torch-bfloat16": "PyTorch, bfloat16",
     "jax": "JAX",
     "onnxruntime": "ONNX Runtime",
 }
+# Those that are measured if none are named: bfloat16 where processors have an instruction for it.
+USUAL = [name for name in TITLES if target().has_bfloat16 or not name.endswith("-bfloat16")]
 
 
 def training_clock(library: str, workload: str, dtype: str) -> Callable[[], float]:
@@ -197,6 +227,7 @@ def serve(connection: Connection, clock: Callable, arguments: tuple) -> None:
     except ImportError as error:
         connection.send((False, f"not installed ({error})"))
         return
-    connection.send((True, importlib.import_module(arguments[0]).__version__))
+    package, _, _ = arguments[0].partition("-")
+    connection.send((True, importlib.import_module(package).__version__))
     while connection.recv():
         connection.send(measure())

@@ -3,6 +3,7 @@
     python -m benchmarks.scripts.peers              # training: time per epoch
     python -m benchmarks.scripts.peers --inference  # predict_proba: time per call
     python -m benchmarks.scripts.peers --workloads mnist wide --dtype float64 --plot peers.png
+    python -m benchmarks.scripts.peers --peers fastmlp fastmlp-bfloat16 torch torch-bfloat16
 
 Each library runs in a process of its own, so that no thread pool disturbs another. The processes
 take turns, round after round, so that whatever disturbs the machine hits all of them. Times are
@@ -28,6 +29,7 @@ from .libraries import (
     PREDICTORS,
     TITLES,
     TRAINERS,
+    USUAL,
     prediction_clock,
     serve,
     training_clock,
@@ -206,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print the table, draw."""
     options = parse(arguments)
     able, known = (PREDICTORS, NETWORKS) if options.inference else (TRAINERS, WORKLOADS)
-    libraries = [name for name in options.peers or TITLES if name in able]
+    libraries = [name for name in options.peers or USUAL if name in able]
     names = [name for name in options.workloads or known if name in known]
     cases = (prediction_cases if options.inference else training_cases)(names, options.dtype)
     results = []
