@@ -143,10 +143,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The maximum norm of the gradient, taken over all weights and biases together and including
         the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
         which needs the exact gradient.
-    loss : {'log_loss', 'squared_error'}, default='log_loss'
+    loss : str or CustomLoss, default='log_loss'
         The loss function. 'log_loss' is the cross-entropy. 'squared_error' is half the squared
         error of the probabilities, summed over the outputs (Brier score); it bounds the influence
-        of mislabelled samples.
+        of mislabelled samples. Or a `CustomLoss`, made of functions of your own, such as the focal
+        loss.
     label_smoothing : float, default=0.0
         The share s in [0, 1) of each target that is spread over all K classes: (1 - s) y + s / K.
         With two classes or multilabel y, each output has (1 - s) y + s / 2.
@@ -369,7 +370,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight_decay: float = 0.01,
         warmup: float = 0,
         max_grad_norm: float | None = None,
-        loss: str = "log_loss",
+        loss: str | CustomLoss = "log_loss",
         label_smoothing: float = 0.0,
         n_jobs: int | None = None,
         scoring: str | Callable[..., float] | None = None,

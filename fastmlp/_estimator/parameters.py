@@ -54,7 +54,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
     **COMMON_CONSTRAINTS,
-    "loss": [StrOptions(set(losses_of("softmax", "logistic")))],
+    "loss": [StrOptions(set(losses_of("softmax", "logistic"))), CustomLoss],
     "label_smoothing": [RATE],
     "class_weight": [StrOptions({"balanced"}), dict, list, None],
 }

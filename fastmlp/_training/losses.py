@@ -108,7 +108,12 @@ def loss_of(loss: str | CustomLoss) -> Loss:
     def mean_loss(_, targets, outputs, weights):
         return np.average(loss.evaluate(targets, outputs)[0], axis=0, weights=weights).mean()
 
-    return Loss(str(loss), {"identity": mean_loss})
+    def summed_loss(_, targets, outputs, weights):
+        outputs = _clipped(outputs)
+        return outputs.shape[1] * mean_loss(_, targets, outputs, weights)
+
+    functions = {"identity": mean_loss, "softmax": summed_loss, "logistic": summed_loss}
+    return Loss(str(loss), functions)
 
 
 def losses_of(*outputs: str) -> list[str]:

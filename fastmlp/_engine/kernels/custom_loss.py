@@ -9,6 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastmlp._engine.buffers import address_of_array
+from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.kernel import Kernel
 from fastmlp._engine.kernels.custom import (
     TOLERANCE,
@@ -33,6 +34,21 @@ def call_loss(typingctx, address, targets, outputs, count):
         return builder.call(function, [y, a, I64(0), n])
 
     return types.float64(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def call_loss_of_one(typingctx, address, target, output):
+    """L(y, a) and dL/da of a single output, by the compiled loss at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        kind = ir.FunctionType(ir.DoubleType(), [I64] * 4).as_pointer()
+        function = builder.inttoptr(arguments[0], kind)
+        y, a = (cgutils.alloca_once_value(builder, value) for value in arguments[1:])
+        places = [builder.ptrtoint(place, I64) for place in (y, a)]
+        loss = builder.call(function, [*places, I64(0), I64(1)])
+        return context.make_tuple(builder, signature.return_type, (loss, builder.load(a)))
+
+    return types.Tuple((types.float64, output))(types.int64, output, output), codegen
 
 
 @cache
@@ -62,19 +78,22 @@ def _compiled(function: Callable, derivative: Callable, real: type) -> Kernel:
 
 
 class CustomLoss(CustomFunction):
-    """A loss of your own for regressors, from a function and its derivative.
+    """A loss of your own, from a function and its derivative.
 
     Numba compiles both, and the kernels call them. The first use of a pair in a process takes some
-    tenths of a second. Pass the object where `MLPRegressor` takes the name of a loss; the output
-    activation is the identity.
+    tenths of a second. Pass the object where an estimator takes the name of a loss. A regressor's
+    output activation is then the identity; a classifier's stays softmax or, with two classes or
+    multilabel y, logistic.
 
     Parameters
     ----------
     function : callable
-        The loss L(y, a) of a prediction a where the target is y: a function of two floats that
-        returns a float, in the part of Python that Numba compiles in nopython mode. It may be
-        decorated with ``numba.njit``; options of the decorator have no effect. It must depend on
-        nothing but its arguments and constants, and must not raise exceptions.
+        The loss L(y, a) of a prediction a where the target is y. For a classifier, a is the
+        probability of a class, clipped to between epsilon and 1 - epsilon, and y is 1 for the true
+        class and 0 for others, or what `label_smoothing` makes of them. It is a function of two
+        floats that returns a float, in the part of Python that Numba compiles in nopython mode. It
+        may be decorated with ``numba.njit``; options of the decorator have no effect. It must
+        depend on nothing but its arguments and constants, and must not raise exceptions.
     derivative : callable
         Its derivative by the prediction, dL/da, as a function of y and a, under the same
         conditions.
@@ -99,8 +118,10 @@ class CustomLoss(CustomFunction):
 
     Notes
     -----
-    With several outputs, the reported loss is the mean over them, and the gradient is that of the
-    sum, as for 'squared_error'. Weights have the same bytes for any number of threads.
+    The loss of a classifier is the sum over its outputs: with more than two classes, all of them.
+    With several outputs of a regressor, the reported loss is the mean over them, and the gradient
+    is that of the sum. Both are as for 'squared_error'. Weights have the same bytes for any number
+    of threads.
 
     A pickle contains the functions by reference, so they must be at the top of a module, where the
     other process can import them. Functions from a notebook or a script reach joblib's workers by
@@ -122,6 +143,23 @@ class CustomLoss(CustomFunction):
     >>> loss = CustomLoss(lopsided, lopsided_derivative)
     >>> model = MLPRegressor(loss, (), solver="lbfgs", random_state=0).fit(X, y / 100)
     >>> bool((model.predict(X) > y / 100).mean() > 0.6)
+    True
+
+    The focal loss, for rare classes (Lin et al. 2017, "Focal loss for dense object detection"):
+
+    >>> from math import log
+    >>> from fastmlp import MLPClassifier
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> def focal(y, a):
+    ...     return -y * (1 - a) ** 2 * log(a) - (1 - y) * a**2 * log(1 - a)
+    >>> def focal_derivative(y, a):
+    ...     rare = 2 * (1 - a) * log(a) - (1 - a) ** 2 / a
+    ...     return y * rare - (1 - y) * (2 * a * log(1 - a) - a**2 / (1 - a))
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> loss = CustomLoss(focal, focal_derivative)
+    >>> model = MLPClassifier(solver="lbfgs", loss=loss, random_state=0).fit(scale(X), y)
+    >>> bool(model.score(scale(X), y) > 0.95)
     True
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.kernels.custom import FIRST_ADDRESS
-from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss
+from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss, call_loss_of_one
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of, load
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
@@ -226,6 +226,29 @@ def _pinball_loss(hyperparameters, a, y):
 
 
 @device
+def _own_loss_of_class(hyperparameters, n_out, a, y):
+    """A user's L(y, a), summed over the outputs of a classifier.
+
+    With g = dL/da, delta = a (g - sum_j g_j a_j) for softmax, and delta = g a (1 - a) for logistic
+    outputs.
+    """
+    low, high = _probability_bounds(a)
+    one, shared = a.dtype.type(1), a.dtype.type(0)
+    is_softmax, loss = hyperparameters.output == SOFTMAX, 0.0
+    if is_softmax:
+        for j in range(n_out):
+            p, target = min(max(a[j], low), high), _target(hyperparameters, n_out, y, j)
+            _, slope = call_loss_of_one(hyperparameters.loss_function, target, p)
+            shared += slope * a[j]
+    for j in range(n_out):
+        p, target = min(max(a[j], low), high), _target(hyperparameters, n_out, y, j)
+        each, slope = call_loss_of_one(hyperparameters.loss_function, target, p)
+        loss += each
+        a[j] *= slope - shared if is_softmax else slope * (one - a[j])
+    return loss
+
+
+@device
 def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     """Compute the loss of a row; replace its outputs `a` (n_out) by delta = weight * dL/dz.
 
@@ -233,8 +256,8 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     ----------
     hyperparameters : record
         Read for output, loss_function and the parameters of losses. The log loss needs softmax
-        or logistic outputs, the Poisson deviance exp, the squared error any but exp, and the other
-        losses identity, those of users too.
+        or logistic outputs, the Poisson deviance exp, the squared error and those of users any but
+        exp, and the other losses identity.
     n_out : int
     a : array of stride elements
         The outputs, from `apply_output`.
@@ -264,7 +287,9 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
         loss = _huber_loss(hyperparameters, a, y)
     elif hyperparameters.loss_function == QUANTILE:
         loss = _pinball_loss(hyperparameters, a, y)
-    elif hyperparameters.loss_function >= FIRST_ADDRESS:  # the user's own
+    elif hyperparameters.output != IDENTITY:  # the user's own, as the next
+        loss = _own_loss_of_class(hyperparameters, n_out, a, y)
+    elif hyperparameters.loss_function >= FIRST_ADDRESS:
         loss_function = hyperparameters.loss_function
         loss = call_loss(loss_function, address_of(y, 0), address_of(a, 0), y.size) / y.size
     if weight != 1:
