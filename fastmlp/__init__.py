@@ -33,6 +33,7 @@ disk. Data in `float32` train faster than data in `float64`, and take half the m
 | draw loss curves, weights, sensitivities and network diagrams | `fastmlp.displays` |
 | convert models from and to scikit-learn, or export them to ONNX or C | `fastmlp.interop` |
 | use other tools, such as optuna, mlflow or PMML | `fastmlp.interop` |
+| train in float32 whatever the data, or in bfloat16 | `precision` of `MLPClassifier` |
 | train with an activation or a loss of your own | `CustomActivation`, `CustomLoss` |
 | predict quantiles, and draw how often they hold | `MLPRegressor`, `fastmlp.displays` |
 | use the hidden layers' output in a pipeline | `MLPTransformer` |
