@@ -56,7 +56,9 @@ class UsedInputs:
         is_used[X.indices] = True
         if np.count_nonzero(is_used) > WORTHWHILE_SHARE * is_used.size:
             return None
-        if not np.isfinite(np.linalg.norm(network.coefs[0])):
+        with np.errstate(over="ignore"):  # an answer, no fault of the user's
+            norm = np.linalg.norm(network.coefs[0])
+        if not np.isfinite(norm):
             return None
         return cls(network, X, is_used)
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import LabelBinarizer
 import fastmlp as ours
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._estimator.architecture import Architecture
-from fastmlp.inspection import check_gradient
+from fastmlp.inspection import check_gradient, input_gradient
 from fastmlp.interop import from_sklearn, to_onnx, to_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -194,10 +194,31 @@ def test_partial_fit_begins_with_given_weights():
     assert set(model.predict(X)) <= set(LABELS)
 
 
+def test_partial_fit_counts_samples_from_zero_after_given_weights():
+    model = given(MLPRegressor(hidden_layer_sizes=(5,)))
+    for calls in (1, 2, 3):
+        assert model.partial_fit(X, X[:, 0]).t_ == calls * len(X)
+
+
+@pytest.mark.parametrize(("sizes", "found"), [((5, 6, 1), "5 .* 1"), ((4, 6, 2), "4 .* 2")])
+def test_weights_for_other_features_or_outputs_than_the_fitted_ones_are_refused(sizes, found):
+    model = MLPRegressor(hidden_layer_sizes=(6,), max_iter=2, random_state=0).fit(X, X[:, 0])
+    model.coefs_, model.intercepts_ = weights_of(*sizes)
+    message = rf"coefs_ have {found} *outputs; the estimator was fitted with 4 and 1"
+    with pytest.raises(ValueError, match=message):
+        model.predict(np.ones((3, sizes[0])))
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, X[:, 0])
+
+
 def test_gradients_pictures_and_exports_work():
     model = given(MLPRegressor(hidden_layer_sizes=(5,), activation="tanh"), 2)
     assert Architecture.of(model).activations == ("tanh", "identity")
+    gradient = input_gradient(model, X)
     assert check_gradient(model, X, RNG.randn(30, 2)) < 1e-6
+    step = 1e-6 * np.eye(4)[0]
+    expected = (model.predict(X + step) - model.predict(X - step)) / 2e-6
+    np.testing.assert_allclose(gradient[:, :, 0], expected, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(to_sklearn(model).predict(X), model.predict(X), rtol=1e-12)
     classifier = given(MLPClassifier((5,)), 3, classes_=np.array(LABELS))
     exported = to_sklearn(classifier)

@@ -73,6 +73,13 @@ def test_a_pickle_of_another_version_warns():
         reloaded(model)
 
 
+def test_the_warning_of_another_version_points_at_who_restores_the_state():
+    state = fitted().__getstate__() | {"_fastmlp_version": "0.0.1"}
+    with pytest.warns(InconsistentVersionWarning) as caught:
+        MLPClassifier.__new__(MLPClassifier).__setstate__(state)
+    assert [each.filename for each in caught] == [__file__]
+
+
 NEW_SINCE_THE_FIRST_VERSION = [
     "precision",
     "n_hidden_layers",

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._training.history import History
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(120, 4)
@@ -82,6 +83,28 @@ def test_an_interrupted_fit_is_kept_too(options, monkeypatch):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_error_while_the_curves_are_finished_leaves_the_model_as_it_was(
+    error, method, monkeypatch
+):
+    model = quiet(MLPClassifier(**PARAMETERS, max_iter=3, warm_start=True), X, CLASSES)
+    before, curve, losses = vars(model).copy(), model.loss_curve_, list(model.loss_curve_)
+    finish = History.finish
+
+    def fail(history):
+        finish(history)
+        raise error
+
+    monkeypatch.setattr(History, "finish", fail)
+    with pytest.raises(error):
+        quiet(model, X, CLASSES, method=method)
+    assert model.loss_curve_ is curve and curve == losses
+    before.pop("_continuation", None)  # a call takes it
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
 def test_several_warnings_are_given_one_after_the_other():
     model = MLPClassifier(**PARAMETERS, batch_size=500, max_iter=2)
     with warnings.catch_warnings(record=True) as caught:

@@ -10,7 +10,9 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from fastmlp import MLPClassifier
 from fastmlp._engine import inputs
+from fastmlp._engine.network import Network
 from fastmlp._training import used_inputs
+from fastmlp._training.used_inputs import UsedInputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -139,7 +141,8 @@ def test_lbfgs_continues_from_weights_of_zero(share, monkeypatch):
     assert_close(ours, theirs)
 
 
-def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going():
+@pytest.mark.parametrize("weight", [1e3, -1e3])
+def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going(weight):
     """The largest element of the gradient may be the penalty's on an unused input."""
     X, y = sparse_rows(100, WIDE, density=0.0005)
     options = {"solver": "lbfgs", "max_iter": 1, "random_state": 0, "warm_start": True}
@@ -147,10 +150,49 @@ def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going():
     unused = np.flatnonzero(np.bincount(X.indices, minlength=WIDE) == 0)[7]
     for model in (ours, theirs):
         model.fit(X, y)
-        model.coefs_[0][unused] = 1e3
+        model.coefs_[0][unused] = weight
         model.set_params(max_iter=20, tol=0.05, alpha=0.1).fit(X, y)
     assert ours.n_iter_ == theirs.n_iter_ > 0
     assert_close(ours, theirs)
+
+
+def network_and_rows(used, unused=4, scale=1.0):
+    """A network of random weights, and a row for each used input, every second of its inputs."""
+    network, rng = Network([used + unused, 3, 2], np.float64, is_compact=True), np.random
+    for array in network.arrays():
+        array[...] = scale * rng.RandomState(0).standard_normal(array.shape)
+    return network, csr_array(np.eye(used, used + unused))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e3])
+def test_unused_weights_shrink_with_their_norm_and_the_others_are_copied(scale):
+    network, X = network_and_rows(3, scale=scale)
+    before = [array.copy() for array in network.arrays()]
+    reduced = UsedInputs.of(network, X)
+    assert reduced.network.layer_sizes == (4, 3, 2)
+    np.testing.assert_allclose(
+        reduced.network.coefs[0][-1], [np.linalg.norm(before[0][3:]), 0, 0], rtol=1e-12
+    )
+    for array in reduced.network.arrays():
+        array *= 0.25
+    reduced.restore()
+    for now, then in zip(network.arrays(), before, strict=True):
+        np.testing.assert_allclose(now, 0.25 * then, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("used", "is_worthwhile"), [(1, True), (4, True), (5, False)])
+def test_inputs_are_left_out_if_at_most_half_of_them_are_used(used, is_worthwhile):
+    assert (UsedInputs.of(*network_and_rows(used)) is not None) == is_worthwhile
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weight", [1e200, np.inf, np.nan])
+def test_weights_too_large_for_a_norm_are_left_as_they_are(weight):
+    network, X = network_and_rows(3)
+    network.coefs[0][-1] = weight
+    before = network.coefs[0].copy()
+    assert UsedInputs.of(network, X) is None
+    np.testing.assert_array_equal(network.coefs[0], before)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,0 +1,70 @@
+"""A descent: its blocks, the targets that it takes, and the rows that it restarts with."""
+
+import numpy as np
+import pytest
+from oracles.problem import DTYPES, Problem
+from scipy.sparse import csr_array
+
+from fastmlp._engine import training_workspace as workspaces
+from fastmlp._training import sgd
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bytes_of_a_block_are_those_of_its_rows_of_x(dtype):
+    features = sgd.BLOCK_BYTES // (2 * sgd.LEAST_BLOCK_ROWS * np.dtype(dtype).itemsize)
+    problem = Problem([features, 1], sgd.BLOCK_ROWS + 1, dtype)
+    descent, _ = problem.descent(batch_size=sgd.BLOCK_ROWS + 1)
+    assert descent.workspace.block_rows == 2 * sgd.LEAST_BLOCK_ROWS
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "output"),
+    [
+        (1, [0, 3], "softmax"),
+        (1, [-1, 2], "softmax"),
+        (2, [0, 2], "softmax"),
+        (2, [0, 2], "identity"),
+        (4, [0, 1], "logistic"),
+    ],
+)
+def test_targets_that_the_outputs_cannot_have_are_refused(columns, values, output):
+    problem = Problem([5, 3], 2, np.float64, output=output)
+    problem.targets = np.repeat(np.array(values, float)[:, None], columns, axis=1)
+    message = rf"{columns} columns up to {max(values)}\.0 do not fit 3 {output} outputs"
+    with pytest.raises(ValueError, match=message):
+        problem.descent()
+
+
+def test_a_descent_restarts_only_with_rows_that_a_new_one_would_treat_alike():
+    def ended(rows, features=9, **parameters):
+        problem = Problem([features, 8, 3], rows, np.float64)
+        descent, _ = problem.descent(**parameters)
+        descent.workspace.totals["first"] = rows
+        return descent, problem.X
+
+    descent, X = ended(40, batch_size=200)
+    assert descent.can_restart(X) and descent.can_restart(X[:39])
+    assert not descent.can_restart(csr_array(X))
+    assert not descent.can_restart(np.vstack([X, X[:1]]))  # more rows than its block holds
+    descent.workspace.totals["first"] = 39  # interrupted
+    assert not descent.can_restart(X)
+
+    descent, X = ended(40, batch_size=20)
+    assert descent.can_restart(X[:20]) and not descent.can_restart(X[:21])
+
+    features = workspaces.LEAST_SPLIT_K_INPUTS
+    most = features // workspaces.INPUTS_PER_ROW  # rows that split-K pays off for
+    descent, X = ended(most + 9, features)
+    assert descent.can_restart(X[: most + 1]) and not descent.can_restart(X[:most])
+
+
+def test_a_descent_of_several_threads_restarts_only_with_work_for_as_many(monkeypatch):
+    problem = Problem([30, 20, 3], 60, np.float32)
+    flops = problem.network.flops(30)
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", flops)
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD_OF_FIT", flops)
+    for n_jobs, restarts in ((1, True), (2, False)):
+        descent, _ = problem.descent(n_jobs=n_jobs)
+        descent.workspace.totals["first"] = 60
+        assert descent.workspace.threads == n_jobs and descent.can_restart(problem.X)
+        assert descent.can_restart(problem.X[:30]) == restarts
