@@ -256,6 +256,9 @@ def test_sparse_and_invalid_rows_are_refused():
         model.inverse_transform(X)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         model.inverse_transform(np.full((2, 6), np.nan))
+    narrow = quick().fit(X.astype(np.float32))
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="a value too large for dtype"):
+        narrow.inverse_transform(np.full((2, 6), 1e300))
 
 
 def test_invalid_parameters_are_refused():

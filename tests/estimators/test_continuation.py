@@ -1,8 +1,10 @@
 """A call of partial_fit that goes on from the last one does what a call from scratch does."""
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -67,6 +69,7 @@ PARAMETERS = [
     {"learning_rate": "one_cycle", "warmup": 3},
     {"dropout": 0.3},
     {"random_state": None},
+    {"random_state": None, "dropout": 0.3},
     {"shuffle": False, "alpha": 0.1},
     {"max_grad_norm": 0.1},
     {"n_jobs": 2, "hidden_layer_sizes": (300, 300)},
@@ -268,6 +271,20 @@ def test_copies_share_nothing(duplicate):
         train(other, data)
         assert state_of(model) == before
     assert state_of(train(model, data)) == state_of(train(pickle.loads(pickled), data))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_no_call_keeps_its_samples_alive(kind):
+    model = train(make(kind, max_iter=2), batches(kind))
+    for method in ("partial_fit", "fit", "partial_fit", "partial_fit"):
+        X, y = next(batches(kind))
+        samples = weakref.ref(X)
+        getattr(model, method)(X, y)
+        assert ("_continuation" in vars(model)) == (method == "partial_fit")
+        del X
+        gc.collect()
+        assert samples() is None
 
 
 def test_weights_and_moments_that_somebody_holds_keep_their_values():

@@ -71,7 +71,9 @@ def test_the_output_activation_may_be_any_of_scikit_learns(output):
     other = by_scikit_learn(model, "MLPRegressor", out_activation_=output)
     np.testing.assert_allclose(model.predict(X), other.predict(X), rtol=1e-12, atol=1e-15)
     model.out_activation_ = "sine"
-    with pytest.raises(ValueError, match=r"out_activation_ must be .*'sine'"):
+    with pytest.raises(
+        ValueError, match=r"out_activation_ must be one of softmax, .*tanh.*; got 'sine'"
+    ):
         model.predict(X)
 
 
@@ -149,6 +151,14 @@ def test_copies_parameters_and_pickles(kind):
     assert not np.array_equal(model.predict(X), expected)
     model.set_params(activation="tanh").coefs_[0][:] = 1
     assert model.predict(X[:1]).shape == expected[:1].shape
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_saved_weights_are_contiguous_whatever_the_given_ones_are(order):
+    model = given(MLPRegressor())
+    model.coefs_ = [np.asarray(each, order=order) for each in model.coefs_]
+    for saved, coef in zip(model.__getstate__()["coefs_"], model.coefs_, strict=True):
+        assert saved.flags.c_contiguous and np.array_equal(saved, coef)
 
 
 def test_a_pickle_without_intercepts_loads():
