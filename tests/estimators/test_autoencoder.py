@@ -104,6 +104,11 @@ def test_the_code_is_that_of_the_middle_one_of_the_narrowest_layers(hidden, narr
     assert len(model.get_feature_names_out()) == hidden[narrowest]
 
 
+def test_each_layer_above_the_code_has_its_own_activation():
+    model = quick((4, 9, 5), ("tanh", "softplus", "relu"), max_iter=1).fit(X)
+    np.testing.assert_array_equal(model.inverse_transform(model.transform(X)), model.predict(X))
+
+
 def test_width_and_depth_may_be_two_numbers():
     model = quick(6, n_hidden_layers=3).fit(X)
     np.testing.assert_array_equal(model.transform(X), quick((6, 6, 6)).fit(X).transform(X))

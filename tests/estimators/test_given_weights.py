@@ -13,6 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 
 import fastmlp as ours
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._estimator import fitted
 from fastmlp._estimator.architecture import Architecture
 from fastmlp.inspection import check_gradient, input_gradient
 from fastmlp.interop import from_sklearn, to_onnx, to_sklearn
@@ -208,6 +209,14 @@ def test_partial_fit_counts_samples_from_zero_after_given_weights():
     model = given(MLPRegressor(hidden_layer_sizes=(5,)))
     for calls in (1, 2, 3):
         assert model.partial_fit(X, X[:, 0]).t_ == calls * len(X)
+
+
+def test_the_network_is_made_again_only_of_new_weights():
+    model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=2, random_state=0).fit(X, X[:, 0])
+    network = fitted.network_of(model)
+    assert fitted.network_of(model) is network
+    model.coefs_ = [2 * each for each in model.coefs_]
+    assert fitted.network_of(model) is not network
 
 
 @pytest.mark.parametrize(("sizes", "found"), [((5, 6, 1), "5 .* 1"), ((4, 6, 2), "4 .* 2")])

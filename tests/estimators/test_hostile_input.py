@@ -56,6 +56,15 @@ def test_a_changed_number_of_features_is_refused(width):
             model.predict_proba(wide)
 
 
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "partial_fit"])
+def test_no_rows_are_refused(method, make):
+    model = fitted().partial_fit(X, Y)
+    nothing = make(np.empty((0, 64)))
+    with pytest.raises(ValueError, match="0 sample"):
+        getattr(model, method)(nothing, *([Y[:0]] if method == "partial_fit" else []))
+
+
 def spoil(name, index, value):
     matrix = scipy.sparse.csr_array(X)
     getattr(matrix, name)[index] = value

@@ -58,13 +58,23 @@ def test_a_descent_restarts_only_with_rows_that_a_new_one_would_treat_alike():
     assert descent.can_restart(X[: most + 1]) and not descent.can_restart(X[:most])
 
 
-def test_a_descent_of_several_threads_restarts_only_with_work_for_as_many(monkeypatch):
+@pytest.mark.parametrize(("per_step", "per_fit"), [(1, 0.01), (0.01, 1)])
+def test_a_descent_of_several_threads_restarts_only_with_work_for_as_many(
+    per_step, per_fit, monkeypatch
+):
     problem = Problem([30, 20, 3], 60, np.float32)
-    flops = problem.network.flops(30)
-    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", flops)
-    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD_OF_FIT", flops)
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD", per_step * problem.network.flops(30))
+    monkeypatch.setattr(sgd, "FLOPS_PER_THREAD_OF_FIT", per_fit * problem.network.flops(30))
     for n_jobs, restarts in ((1, True), (2, False)):
         descent, _ = problem.descent(n_jobs=n_jobs)
         descent.workspace.totals["first"] = 60
         assert descent.workspace.threads == n_jobs and descent.can_restart(problem.X)
         assert descent.can_restart(problem.X[:30]) == restarts
+
+
+def test_a_launch_takes_a_block_and_more_only_while_python_may_wait(monkeypatch):
+    flops = Problem([30, 20, 3], 6, np.float32).network.flops(6)
+    for allowed, blocks in ((0, 1), (1, 1), (3, 3), (1 << 40, sgd.BLOCKS_PER_LAUNCH)):
+        monkeypatch.setattr(sgd, "FLOPS_PER_LAUNCH", allowed * flops)
+        descent, _ = Problem([30, 20, 3], 60, np.float32).descent(batch_size=6)
+        assert descent.workspace.job["cursor"]["blocks"] == blocks

@@ -141,8 +141,7 @@ def test_lbfgs_continues_from_weights_of_zero(share, monkeypatch):
     assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("weight", [1e3, -1e3])
-def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going(weight):
+def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going():
     """The largest element of the gradient may be the penalty's on an unused input."""
     X, y = sparse_rows(100, WIDE, density=0.0005)
     options = {"solver": "lbfgs", "max_iter": 1, "random_state": 0, "warm_start": True}
@@ -150,7 +149,7 @@ def test_a_gradient_in_unused_inputs_alone_keeps_lbfgs_going(weight):
     unused = np.flatnonzero(np.bincount(X.indices, minlength=WIDE) == 0)[7]
     for model in (ours, theirs):
         model.fit(X, y)
-        model.coefs_[0][unused] = weight
+        model.coefs_[0][unused] = 1e3
         model.set_params(max_iter=20, tol=0.05, alpha=0.1).fit(X, y)
     assert ours.n_iter_ == theirs.n_iter_ > 0
     assert_close(ours, theirs)
@@ -178,6 +177,17 @@ def test_unused_weights_shrink_with_their_norm_and_the_others_are_copied(scale):
     reduced.restore()
     for now, then in zip(network.arrays(), before, strict=True):
         np.testing.assert_allclose(now, 0.25 * then, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0])
+@pytest.mark.parametrize("largest", [7.0, -7.0])
+@pytest.mark.parametrize("row", [0, -1])  # a used input, and an unused one
+def test_the_largest_slope_of_a_penalty_is_that_of_the_largest_weight(row, largest, scale):
+    network, X = network_and_rows(3, scale=scale)
+    network.coefs[0][row, 1] = largest
+    reduced = UsedInputs.of(network, X)
+    gradient = 0.1 * np.concatenate([array.ravel() for array in reduced.network.arrays()])
+    np.testing.assert_allclose(reduced.largest_slope(gradient), 0.7, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("used", "is_worthwhile"), [(1, True), (4, True), (5, False)])
