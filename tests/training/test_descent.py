@@ -56,6 +56,8 @@ def test_a_descent_restarts_only_with_rows_that_a_new_one_would_treat_alike():
     most = features // workspaces.INPUTS_PER_ROW  # rows that split-K pays off for
     descent, X = ended(most + 9, features)
     assert descent.can_restart(X[: most + 1]) and not descent.can_restart(X[:most])
+    descent, X = ended(most, features)  # with split-K
+    assert descent.can_restart(X) and descent.can_restart(X[:1])
 
 
 @pytest.mark.parametrize(("per_step", "per_fit"), [(1, 0.01), (0.01, 1)])
