@@ -30,7 +30,7 @@ from fastmlp._estimator.parameters import hidden_layer_sizes
 
 def _estimator_has_partial_fit(transformer) -> bool:
     """Return True if the estimator has partial_fit, else raise AttributeError."""
-    transformer.estimator.partial_fit  # noqa: B018
+    transformer.estimator.partial_fit  # noqa: B018 - raises the AttributeError
     return True
 
 

@@ -66,9 +66,8 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/compat/sklearn` | the number of OpenMP's threads, as scikit-learn counts them |
 
 The kernels are compiled once per working type: float32, float64, or float32 with products of
-bfloat16. Depth, layer sizes, activations, loss and update rule are
-data to them. An activation or a loss of the user's is a function of its own; its code is its
-address.
+bfloat16. Depth, layer sizes, activations, loss and update rule are data to them. An activation or a
+loss of the user's is a function of its own; its code is its address.
 
 ## The path of the data
 
@@ -322,10 +321,11 @@ launch, and the counter runs on through its phases.
 
 **Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
 activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in
-REFRESH, WEIGHTS and CLIP. A phase reads what earlier phases wrote. Updating a panel is safe because
-ROWS is over, so no item can still read the old weights. One plain read does race: the last tile of
-a low last panel overlaps the panel before it and may read gradient sums there while their thread
-writes them. What it computes from them goes to the overlap of its scratch, which nobody reads.
+REFRESH, WEIGHTS and CLIP, and what is packed of them along with them. A phase reads what earlier
+phases wrote. Updating a panel is safe because ROWS is over, so no item can still read the old
+weights. One plain read does race: the last tile of a low last panel overlaps the panel before it
+and may read gradient sums there while their thread writes them. What it computes from them goes to
+the overlap of its scratch, which nobody reads.
 
 **Totals.** The thread with item 0 of ROWS computes the squared norm of the weights, and the thread
 with item 0 of WEIGHTS the loss; both sum in a fixed order. Every thread computes a block's place in

@@ -246,11 +246,8 @@ class Network:
         is_compact = self.is_compact if is_compact is None else is_compact
         if multiplies_pairs is None:
             multiplies_pairs = self.multiplies_pairs and dtype == self.dtype
-        kind, own = (
-            (dtype, is_compact, multiplies_pairs),
-            (self.dtype, self.is_compact, self.multiplies_pairs),
-        )
-        if self.in_place or kind != own:
+        wanted = dtype, is_compact, multiplies_pairs
+        if self.in_place or wanted != (self.dtype, self.is_compact, self.multiplies_pairs):
             other = Network(self.layer_sizes, dtype, is_compact, multiplies_pairs=multiplies_pairs)
             for own, given in zip(other.arrays(), self.arrays(), strict=True):
                 own[...] = given

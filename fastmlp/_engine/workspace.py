@@ -180,13 +180,15 @@ class Workspace:
             raise ValueError(f"X has {X.shape[1]} features; the network takes {self._n_in}")
         is_dense = isinstance(X, np.ndarray)
         if self._multiplies_pairs and not is_dense:
-            raise ValueError("a model of precision='bfloat16' takes dense X only: pass X.toarray()")
+            raise ValueError("products of bfloat16 take dense X only: pass X.toarray()")
         if self._is_compact and is_dense:
             raise ValueError("a compact network takes sparse X only")
         inputs = self.inputs
         inputs["is_sparse"] = not is_dense
         if is_dense:
-            inputs["exceeds_cache"] = X.nbytes > CORE_CACHE_BYTES
+            # What is packed of X is in the cache already.
+            is_large = X.nbytes > CORE_CACHE_BYTES
+            inputs["exceeds_cache"] = is_large and not self._multiplies_pairs
             inputs["x"], inputs["x_stride"] = address_of_array(X), X.strides[0]
         else:
             inputs["exceeds_cache"] = 0

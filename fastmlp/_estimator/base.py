@@ -163,8 +163,9 @@ class BaseMLP(Documented, CallbackSupport, BaseEstimator):
         targets, (X, y) = kind_of_targets(self).prepare(
             self, X, y, reset=not continues, incremental=incremental
         )
-        if not (continues and incremental):  # partial_fit warns once
-            parameters.check_precision(self, X)
+        parameters.check_precision(self, X)
+        if not (continues and incremental):  # once for all calls of partial_fit
+            parameters.warn_of_emulation(self)
         sample_weight = targets.check_sample_weight(sample_weight, X, y)
         random_state = check_random_state(self.random_state)
         n_outputs, out_activation = targets.output_layer(y)

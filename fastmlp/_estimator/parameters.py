@@ -128,17 +128,9 @@ def multiplies_pairs(estimator) -> bool:
 
 
 def check_precision(estimator, X) -> None:
-    """Check that products of bfloat16 can train on X, if `precision` asks for them.
+    """Raise a ValueError if products of bfloat16 are asked for but cannot train on X.
 
-    Raises
-    ------
-    ValueError
-        If X is sparse, or the solver is 'lbfgs'.
-
-    Warns
-    -----
-    EfficiencyWarning
-        If the processor has no instruction for them.
+    They need dense X, and a solver other than 'lbfgs'.
     """
     if not multiplies_pairs(estimator):
         return
@@ -151,7 +143,11 @@ def check_precision(estimator, X) -> None:
             f"solver='{estimator.solver}' does not support precision='bfloat16', whose rounding "
             "its line searches would take for the function"
         )
-    if not target().has_bfloat16:
+
+
+def warn_of_emulation(estimator) -> None:
+    """Give an EfficiencyWarning if products of bfloat16 are asked for but save no time here."""
+    if multiplies_pairs(estimator) and not target().has_bfloat16:
         warnings.warn(
             "precision='bfloat16' saves no time on this processor, which has no instruction for "
             "products of bfloat16 (AVX512_BF16): each takes two of float32",

@@ -138,10 +138,13 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         the penalty. A longer gradient is scaled down. None sets no limit. Not used by 'lbfgs',
         which needs the exact gradient.
     loss : str or CustomLoss, default='log_loss'
-        The loss function. 'log_loss' is the cross-entropy. 'squared_error' is half the squared
-        error of the probabilities, summed over the outputs (Brier score); it bounds the influence
-        of mislabelled samples. Or a `CustomLoss`, made of functions of your own, such as the focal
-        loss.
+        The loss function.
+
+        - 'log_loss': the cross-entropy.
+        - 'squared_error': half the squared error of the probabilities, summed over the outputs
+          (Brier score). It bounds the influence of mislabelled samples.
+
+        Or a `CustomLoss`, made of functions of your own, such as the focal loss.
     label_smoothing : float, default=0.0
         The share s in [0, 1) of each target that is spread over all K classes: (1 - s) y + s / K.
         With two classes or multilabel y, each output has (1 - s) y + s / 2.

@@ -94,3 +94,14 @@ def test_one_replica_freezes_layers_as_one_machine_does(client):
         X.compute(), y.compute(), coefs_init=source.to_local()
     )
     assert bytes_of(model) == bytes_of(local)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.EfficiencyWarning")
+def test_a_cluster_multiplies_in_bfloat16_too(client):
+    X, y = blocks()
+    model = DaskMLPClassifier(**PARAMETERS, precision="bfloat16", shuffle=False).fit(X, y)
+    single = DaskMLPClassifier(**PARAMETERS, precision="float32", shuffle=False).fit(X, y)
+    differences = [a - b for a, b in zip(model.coefs_, single.coefs_, strict=True)]
+    assert 0 < max(np.abs(each).max() for each in differences) < 0.02
+    ours, theirs = (each.predict_proba(X).compute() for each in (model, single))
+    assert 0 < np.abs(ours - theirs).max() < 0.05

@@ -62,7 +62,7 @@ def cpu(request, monkeypatch):
     return request.param
 
 
-def tiles_on(cpu, scalar, kind, shapes, triple=None):
+def tiles_on(triple, cpu, scalar, kind, shapes):
     """The assembly of tiles of these shapes."""
     context = SimpleNamespace(get_value_type=SCALARS.__getitem__)
 
@@ -75,7 +75,7 @@ def tiles_on(cpu, scalar, kind, shapes, triple=None):
         vectors = vectors_of(builder, context, scalar)
         emit_tiles(vectors, kind, shapes, [*operands, *given[2 * OPERANDS :]])
 
-    return assembly_of(emit, triple or CPUS[cpu].triple, cpu, 2 * OPERANDS + 2)
+    return assembly_of(emit, triple, cpu, 2 * OPERANDS + 2)
 
 
 def largest(shapes):
@@ -90,7 +90,7 @@ def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, 
     if not shapes():
         assert CPUS[cpu].vectors < NARROW  # too few registers for a tile of columns
         return
-    assembly = tiles_on(cpu, scalar, kind, largest(shapes())[-1:])
+    assembly = tiles_on(CPUS[cpu].triple, cpu, scalar, kind, largest(shapes())[-1:])
     (loop,) = loops(assembly)
     names = [name for name in instructions(loop) if name.startswith(CPUS[cpu].instruction)]
     assert len(names) == CPUS[cpu].vectors
@@ -100,7 +100,7 @@ def test_a_step_of_the_largest_tile_is_one_multiply_add_per_vector(cpu, scalar, 
 @pytest.mark.parametrize("tile", TILES)
 def test_no_vector_register_of_a_tile_is_spilled(cpu, scalar, tile):
     kind, shapes = TILES[tile]
-    assert spills(tiles_on(cpu, scalar, kind, largest(shapes()))) == []
+    assert spills(tiles_on(CPUS[cpu].triple, cpu, scalar, kind, largest(shapes()))) == []
 
 
 @pytest.mark.parametrize("name", BFLOAT16_CPUS)
@@ -110,10 +110,10 @@ def test_a_step_of_bfloat16_is_one_dot_product_per_vector(name, tile, monkeypatc
     assert found.has_bfloat16
     for module in ("jit.target", "simd.vectors", "simd.bfloat16", "kernels.prefetch"):
         monkeypatch.setattr(f"fastmlp._engine.{module}.target", lambda: found)
-    # A B of one vector holds 16 addresses: LLVM spills those, and two of the 17 vectors.
+    # Of A B, a tile of one vector has 16 addresses to hold: LLVM spills two of its vectors.
     several = [shape for shape in largest(shapes()) if shape[1] > 1]
-    assert spills(tiles_on(name, PAIR, kind, several, X86)) == []
-    (loop,) = loops(tiles_on(name, PAIR, kind, largest(shapes())[-1:], X86))
+    assert spills(tiles_on(X86, name, PAIR, kind, several)) == []
+    (loop,) = loops(tiles_on(X86, name, PAIR, kind, largest(shapes())[-1:]))
     names = instructions(loop)
     assert names.count("vdpbf16ps") in (8 * 3, 2 * 8 * 3)  # LLVM may unroll two steps
     assert not any(name.startswith("vfmadd") for name in names)
@@ -126,7 +126,9 @@ def test_processors_without_products_of_bfloat16_are_known(name):
 
 def test_a_tile_that_is_too_large_would_be_seen_to_spill(cpu):
     height, width = largest(tile_shapes())[-1]
-    assert spills(tiles_on(cpu, types.float32, TileKind(False), [(2 * height, width)]))
+    assert spills(
+        tiles_on(CPUS[cpu].triple, cpu, types.float32, TileKind(False), [(2 * height, width)])
+    )
 
 
 def test_the_instruction_set_of_each_processor_is_recognized(cpu):

@@ -1,7 +1,7 @@
 """Print what SPIN says of the protocol and of every fault.
 
 `python tests/protocol/spin_report.py` searches in minutes, and `... full` everything, which takes
-half an hour and 16 gigabytes.
+an hour and 16 gigabytes.
 """
 
 import sys
@@ -40,7 +40,7 @@ LONG_RUNS = {
         {"SIZE": 3, "TIMES": 2, "PHASES": 0, "PAUSES": 1, "MEET": 1}
     ),
 }
-# Searches of up to half an hour and, with a stop, 10 gigabytes.
+# Searches of up to half an hour.
 FULL_RUNS = {
     "three threads, a stop at any moment": Run({"SIZE": 3, "PHASES": 0, "STOPPER": 1}),
     "three threads, two phases, three items": Run({"SIZE": 3, "PHASES": 2, "ITEMS": 3}),

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import naive
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -94,12 +93,13 @@ EVERY_OPTION = [
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=str)
 def test_a_model_with_any_option_is_near_that_of_float32(options):
-    ours, theirs = (
-        classifier(precision=precision, learning_rate_init=1e-3, **options).fit(X, Y)
-        for precision in ("bfloat16", "float32")
+    ours, theirs, begun = (
+        classifier(precision=precision, learning_rate_init=rate, **options).fit(X, Y)
+        for precision, rate in (("bfloat16", 1e-3), ("float32", 1e-3), ("float32", 1e-30))
     )
     assert ours.coefs_[0].dtype == np.float32
-    assert 0 < distance(ours.coefs_, theirs.coefs_) < 0.02
+    moved = distance(begun.coefs_, theirs.coefs_)
+    assert 0 < distance(ours.coefs_, theirs.coefs_) < 0.1 * moved
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=0.01)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=0.03)
 
@@ -149,10 +149,11 @@ def test_float64_data_and_models_are_taken_over():
 
 
 def test_pipelines_and_searches_take_it():
-    pipeline = make_pipeline(StandardScaler(), classifier())
+    pipeline = make_pipeline(StandardScaler(), classifier(learning_rate_init=0.05))
     grid = {"mlpclassifier__precision": ["bfloat16", "float32"]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(X, Y)
-    assert abs(np.diff(search.cv_results_["mean_test_score"])[0]) < 0.05
+    scores = search.cv_results_["mean_test_score"]
+    assert scores.min() > 0.5 and abs(scores[0] - scores[1]) < 0.05
 
 
 def test_activations_of_ones_own_work():
@@ -165,6 +166,7 @@ def test_activations_of_ones_own_work():
 
 
 def test_what_explains_and_exports_a_model_takes_it():
+    to_array = pytest.importorskip("onnx.numpy_helper").to_array
     model = classifier(activation="tanh").fit(X, Y)
     single = clone(model).set_params(precision="float32").fit(X, Y)
     single.coefs_ = [each.copy() for each in model.coefs_]
@@ -177,7 +179,8 @@ def test_what_explains_and_exports_a_model_takes_it():
     np.testing.assert_allclose(
         to_sklearn(model).predict_proba(X), single.predict_proba(X), rtol=1e-4, atol=1e-6
     )
-    assert to_onnx(model).graph.node
+    weights = to_array(next(each for each in to_onnx(model).graph.initializer if each.dims[0] > 1))
+    np.testing.assert_array_equal(weights, model.coefs_[0])
 
 
 @pytest.mark.parametrize("kind", [MLPAutoencoder, MLPRegressor])
@@ -190,8 +193,10 @@ def test_other_estimators_take_it(kind):
         for precision in ("bfloat16", "float32")
     )
     assert 0 < distance(ours.coefs_, theirs.coefs_) < 0.02
-    transformed = MLPTransformer(ours).fit(X, *y) if kind is MLPRegressor else ours
-    assert np.isfinite(transformed.transform(X)).all()
+    if kind is MLPRegressor:
+        ours, theirs = (MLPTransformer(each).fit(X, *y) for each in (ours, theirs))
+    got, expected = ours.transform(X), theirs.transform(X)
+    assert 0 < distance([got], [expected]) < 0.02
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -200,11 +205,25 @@ def test_sparse_data_are_refused_by_name(method):
         getattr(classifier(), method)(csr_array(X), Y, **FIRST[method])
     model = classifier().fit(X, Y)
     assert not model.__sklearn_tags__().input_tags.sparse
+    model.partial_fit(X, Y)
+    for again in (model, model.set_params(alpha=0.1)):  # with and without what a call has left
+        with pytest.raises(ValueError, match="dense X only"):
+            again.partial_fit(csr_array(X), Y)
     with pytest.raises(ValueError, match="dense X only"):
         model.predict(csr_array(X))
     with pytest.raises(ValueError, match="dense X only"):
         model.fit(X, Y, X_val=csr_array(X[:50]), y_val=Y[:50])
-    np.testing.assert_array_equal(model.predict(X), classifier().fit(X, Y).predict(X))
+    assert model.fit(X, Y).score(X, Y) == classifier(alpha=0.1).fit(X, Y).score(X, Y)
+
+
+def test_wide_sparse_rows_do_not_continue_a_model_in_another_precision():
+    wide = csr_array((Y.astype(float), (np.arange(400), np.arange(400))), shape=(400, 9000))
+    model = classifier(precision="float32").partial_fit(wide, Y, classes=range(10))
+    before = [each.copy() for each in model.coefs_]
+    with pytest.raises(ValueError, match="precision='bfloat16' takes dense X only"):
+        model.set_params(precision="bfloat16").partial_fit(wide, Y)
+    for kept, coef in zip(before, model.coefs_, strict=True):
+        np.testing.assert_array_equal(kept, coef)
 
 
 def test_lbfgs_is_refused_by_name():
@@ -229,14 +248,6 @@ def test_a_warning_tells_when_it_saves_no_time(has_it, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.partial_fit(X, Y)
-
-
-def test_predictions_are_those_of_rounded_operands():
-    model = classifier().fit(X, Y)
-    oracle = naive.Mlp(
-        model.coefs_, model.intercepts_, "relu", "softmax", rounding=naive.round_to_bfloat16
-    )
-    np.testing.assert_allclose(model.predict_proba(X), oracle.predict(X), atol=1e-3)
 
 
 @pytest.mark.slow

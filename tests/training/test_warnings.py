@@ -105,6 +105,7 @@ def test_an_error_while_the_curves_are_finished_leaves_the_model_as_it_was(
     assert all(vars(model)[name] is value for name, value in before.items())
 
 
+@pytest.mark.filterwarnings("error")
 def test_several_warnings_are_given_one_after_the_other():
     model = MLPClassifier(**PARAMETERS, batch_size=500, max_iter=2)
     with warnings.catch_warnings(record=True) as caught:

@@ -108,9 +108,9 @@ def _probe(triple: str, cpu: str, features: str) -> Target:
 
 
 def _has_dot_product(triple: str, cpu: str, features: str) -> bool:
-    """Whether LLVM has AVX512_BF16: the conversions of its dot products. Those cannot be probed.
+    """Whether the processor has AVX512_BF16, with its dot products of bfloat16.
 
-    LLVM ends the process where it lacks the instruction of an intrinsic.
+    The probe is a conversion of that set. A dot product would end the process on other processors.
     """
     module = llvm.parse_assembly(_BFLOAT16_PROBE)
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)

@@ -24,28 +24,31 @@ TARGETS = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])
 PREDICTIONS = np.linspace(-4, 4, 161)
 
 
+def _emit_call(builder, address, targets, outputs, count):
+    """Call the compiled loss at an address, see `_compiled`."""
+    kind = ir.FunctionType(ir.DoubleType(), [I64] * 4).as_pointer()
+    function = builder.inttoptr(address, kind)
+    return builder.call(function, [targets, outputs, I64(0), count])
+
+
 @intrinsic
 def call_loss(typingctx, address, targets, outputs, count):
-    """Call the compiled loss at an address, see `_compiled`."""
+    """The sum of L(y, a) of some outputs, which dL/da replaces, by the compiled loss."""
 
     def codegen(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.DoubleType(), [I64] * 4).as_pointer()
-        function, (y, a, n) = builder.inttoptr(arguments[0], kind), arguments[1:]
-        return builder.call(function, [y, a, I64(0), n])
+        return _emit_call(builder, *arguments)
 
     return types.float64(*[types.int64] * 4), codegen
 
 
 @intrinsic
 def call_loss_of_one(typingctx, address, target, output):
-    """L(y, a) and dL/da of a single output, by the compiled loss at an address."""
+    """L(y, a) and dL/da of one output, by the compiled loss."""
 
     def codegen(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.DoubleType(), [I64] * 4).as_pointer()
-        function = builder.inttoptr(arguments[0], kind)
         y, a = (cgutils.alloca_once_value(builder, value) for value in arguments[1:])
         places = [builder.ptrtoint(place, I64) for place in (y, a)]
-        loss = builder.call(function, [*places, I64(0), I64(1)])
+        loss = _emit_call(builder, arguments[0], *places, I64(1))
         return context.make_tuple(builder, signature.return_type, (loss, builder.load(a)))
 
     return types.Tuple((types.float64, output))(types.int64, output, output), codegen

@@ -226,6 +226,12 @@ def _pinball_loss(hyperparameters, a, y):
 
 
 @device
+def _own_loss(function, a, y):
+    """The mean of a user's L(y, a) over the outputs of a regressor; delta = dL/da."""
+    return call_loss(function, address_of(y, 0), address_of(a, 0), y.size) / y.size
+
+
+@device
 def _own_loss_of_class(hyperparameters, n_out, a, y):
     """A user's L(y, a), summed over the outputs of a classifier.
 
@@ -287,11 +293,11 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
         loss = _huber_loss(hyperparameters, a, y)
     elif hyperparameters.loss_function == QUANTILE:
         loss = _pinball_loss(hyperparameters, a, y)
-    elif hyperparameters.output != IDENTITY:  # the user's own, as the next
-        loss = _own_loss_of_class(hyperparameters, n_out, a, y)
     elif hyperparameters.loss_function >= FIRST_ADDRESS:
-        loss_function = hyperparameters.loss_function
-        loss = call_loss(loss_function, address_of(y, 0), address_of(a, 0), y.size) / y.size
+        if hyperparameters.output == IDENTITY:
+            loss = _own_loss(hyperparameters.loss_function, a, y)
+        else:
+            loss = _own_loss_of_class(hyperparameters, n_out, a, y)
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight

@@ -16,7 +16,7 @@ prediction in a phase of its own. An odd last number pairs with zero. Sums, bias
 deltas and weights stay float32.
 
 `pairs` is None in the kernels of float32 and float64, which compile without a branch on it.
-Oracle: `naive.bfloat16_gradients` in tests/oracles/naive.py.
+Oracle: `naive.Mlp` in tests/oracles/naive.py, with a `rounding`.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,8 @@
 """The prediction kernel: the forward pass over all rows of X. Oracle: `naive.Mlp.predict`.
 
 Plain accesses are safe: each thread has its own rows of the workspace and its own tails, and writes
-only the outputs of items that it has claimed.
+only the packed weights and the outputs of items that it has claimed. No thread reads packed weights
+before the phase that writes them is over.
 """
 
 from numba import types
@@ -75,9 +76,9 @@ def _predict_rows(job, tails, sample, first, last):
 
 @device
 def _pack_all_weights(pairs, job, work, thread):
-    """Phase 0: pack the weights, which may have changed since the last prediction.
+    """First phase: pack the weights, which may have changed since the last prediction.
 
-    An item is a pair of rows of W, of any layer. Returns the number of items; none without pairs.
+    An item is a pair of rows of a W (n_in, n_out). Returns the number of items; 0 without pairs.
     """
     if pairs is None:
         return 0
@@ -125,8 +126,8 @@ def _take_part(job, thread):
 
 
 @device
-def _flushing(pairs, job, thread):
-    """`_take_part`; as training does with pairs, which count denormals as zero on every CPU."""
+def _predict(pairs, job, thread):
+    """`_take_part`, with denormal numbers flushed to zero for pairs, as their dot products do."""
     if pairs is None:
         _take_part(job, thread)
     else:
@@ -146,4 +147,4 @@ def predict(thread, pointer):
     pointer : pointer to a record of `records.job_dtype`
     """
     job = dereference(pointer)
-    _flushing(pairs_of(job), job, thread)
+    _predict(pairs_of(job), job, thread)

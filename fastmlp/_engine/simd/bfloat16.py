@@ -18,6 +18,7 @@ from fastmlp._engine.compat.numba import cgutils
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.simd.memory import I32, i64
+from fastmlp._engine.simd.transpose import make_transpose
 from fastmlp._engine.simd.vectors import Vectors, all_but_last
 
 I16 = ir.IntType(16)
@@ -43,10 +44,10 @@ class PairVectors(Vectors):
         return c
 
     def _first(self, pairs):
-        return self._floats(self.builder.shl(pairs, _like(pairs, 16)))
+        return self._floats(self.builder.shl(pairs, _fill(pairs, 16)))
 
     def _second(self, pairs):
-        return self._floats(self.builder.and_(pairs, _like(pairs, 0xFFFF0000)))
+        return self._floats(self.builder.and_(pairs, _fill(pairs, 0xFFFF0000)))
 
     def _floats(self, bits):
         return self.builder.bitcast(bits, self.sums.type)
@@ -58,11 +59,9 @@ def vectors_of(builder, context, like) -> Vectors:
     return kind(builder, context, like)
 
 
-def _like(value, number: int):
-    """A constant of the type of an integer or a vector of integers."""
-    if isinstance(value.type, ir.VectorType):
-        return ir.Constant(value.type, [number] * value.type.count)
-    return ir.Constant(value.type, number)
+def _fill(vector, number: int):
+    """A constant of the type of a vector of integers, in every lane."""
+    return ir.Constant(vector.type, [number] * vector.type.count)
 
 
 class _BFloat(ir.Type):
@@ -73,24 +72,22 @@ class _BFloat(ir.Type):
 
 
 def _emit_rounding(builder, bits):
-    """Round float32, given as its bits, to the nearest bfloat16, ties to even; return its bits.
+    """Round a vector of float32 to the nearest bfloat16, ties to even; both are given as bits.
 
-    A NaN stays one: it becomes quiet, where rounding might carry into its exponent.
+    A NaN becomes quiet: rounding it might carry into its exponent.
     """
-    count = bits.type.count if isinstance(bits.type, ir.VectorType) else 0
-
-    def kind(element):
-        return ir.VectorType(element, count) if count else element
-
+    lanes = bits.type.count
+    halves = ir.VectorType(I16, lanes)
     if target().has_bfloat16:
-        rounded = builder.fptrunc(builder.bitcast(bits, kind(ir.FloatType())), kind(_BFloat()))
-        return builder.bitcast(rounded, kind(I16))
-    odd = builder.and_(builder.lshr(bits, _like(bits, 16)), _like(bits, 1))
-    rounded = builder.add(bits, builder.add(odd, _like(bits, 0x7FFF)))
-    magnitude = builder.and_(bits, _like(bits, 0x7FFFFFFF))
-    is_nan = builder.icmp_unsigned(">", magnitude, _like(bits, 0x7F800000))
-    rounded = builder.select(is_nan, builder.or_(bits, _like(bits, 0x400000)), rounded)
-    return builder.trunc(builder.lshr(rounded, _like(bits, 16)), kind(I16))
+        numbers = builder.bitcast(bits, ir.VectorType(ir.FloatType(), lanes))
+        rounded = builder.fptrunc(numbers, ir.VectorType(_BFloat(), lanes))
+        return builder.bitcast(rounded, halves)
+    odd = builder.and_(builder.lshr(bits, _fill(bits, 16)), _fill(bits, 1))
+    rounded = builder.add(bits, builder.add(odd, _fill(bits, 0x7FFF)))
+    magnitude = builder.and_(bits, _fill(bits, 0x7FFFFFFF))
+    is_nan = builder.icmp_unsigned(">", magnitude, _fill(bits, 0x7F800000))
+    rounded = builder.select(is_nan, builder.or_(bits, _fill(bits, 0x400000)), rounded)
+    return builder.trunc(builder.lshr(rounded, _fill(bits, 16)), halves)
 
 
 def _emit_pairs(builder, first, second=None):
@@ -99,7 +96,7 @@ def _emit_pairs(builder, first, second=None):
     if second is None:
         return pairs
     upper = builder.zext(_emit_rounding(builder, second), first.type)
-    return builder.or_(pairs, builder.shl(upper, _like(upper, 16)))
+    return builder.or_(pairs, builder.shl(upper, _fill(upper, 16)))
 
 
 def _make_packing(emit: Callable, item: int):
@@ -161,26 +158,13 @@ def pack_pairs(like, first, second, to, count):
         _pack_pairs(like, (first, second), to, count)
 
 
-@intrinsic
-def transpose_to_pairs(typingctx, like, source, source_stride, destination, destination_stride):
-    """Transpose a square of float32 in registers, and store pairs of the transpose's rows.
+def _paired(vectors: Vectors, rows: list) -> list:
+    """Pairs of the numbers in rows 0 and 1, 2 and 3, and so on."""
+    builder, kind = vectors.builder, ir.VectorType(I32, vectors.lanes)
+    bits = [builder.bitcast(row, kind) for row in rows]
+    pairs = zip(bits[::2], bits[1::2], strict=True)
+    return [builder.bitcast(_emit_pairs(builder, *each), vectors.type) for each in pairs]
 
-    Row q of the destination has the pairs of rows 2 q and 2 q + 1.
-    """
 
-    def codegen(context, builder, signature, arguments):
-        vectors = Vectors(builder, context, like)
-        _, source, source_stride, destination, destination_stride = arguments
-        rows = [
-            vectors.load(builder.add(source, builder.mul(source_stride, i64(r))))
-            for r in range(vectors.lanes)
-        ]
-        kind = ir.VectorType(I32, vectors.lanes)
-        bits = [builder.bitcast(row, kind) for row in vectors.transposed(rows)]
-        for q, pair in enumerate(zip(bits[::2], bits[1::2], strict=True)):
-            pairs = builder.bitcast(_emit_pairs(builder, *pair), vectors.type)
-            at = builder.add(destination, builder.mul(destination_stride, i64(q)))
-            vectors.store(pairs, at)
-        return context.get_dummy_value()
-
-    return types.void(like, *([types.intp] * 4)), codegen
+# Its rows are pairs of the transpose's rows, half as many.
+transpose_to_pairs = make_transpose(_paired)

@@ -1,5 +1,7 @@
 """Transposition of a square of elements in registers."""
 
+from collections.abc import Callable
+
 from numba import types
 from numba.extending import intrinsic
 
@@ -7,10 +9,18 @@ from fastmlp._engine.simd.memory import i64
 from fastmlp._engine.simd.vectors import Vectors
 
 
-def _make_transpose(of_tail: bool):
+def make_transpose(stored: Callable[[Vectors, list], list]):
     """Make an intrinsic that transposes a square of lanes x lanes elements in registers.
 
-    It stores all transposed rows or, for a tail, only the first ones.
+    Parameters
+    ----------
+    stored : callable
+        What to store, row after row, given the `Vectors` and the rows of the transpose.
+
+    Returns
+    -------
+    intrinsic
+        ``transpose(like, source, source_stride, destination, destination_stride)``.
     """
 
     @intrinsic
@@ -22,8 +32,7 @@ def _make_transpose(of_tail: bool):
                 vectors.load(builder.add(source, builder.mul(source_stride, i64(r))))
                 for r in range(vectors.lanes)
             ]
-            count = vectors.tail if of_tail else vectors.lanes
-            for r, row in enumerate(vectors.transposed(rows)[:count]):
+            for r, row in enumerate(stored(vectors, vectors.transposed(rows))):
                 at = builder.add(destination, builder.mul(destination_stride, i64(r)))
                 vectors.store(row, at)
             return context.get_dummy_value()
@@ -33,5 +42,5 @@ def _make_transpose(of_tail: bool):
     return transpose
 
 
-transpose_block = _make_transpose(of_tail=False)
-transpose_tail = _make_transpose(of_tail=True)
+transpose_block = make_transpose(lambda vectors, rows: rows)
+transpose_tail = make_transpose(lambda vectors, rows: rows[: vectors.tail])
