@@ -1,7 +1,7 @@
 """A fit as scikit-learn's callbacks see it: one task, with a subtask for every epoch."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 
 class FitTasks:
@@ -13,6 +13,8 @@ class FitTasks:
         Its callbacks are set up here.
     X, y, sample_weight
         As the user passed them to `fit`.
+    **options
+        For the context of the fit; by default, at most `max_iter` epochs run one after another.
 
     Notes
     -----
@@ -20,21 +22,22 @@ class FitTasks:
     down.
     """
 
-    def __init__(self, estimator, X, y, sample_weight):
-        self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+    def __init__(self, estimator, X, y, sample_weight, **options):
+        options = {"max_subtasks": estimator.max_iter} | options
+        self._fit = estimator._init_callback_context(**options)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._epoch: Any = None
         self._snapshot: Callable[[], dict] | None = None
 
     @classmethod
-    def of(cls, estimator, X, y, sample_weight) -> "FitTasks | None":
+    def of(cls, estimator, X, y, sample_weight) -> Self | None:
         """None if the estimator has no callbacks."""
         if not hasattr(estimator, "_skl_callbacks"):
             return None
         return cls(estimator, X, y, sample_weight)
 
-    def begin(self, snapshot: Callable[[], dict]) -> None:
+    def begin(self, snapshot: Callable[[], dict] | None) -> None:
         """Begin the fit; `snapshot` returns the attributes as if the fit ended at that moment."""
         self._snapshot = snapshot
         self._fit.call_on_fit_task_begin(**self._arguments, reconstruction_attributes=snapshot)
@@ -42,10 +45,14 @@ class FitTasks:
     def begin_epoch(self) -> None:
         """Begin an epoch, unless one is running."""
         if self._epoch is None:
-            self._epoch = self._fit.subcontext(task_name="epoch")
+            self._epoch = self._epoch_context()
             self._epoch.call_on_fit_task_begin(
                 **self._arguments, reconstruction_attributes=self._snapshot
             )
+
+    def _epoch_context(self) -> Any:
+        """The context of the next epoch."""
+        return self._fit.subcontext(task_name="epoch")
 
     def end_epoch(self) -> bool:
         """End the epoch; return whether a callback wants the fit to stop."""
@@ -54,8 +61,13 @@ class FitTasks:
             **self._arguments, reconstruction_attributes=self._snapshot
         )
 
+    def abandon_epoch(self) -> None:
+        """End an epoch that was interrupted, if there is one: there is nothing to report."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            epoch.call_on_fit_task_end(estimator=self._arguments["estimator"])
+
     def end(self, attributes: dict) -> None:
         """End the fit, after which the estimator has these attributes."""
-        if self._epoch is not None:  # interrupted: there is nothing to report
-            self._epoch.call_on_fit_task_end(estimator=self._arguments["estimator"])
+        self.abandon_epoch()
         self._fit.call_on_fit_task_end(**self._arguments, reconstruction_attributes=attributes)

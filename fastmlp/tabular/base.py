@@ -2,8 +2,9 @@
 
 import time
 from abc import abstractmethod
+from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,10 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from fastmlp._compat.sklearn import Interval, check_sample_weight
+from fastmlp._compat.sklearn import CallbackSupport, Interval, check_sample_weight
+from fastmlp._estimator import fitted
 from fastmlp.tabular.columns import as_table
 from fastmlp.tabular.members import Samples, Split, fit_members, splits_of
 from fastmlp.tabular.preprocessing import TabularPreprocessor
+from fastmlp.tabular.progress import EnsembleTasks, MemberTasks
 
 MOST_SEEDS = 2**31 - 1
 
@@ -31,7 +34,7 @@ RECIPE = {
 }
 
 
-class BaseTabularMLP(BaseEstimator):
+class BaseTabularMLP(CallbackSupport, BaseEstimator):
     """What the classifier and the regressor for tables share."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -54,8 +57,21 @@ class BaseTabularMLP(BaseEstimator):
     verbose: bool | int
     n_jobs: int | None
 
-    def _fit(self, X, y, sample_weight) -> list[Warning]:
-        """Fit this estimator; return the warnings to give once it is committed."""
+    def _fit_draft(self, X, y, sample_weight) -> Self:
+        """Fit a draft and commit it, and let callbacks see it."""
+        tasks = EnsembleTasks.of(self, X, y, sample_weight)
+        draft = fitted.draft_of(self)
+        try:
+            warnings = draft._fit(X, y, sample_weight, tasks)
+        finally:
+            if tasks is not None:
+                tasks.close()
+        if tasks is not None:
+            tasks.end(fitted.attributes_of(draft))
+        return fitted.commit(self, draft, warnings)
+
+    def _fit(self, X, y, sample_weight, tasks: EnsembleTasks | None) -> list[Warning]:
+        """Fit this draft; return the warnings to give once it is committed."""
         deadline = time.monotonic() + (np.inf if self.max_time is None else self.max_time)
         random_state = check_random_state(self.random_state)
         names = TabularPreprocessor._parameter_constraints
@@ -80,13 +96,47 @@ class BaseTabularMLP(BaseEstimator):
         self.n_features_in_ = preprocessor.n_features_in_
         if hasattr(preprocessor, "feature_names_in_"):
             self.feature_names_in_ = preprocessor.feature_names_in_
-        members = fit_members(members, samples, splits, self.n_jobs, deadline, bool(self.verbose))
-        self.n_iter_ = max(member.n_iter_ for member in members)
+        members = fit_members(
+            members,
+            samples,
+            splits,
+            self.n_jobs,
+            deadline=deadline,
+            is_verbose=bool(self.verbose),
+            tasks=[] if tasks is None else self._tasks_of(tasks, members, samples, splits),
+        )
+        self._take_members(members, samples, splits)
+        is_stopped = tasks is not None and tasks.is_stopped
+        return [] if is_stopped else self._closing_warnings(members)
+
+    def _tasks_of(
+        self, tasks: EnsembleTasks, members: list, samples: Samples, splits: list[Split]
+    ) -> list[MemberTasks]:
+        """Begin the callbacks' fit; return each member's part of it."""
+
+        def with_member(attributes: dict, member, split: Split) -> dict:
+            model, member = fitted.draft_of(self), fitted.draft_of(member)
+            vars(member).update(attributes)
+            model._take_members([member], samples, [split])
+            return vars(model)
+
+        tasks.begin_members(len(splits), self.max_iter)
+        return [
+            tasks.of_member(index * self.max_iter, partial(with_member, member=member, split=split))
+            for index, (member, split) in enumerate(zip(members, splits, strict=True))
+        ]
+
+    def _take_members(self, members: list, samples: Samples, splits: list[Split]) -> None:
+        """Set the attributes that need fitted members."""
+        self.n_iter_ = max(member.n_iter_ for member in members if member is not None)
         # A member without a finished epoch knows nothing: leave it out, unless none knows more.
-        kept = [n for n, member in enumerate(members) if member.n_iter_ or not self.n_iter_]
+        kept = [
+            n
+            for n, member in enumerate(members)
+            if member is not None and (member.n_iter_ or not self.n_iter_)
+        ]
         self.members_ = [members[n] for n in kept]
         self._finish(samples, [splits[n] for n in kept])
-        return self._closing_warnings(members)
 
     def _closing_warnings(self, members: list) -> list[Warning]:
         late = sum(member.n_iter_ < self.max_iter for member in members)

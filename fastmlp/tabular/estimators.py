@@ -10,7 +10,6 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from fastmlp._compat.sklearn import fit_context
-from fastmlp._estimator import fitted
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.tabular.base import RECIPE, BaseTabularMLP
 from fastmlp.tabular.members import Samples, Split
@@ -174,9 +173,15 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         -----
         ConvergenceWarning
             If max_time ends the training of a member.
+
+        Notes
+        -----
+        Callbacks (see :mod:`sklearn.callback`, new in version 1.9) run at every epoch of every
+        member: a progress bar counts them all. They run one at a time, in the members' threads.
+        Their `fitted_estimator` has only the member of that epoch, with its current weights. A
+        callback can end the fit: members at work end with their epoch, and others are left out.
         """
-        draft = fitted.draft_of(self)
-        return fitted.commit(self, draft, draft._fit(X, y, sample_weight))
+        return self._fit_draft(X, y, sample_weight)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict the probability of each class.
@@ -403,9 +408,15 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         -----
         ConvergenceWarning
             If max_time ends the training of a member.
+
+        Notes
+        -----
+        Callbacks (see :mod:`sklearn.callback`, new in version 1.9) run at every epoch of every
+        member: a progress bar counts them all. They run one at a time, in the members' threads.
+        Their `fitted_estimator` has only the member of that epoch, with its current weights. A
+        callback can end the fit: members at work end with their epoch, and others are left out.
         """
-        draft = fitted.draft_of(self)
-        return fitted.commit(self, draft, draft._fit(X, y, sample_weight))
+        return self._fit_draft(X, y, sample_weight)
 
     def predict(self, X) -> np.ndarray:
         """Predict values, within the range of those in `fit`.

@@ -1,6 +1,7 @@
 """Members of an ensemble: each trains on all folds but one, which chooses its best epoch."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from fastmlp._engine.threads import available_threads
 from fastmlp._estimator import fitted
+from fastmlp.tabular.progress import MemberTasks
 
 FOLDS_FOR_ONE = 5  # a single member holds out the first of as many folds
 LEAST_HELD_OUT = 2  # rows: early stopping needs as many
@@ -93,10 +95,12 @@ def fit_members(
     samples: Samples,
     splits: list[Split],
     n_jobs: int | None,
+    *,
     deadline: float = np.inf,
     is_verbose: bool = False,
+    tasks: Sequence[MemberTasks | None] = (),
 ) -> list:
-    """Fit each member to its split, side by side.
+    """Fit each member to its split, side by side; None for those that a callback has prevented.
 
     The result depends neither on `n_jobs` nor, if there is time enough, on `deadline`.
 
@@ -112,25 +116,32 @@ def fit_members(
         As in `Turn`.
     is_verbose : bool, default=False
         As in `Turn`.
+    tasks : sequence of MemberTasks or None, default=()
+        Callbacks, for each member.
     """
     threads, count = available_threads(n_jobs), len(members)
     workers = min(threads, count)
     # A member alone on its thread never waits for others, as the threads of one fit do.
-    run = Parallel(workers, prefer="threads")
-    tasks = (
+    run = Parallel(workers, require="sharedmem")
+    calls = (
         delayed(_fit)(
             member.set_params(n_jobs=threads // workers),
             samples,
             split,
             Turn(index + 1, count, -(-(count - index) // workers), deadline, is_verbose),
+            each_tasks,
         )
-        for index, (member, split) in enumerate(zip(members, splits, strict=True))
+        for index, (member, split, each_tasks) in enumerate(
+            zip(members, splits, tasks or [None] * count, strict=True)
+        )
     )
-    return list(run(tasks))
+    return list(run(calls))
 
 
-def _fit(member, samples: Samples, split: Split, turn: Turn) -> Any:
+def _fit(member, samples: Samples, split: Split, turn: Turn, tasks: MemberTasks | None) -> Any:
     """Fit a member, without the warnings: it ends with its last epoch, or with the time."""
+    if tasks is not None and tasks.is_stopped():
+        return None
     member.set_params(max_time=turn.seconds())
     X, y, weights = samples.part(split.training)
     validation = None, None, None
@@ -139,7 +150,9 @@ def _fit(member, samples: Samples, split: Split, turn: Turn) -> Any:
     else:
         member.set_params(early_stopping=False)
     draft = fitted.draft_of(member)
-    draft._fit(X, y, weights, validation=validation)
+    draft._fit(X, y, weights, validation=validation, tasks=tasks)
+    if tasks is not None:
+        tasks.abandon_epoch()
     if turn.is_verbose:
         print(f"Member {turn.number} of {turn.members}: {draft.n_iter_} epochs", end="")
         best = draft.best_validation_score_
