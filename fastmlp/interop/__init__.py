@@ -56,6 +56,11 @@ register_onnx_converter()
 converted = skl2onnx.to_onnx(pipeline, X[:1])
 ```
 
+`to_onnx` also takes the estimators of `fastmlp.tabular`, with their preprocessing. Their graph has
+an input for each column of the table, of shape (n_samples, 1): float64 for numbers, NaN if missing,
+and strings for categories, empty if missing. Dates cannot be exported; the error names their
+columns.
+
 For small machines, `to_c` writes the model as one C99 file without dependencies, in float32:
 
 ```python

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The first opset with every operator used here in its present form; ONNX Runtime 1.6 reads it.
 OPSET = 13
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 2  # of the operators that read strings
 INPUT = "X"
 
 
@@ -29,14 +30,21 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     (n_samples, n_outputs). skl2onnx uses the same names. An `MLPAutoencoder` has two: `variable`,
     what `transform` returns, and `reconstruction`.
 
+    An estimator of `fastmlp.tabular` is converted with its preprocessing. The graph has an input
+    for each column of the table, of shape (n_samples, 1), under the column's name or `x0`, `x1`
+    and so on. Columns that were constant in `fit` have none. Numbers are float64, and NaN if
+    missing. Categories are strings, and empty if missing. If all columns of an array are numbers,
+    the only input is `X`, of shape (n_samples, n_features).
+
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor or MLPAutoencoder
+    estimator : MLPClassifier, MLPRegressor, MLPAutoencoder or estimator of `fastmlp.tabular`
         A fitted estimator of fastmlp or scikit-learn.
     dtype : numpy.float32 or numpy.float64, default=None
         The type of `X`, of the computation and of all outputs except labels. None uses the type
-        of `coefs_`. With gelu, erf is always computed in float32, the only type for which ONNX
-        Runtime has it.
+        of `coefs_`. For `fastmlp.tabular`, it is the type of the members' computation and of
+        probabilities; a table's numbers and a regressor's values are float64. With gelu, erf is
+        always computed in float32, the only type for which ONNX Runtime has it.
 
     Returns
     -------
@@ -51,7 +59,8 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If labels are neither strings nor integers, or if dtype is any other type.
+        If labels are neither strings nor integers, or if dtype is any other type. If a column of a
+        table is a date, has the name of an output, or has empty strings and missing ones.
 
     See Also
     --------
@@ -72,13 +81,29 @@ def to_onnx(estimator, *, dtype=None) -> "onnx.ModelProto":
     ('X', 'variable')
     """
     onnx = _imported("onnx", "to_onnx")
-    Architecture.of(estimator)  # raises if the estimator is not fitted, or not a network
-    dtype = np.result_type(np.float32, *estimator.coefs_) if dtype is None else np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-    model = _model(estimator, dtype)
+    if is_tabular(estimator):
+        model = _tabular_model(estimator, _checked(dtype or np.float32))
+    else:
+        Architecture.of(estimator)  # raises if the estimator is not fitted, or not a network
+        own = np.result_type(np.float32, *estimator.coefs_)
+        model = _model(estimator, _checked(own if dtype is None else dtype))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def is_tabular(estimator) -> bool:
+    """Whether an estimator is one of `fastmlp.tabular`, which this package does not import."""
+    return any(
+        f"{kind.__module__}.{kind.__name__}" == "fastmlp.tabular.base.BaseTabularMLP"
+        for kind in type(estimator).__mro__
+    )
+
+
+def _checked(dtype) -> np.dtype:
+    """A type that graphs can compute in."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    return np.dtype(dtype)
 
 
 def _imported(module: str, caller: str):
@@ -100,19 +125,34 @@ def _value(name: str, dtype, columns: int | None):
 
 def _model(estimator, dtype):
     """A model with the nodes of the estimator, and an output for each of its results."""
-    from onnx import helper
-
     graph = Graph(dtype)
     for name, result in add_estimator(graph, estimator, INPUT).items():
         graph.node("Identity", result, output=name)
-    types = output_types(estimator, dtype)
+    inputs = {INPUT: (dtype, len(estimator.coefs_[0]))}
+    return _made(graph, estimator, inputs, output_types(estimator, dtype))
+
+
+def _tabular_model(estimator, dtype):
+    """The same for an estimator of `fastmlp.tabular`."""
+    from fastmlp.interop.onnx_tabular import TabularGraph  # needs narwhals
+
+    graph = TabularGraph(estimator, dtype)
+    return _made(graph, estimator, graph.inputs, graph.outputs)
+
+
+def _made(graph: Graph, estimator, inputs: dict, outputs: dict):
+    """A model of a graph; inputs and outputs have a type and a number of columns each."""
+    from onnx import helper
+
     opsets = [helper.make_opsetid("", OPSET)]
+    if any(node.domain == ML_DOMAIN for node in graph.nodes):
+        opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
             type(estimator).__name__,
-            [_value(INPUT, dtype, len(estimator.coefs_[0]))],
-            [_value(name, *type_and_columns) for name, type_and_columns in types.items()],
+            [_value(name, *type_and_columns) for name, type_and_columns in inputs.items()],
+            [_value(name, *type_and_columns) for name, type_and_columns in outputs.items()],
             graph.initializers,
         ),
         opset_imports=opsets,

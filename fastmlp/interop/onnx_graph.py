@@ -18,6 +18,8 @@ class Graph:
     Parameters
     ----------
     dtype : numpy.float32 or numpy.float64
+    prefix : str, default=""
+        Of all names that the graph gives.
 
     Attributes
     ----------
@@ -35,15 +37,15 @@ class Graph:
     ['Sigmoid', 'Mul']
     """
 
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, dtype, prefix: str = ""):
+        self.dtype, self._prefix = np.dtype(dtype), prefix
         self.nodes, self.initializers = [], []
 
     def node(self, operator: str, *inputs: str, output: str | None = None, **attributes) -> str:
         """Add a node with a standard ONNX operator; return the name of its only output."""
         from onnx import helper
 
-        output = output or f"{operator}_{len(self.nodes)}"
+        output = output or f"{self._prefix}{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
 
@@ -51,7 +53,7 @@ class Graph:
         """Add a constant array; return its name."""
         from onnx import numpy_helper
 
-        name = f"constant_{len(self.initializers)}"
+        name = f"{self._prefix}constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 

@@ -32,7 +32,9 @@ folds but one; the held-out fold chooses its best epoch, gives `oof_prediction_`
 classifier's probabilities. `TabularPreprocessor`, which makes the members' inputs, works in
 pipelines of its own.
 
-There is no counterpart in scikit-learn or ONNX yet: `fastmlp.interop` raises an error.
+`fastmlp.interop.to_onnx` converts a fitted estimator with its preprocessing, except for dates.
+There is no counterpart in scikit-learn, whose networks lack the members' activation and solver:
+`to_sklearn` raises an error.
 """
 
 try:

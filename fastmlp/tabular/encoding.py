@@ -141,6 +141,11 @@ class Category:
         )
         self._encoder.set_output(transform="default").fit(values[:, np.newaxis])
 
+    @property
+    def levels(self) -> np.ndarray:
+        """The levels that training data had, strings and maybe `MISSING`."""
+        return self._encoder.categories_[0]
+
     def names(self, name: str) -> list[str]:
         """Names of the columns that `encode` makes."""
         names = self._encoder.get_feature_names_out([name]).tolist()

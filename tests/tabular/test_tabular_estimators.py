@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp._compat.sklearn import InvalidParameterError
-from fastmlp.interop import to_onnx, to_sklearn
+from fastmlp.interop import to_sklearn
 from fastmlp.tabular import TabularMLPClassifier, TabularMLPRegressor, encoding
 from fastmlp.tabular.estimators import best_temperature, tempered
 from fastmlp.tabular.members import splits_of
@@ -138,8 +138,6 @@ def test_what_has_no_counterpart_is_refused_by_name():
     for each in (model, make_pipeline(model)):
         with pytest.raises(ValueError, match="no counterpart of TabularMLPClassifier"):
             to_sklearn(each)
-    with pytest.raises(TypeError, match="TabularMLPClassifier"):
-        to_onnx(model)
 
 
 def test_predictions_stay_in_the_range_that_was_seen():
