@@ -100,6 +100,7 @@ OFF = {
     "no calibration": {"calibrate": False},
     "no label smoothing": {"label_smoothing": 0.0},
     "rare levels apart": {"min_frequency": 1},
+    "clipping at 3": {"SOFT_LIMIT": 3.0},
     "no clipping": {"SOFT_LIMIT": np.inf},
     "no tail": {"TAIL_SHARE": np.inf},
 }

@@ -6,21 +6,27 @@ import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
 # Holzmueller et al. (2024): a number becomes z = (x - median) / (interquartile range), and then
-# z / sqrt(1 + (z / SOFT_LIMIT)^2), which is z near 0 and never exceeds SOFT_LIMIT.
-SOFT_LIMIT = 3.0
-# A column has a heavy tail if |z| exceeds this anywhere. Of a normal distribution, 1 value in 1e11
-# does. The tail gets a column of its own if that explains TAIL_SHARE more of the target's variance
-# than the clipped number alone.
-FAR_OUT, TAIL_SHARE = 5.0, 0.01
+# z / sqrt(1 + (z / limit)^2), which is z near 0 and never exceeds the limit. Theirs is 3. With 10,
+# the error of one member is 0.988 +- 0.007 of that with 3, and the log loss 0.976 +- 0.006:
+# geometric means over 16 real tables, 5 splits each. Without a limit, outliers break the fit.
+SOFT_LIMIT = 10.0
+# A column has a heavy tail if |z| exceeds FAR_OUT anywhere. Of a normal distribution, 1 value in
+# 1e11 does. The tail gets a column of its own if that explains TAIL_SHARE more of the target's
+# variance than z clipped at TAIL_LIMIT, which is nearly a logarithm. On the 16 tables, it changes
+# errors by 0.1 +- 0.1 %. It is there for targets that grow with a number without bounds.
+FAR_OUT, TAIL_SHARE, TAIL_LIMIT = 5.0, 0.01, 3.0
 # A range between quartiles that is narrower than this share of the whole range is taken for none,
 # and |z| stays below FARTHEST: squares of z fit into float64, and sums of it into float32.
 NARROWEST, FARTHEST = 1e-100, 1e30
 LEAST_EDGES = 2  # a column with as many values or fewer has no bins
 
 
-def soft_clip(z: np.ndarray) -> np.ndarray:
-    """z / sqrt(1 + (z / SOFT_LIMIT)^2)."""
-    return z / np.sqrt(1 + np.square(z / SOFT_LIMIT))
+def soft_clip(z, limit: float):
+    """z / sqrt(1 + (z / limit)^2)."""
+    return z / np.sqrt(1 + np.square(z / limit))
+
+
+LEVEL = soft_clip(2.0, 3.0)  # the input of a category's level, as Holzmueller et al. have it
 
 
 class Number(NamedTuple):
@@ -82,7 +88,7 @@ class Number(NamedTuple):
         z = self._scaled(known)
         if np.abs(z).max() <= FAR_OUT:
             return 0.0
-        y, inputs = y - y.mean(axis=0), np.column_stack([soft_clip(z), z])
+        y, inputs = y - y.mean(axis=0), np.column_stack([soft_clip(z, TAIL_LIMIT), z])
         inputs -= inputs.mean(axis=0)
         without, within = (
             np.square(y - part @ np.linalg.lstsq(part, y, rcond=None)[0]).sum(axis=0)
@@ -112,7 +118,7 @@ class Number(NamedTuple):
                 np.clip((x - low) / (high - low), 0, 1) - 0.5
                 for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)
             ]
-        columns = [soft_clip(z), *places] if self.scale > 0 else []
+        columns = [soft_clip(z, SOFT_LIMIT), *places] if self.scale > 0 else []
         if self.tail_scale > 0:
             columns.append(z * self.tail_scale)
         if self.has_gaps:
@@ -152,8 +158,8 @@ class Category:
         return names[1:] if len(names) <= 2 else names
 
     def encode(self, values: np.ndarray) -> list[np.ndarray]:
-        """0 and 2, softly clipped, for each level; a level that `fit` has not seen is 0."""
+        """0 and LEVEL for each level; a level that `fit` has not seen is 0."""
         columns = self._encoder.transform(values[:, np.newaxis]).T
         if len(columns) <= 2:
             return [column - columns[0] for column in columns[1:]]
-        return list(soft_clip(2 * columns))
+        return list(LEVEL * columns)

@@ -19,7 +19,7 @@ class TabularPreprocessor(TransformerMixin, BaseEstimator):
     """Make a table of numbers, categories and dates fit for a multilayer perceptron.
 
     - A number is centred at the median, scaled by the interquartile range and smoothly clipped at
-      +-3. `n_bins` further columns have its place in each of as many bins between quantiles: -0.5
+      +-10. `n_bins` further columns have its place in each of as many bins between quantiles: -0.5
       below the bin, 0.5 above it, linear within. A target that is a bent function of a number is
       a linear one of these. A missing number becomes the median, and another column marks it.
     - If y is real and follows the extremes of a number with a heavy tail (a delay, price or count),

@@ -69,7 +69,7 @@ def test_ablations_change_constants_for_as_long_as_they_run():
     tabular = importlib.import_module("benchmarks.scripts.tabular")
     usual = {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
     with pytest.raises(ZeroDivisionError), tabular.constants({"SOFT_LIMIT": np.inf}):
-        assert tabular.encoding.soft_clip(7.0) == 7.0
+        assert np.isinf(tabular.encoding.SOFT_LIMIT)
         raise ZeroDivisionError
     assert usual == {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
     names = {name for changes in tabular.OFF.values() for name in changes if name.isupper()}
