@@ -43,13 +43,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'relu': max(0, z).
         - 'leaky_relu': max(0.01 z, z).
         - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'selu': 1.7581 (exp(z) - 1) for z < 0, otherwise 1.0507 z.
         - 'gelu': z times the normal distribution function, computed exactly.
         - 'silu': z / (1 + exp(-z)).
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
-        of a `CustomActivation`, are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last seven,
+        and of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -305,11 +306,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     decay regularization", ICLR 2019. Smith and Topin, "Super-convergence", 2018. Srivastava et al.,
     "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014. Maas et al.,
     "Rectifier nonlinearities improve neural network acoustic models", 2013. Clevert et al.,
-    "Exponential linear units", 2015. Hendrycks and Gimpel, "Gaussian error linear units", 2016.
-    Misra, "Mish", 2019. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for
-    label_smoothing. Pascanu et al., "On the difficulty of training recurrent neural networks", ICML
-    2013, for max_grad_norm. Liu and Nocedal, "On the limited memory BFGS method for large scale
-    optimization", 1989.
+    "Exponential linear units", 2015. Klambauer et al., "Self-normalizing neural networks", NeurIPS
+    2017, for selu. Hendrycks and Gimpel, "Gaussian error linear units", 2016. Misra, "Mish", 2019.
+    Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for label_smoothing. Pascanu
+    et al., "On the difficulty of training recurrent neural networks", ICML 2013, for max_grad_norm.
+    Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
 
     Examples
     --------
@@ -550,13 +551,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'relu': max(0, z).
         - 'leaky_relu': max(0.01 z, z).
         - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'selu': 1.7581 (exp(z) - 1) for z < 0, otherwise 1.0507 z.
         - 'gelu': z times the normal distribution function, computed exactly.
         - 'silu': z / (1 + exp(-z)).
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
-        of a `CustomActivation`, are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last seven,
+        and of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -802,11 +804,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     decay regularization", ICLR 2019. Smith and Topin, "Super-convergence", 2018. Srivastava et al.,
     "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014. Maas et al.,
     "Rectifier nonlinearities improve neural network acoustic models", 2013. Clevert et al.,
-    "Exponential linear units", 2015. Hendrycks and Gimpel, "Gaussian error linear units", 2016.
-    Misra, "Mish", 2019. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for
-    label_smoothing. Pascanu et al., "On the difficulty of training recurrent neural networks", ICML
-    2013, for max_grad_norm. Liu and Nocedal, "On the limited memory BFGS method for large scale
-    optimization", 1989.
+    "Exponential linear units", 2015. Klambauer et al., "Self-normalizing neural networks", NeurIPS
+    2017, for selu. Hendrycks and Gimpel, "Gaussian error linear units", 2016. Misra, "Mish", 2019.
+    Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, for label_smoothing. Pascanu
+    et al., "On the difficulty of training recurrent neural networks", ICML 2013, for max_grad_norm.
+    Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
 
     Examples
     --------

@@ -29,6 +29,7 @@ CPUS = {"host": {}, "haswell": {"NUMBA_CPU_NAME": "haswell"}}
 DTYPES = (np.float32, np.float64)
 ACTIVATIONS = (
     "identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "mish",
+    "selu",
 )  # fmt: skip
 OPTIONS = {
     "sgd": {"solver": "sgd"},

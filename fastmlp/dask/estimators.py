@@ -34,13 +34,14 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         - 'relu': max(0, z).
         - 'leaky_relu': max(0.01 z, z).
         - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'selu': 1.7581 (exp(z) - 1) for z < 0, otherwise 1.0507 z.
         - 'gelu': z times the normal distribution function, computed exactly.
         - 'silu': z / (1 + exp(-z)).
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
-        of a `CustomActivation`, are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last seven,
+        and of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 
@@ -343,13 +344,14 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         - 'relu': max(0, z).
         - 'leaky_relu': max(0.01 z, z).
         - 'elu': exp(z) - 1 for z < 0, otherwise z.
+        - 'selu': 1.7581 (exp(z) - 1) for z < 0, otherwise 1.0507 z.
         - 'gelu': z times the normal distribution function, computed exactly.
         - 'silu': z / (1 + exp(-z)).
         - 'softplus': log(1 + exp(z)).
         - 'mish': z tanh(softplus(z)).
 
-        Or a `CustomActivation`, made of functions of your own. Initial weights of the last six, and
-        of a `CustomActivation`, are drawn like those of 'relu'.
+        Or a `CustomActivation`, made of functions of your own. Initial weights of the last seven,
+        and of a `CustomActivation`, are drawn like those of 'relu'.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         The optimizer.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.base import is_classifier
 
-from fastmlp._engine.kernels.activations import LEAK
+from fastmlp._engine.kernels.activations import LEAK, SELU_LIMIT, SELU_SLOPE
 from fastmlp._estimator.architecture import Architecture
 from fastmlp._estimator.fitted import completed
 from fastmlp.interop.onnx_graph import is_multilabel
@@ -24,6 +24,7 @@ ACTIVATIONS = {
     "relu": "z < 0.0f ? 0.0f : z",
     "leaky_relu": f"z < 0.0f ? {LEAK}f * z : z",
     "elu": "z < 0.0f ? expm1f(z) : z",
+    "selu": f"z < 0.0f ? {SELU_LIMIT:.9g}f * expm1f(z) : {SELU_SLOPE:.9g}f * z",
     "gelu": "0.5f * z * erfcf(-0.70710678f * z)",
     "silu": "z / (1.0f + expf(-z))",
     "softplus": SOFTPLUS,

@@ -79,6 +79,15 @@ def _elu(graph: Graph, z: str) -> str:
     return graph.node("Add", graph.node("Relu", z), graph.node("Sub", negative, graph.number(1)))
 
 
+def _selu(graph: Graph, z: str) -> str:
+    # SELU_SLOPE max(z, 0) + SELU_LIMIT (exp(min(z, 0)) - 1). The operator Selu is like Elu.
+    above = graph.node("Mul", graph.node("Relu", z), graph.number(activations.SELU_SLOPE))
+    below = graph.node("Exp", graph.node("Min", z, graph.number(0)))
+    below = graph.node("Sub", below, graph.number(1))
+    below = graph.node("Mul", below, graph.number(activations.SELU_LIMIT))
+    return graph.node("Add", above, below)
+
+
 def _gelu(graph: Graph, z: str) -> str:
     # z (1 + erf(z / sqrt 2)) / 2. ONNX Runtime has Erf only for float32.
     scaled = graph.node("Mul", z, graph.number(math.sqrt(0.5)))
@@ -111,6 +120,7 @@ ACTIVATIONS = {
     "relu": lambda graph, z: graph.node("Relu", z),
     "leaky_relu": _leaky_relu,
     "elu": _elu,
+    "selu": _selu,
     "gelu": _gelu,
     "silu": _silu,
     "softplus": _softplus,

@@ -27,7 +27,7 @@ from fastmlp._engine.simd.elementary import (
 DTYPES = [np.float32, np.float64]
 ULPS = 2
 BY_OUTPUT = [name for name in CODES if CODES[name] not in STORES_DERIVATIVE]
-BENDS = {"relu", "leaky_relu", "elu"}  # not smooth at zero
+BENDS = {"relu", "leaky_relu", "elu", "selu"}  # not smooth at zero
 
 
 @njit(**JIT)
@@ -287,7 +287,7 @@ def test_activations_stay_finite_at_every_finite_argument(activation, dtype):
     activate_with_derivative(CODES[activation], far, derivatives)
     assert np.isfinite(far).all()
     assert np.isfinite(derivatives).all()
-    assert (np.abs(derivatives) < 1.01).all()
+    assert (np.abs(derivatives) < 1.06).all()  # selu has 1.0507
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 LEAK = 0.01
+SELU_SLOPE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
 BORDER = 5  # poisoned elements around every operand
 
 
@@ -78,6 +79,7 @@ ACTIVATIONS = {
     "relu": lambda z: np.maximum(z, 0),
     "leaky_relu": lambda z: np.where(z > 0, z, LEAK * z),
     "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    "selu": lambda z: SELU_SLOPE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0))),
     "gelu": lambda z: z * normal_distribution(z),
     "silu": lambda z: z * logistic(z),
     "softplus": softplus,
@@ -91,6 +93,7 @@ DERIVATIVES = {
     "relu": lambda z: np.where(z > 0, 1.0, 0.0),
     "leaky_relu": lambda z: np.where(z > 0, 1.0, LEAK),
     "elu": lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0))),
+    "selu": lambda z: SELU_SLOPE * np.where(z > 0, 1, SELU_ALPHA * np.exp(np.minimum(z, 0))),
     "gelu": lambda z: normal_distribution(z) + z * normal_density(z),
     "silu": lambda z: logistic(z) * (1 + z * logistic(-z)),
     "softplus": logistic,

@@ -55,6 +55,7 @@ ACTIVATIONS = (
     Activation(SILU := 7, "silu", stores_derivative=True),
     Activation(SOFTPLUS := 8, "softplus"),
     Activation(MISH := 9, "mish", stores_derivative=True),
+    Activation(SELU := 10, "selu"),
 )
 CODES = {each.name: each.code for each in ACTIVATIONS}
 STORES_DERIVATIVE = {each.code for each in ACTIVATIONS if each.stores_derivative}
@@ -72,6 +73,10 @@ def store_derivative(codes: np.ndarray) -> np.ndarray:
 
 LEAK = 0.01  # derivative of leaky_relu below zero (Maas et al., 2013)
 DENSITY_AT_ZERO = 1 / math.sqrt(2 * math.pi)  # the standard normal density phi(0)
+# Selu's slope above zero, and minus its limit below: they keep a mean of 0 and a variance of 1 from
+# layer to layer (Klambauer et al., 2017).
+SELU_SLOPE = 1.0507009873554805
+SELU_LIMIT = SELU_SLOPE * 1.6732632423543772
 MISH_HIGHEST = 20.0  # from here on mish(z) rounds to z; exp(4 z) still fits float32
 
 
@@ -89,6 +94,16 @@ def _elu(z):
     inline()
     zero = type(z)(0)
     return z if z > zero else expm1_of_negative(zero if z > zero else z)
+
+
+@device
+def _selu(z):
+    """SELU_SLOPE z where z > 0, else SELU_LIMIT (exp(z) - 1)."""
+    inline()
+    real = type(z)
+    zero = real(0)
+    below = real(SELU_LIMIT) * expm1_of_negative(zero if z > zero else z)
+    return real(SELU_SLOPE) * z if z > zero else below
 
 
 @device
@@ -157,6 +172,9 @@ def activate(activation, values):
     elif activation == ELU:  # a = z where z > 0, else exp(z) - 1
         for i in range(values.size):
             values[i] = _elu(values[i])
+    elif activation == SELU:  # a = SELU_SLOPE z where z > 0, else SELU_LIMIT (exp(z) - 1)
+        for i in range(values.size):
+            values[i] = _selu(values[i])
     elif activation == SOFTPLUS:  # a = log(1 + exp(z))
         for i in range(values.size):
             values[i] = _softplus(values[i])
@@ -225,6 +243,10 @@ def multiply_by_derivative(activation, deltas, outputs):
     elif activation == ELU:  # f'(z) = 1 where z > 0, else exp(z) = a + 1
         for i in range(deltas.size):
             deltas[i] = deltas[i] if outputs[i] > zero else deltas[i] * (outputs[i] + one)
+    elif activation == SELU:  # f'(z) = SELU_SLOPE where z > 0, else a + SELU_LIMIT
+        slope, limit = deltas.dtype.type(SELU_SLOPE), deltas.dtype.type(SELU_LIMIT)
+        for i in range(deltas.size):
+            deltas[i] *= slope if outputs[i] > zero else outputs[i] + limit
     elif activation == SOFTPLUS:  # f'(z) = 1 / (1 + exp(-z)) = 1 - exp(-a)
         for i in range(deltas.size):
             deltas[i] = -deltas[i] * expm1_of_negative(-outputs[i])
