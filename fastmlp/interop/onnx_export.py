@@ -8,15 +8,21 @@ import numpy as np
 from fastmlp._estimator.architecture import Architecture
 from fastmlp.autoencoder import MLPAutoencoder
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.interop.onnx_graph import Graph, add_estimator, add_network, output_types
+from fastmlp.interop.onnx_graph import (
+    ML_DOMAIN,
+    Graph,
+    add_estimator,
+    add_network,
+    output_types,
+)
 from fastmlp.transformers import MLPTransformer
 
 if TYPE_CHECKING:
     import onnx
 
-# The first opset with every operator used here in its present form; ONNX Runtime 1.6 reads it.
+# The first opsets with every operator used here in its present form; ONNX Runtime 1.6 reads them.
 OPSET = 13
-ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 2  # of the operators that read strings
+ML_OPSET = 2
 INPUT = "X"
 
 

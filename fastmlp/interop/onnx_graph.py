@@ -11,6 +11,8 @@ from fastmlp._estimator.architecture import Architecture
 from fastmlp._estimator.fitted import completed
 from fastmlp.autoencoder import MLPAutoencoder
 
+ML_DOMAIN = "ai.onnx.ml"  # of the operators that read strings
+
 
 class Graph:
     """The nodes and constants of an ONNX graph that computes in a single type.

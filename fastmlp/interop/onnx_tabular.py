@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.interop.onnx_graph import Graph, add_labels, add_network, label_array
+from fastmlp.interop.onnx_graph import ML_DOMAIN, Graph, add_labels, add_network, label_array
 from fastmlp.tabular.base import BaseTabularMLP
 from fastmlp.tabular.columns import DATE, NUMBER
 from fastmlp.tabular.encoding import FARTHEST, SOFT_LIMIT, Category, Number
@@ -17,7 +17,6 @@ INPUT = "X"  # the one input for an array of numbers
 PREFIX = "fastmlp/"  # of all names within the graph, so that columns may have any other name
 OUTPUTS = {"label", "probabilities", "variable"}
 MISSING = ""  # stands for a missing category: ONNX has no missing strings
-STRINGS_DOMAIN = "ai.onnx.ml"  # of the one operator that reads strings
 TAIL, MARK = 10**9, 10**9 + 1  # places of what comes after all bins: the tail and the missing
 
 
@@ -192,7 +191,7 @@ class TabularGraph(Graph):
         row = self.node(
             "LabelEncoder",
             name,
-            domain=STRINGS_DOMAIN,
+            domain=ML_DOMAIN,
             keys_strings=np.where(is_missing, MISSING, levels).tolist(),
             values_int64s=list(range(len(levels))),
             default_int64=len(levels),
