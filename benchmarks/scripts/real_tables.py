@@ -67,7 +67,7 @@ def load(name: str, most_rows: int, folder: Path | None = None) -> tuple[pd.Data
     table = table.reset_index(drop=True)
     y = table.pop(source.target)
     columns = {}
-    for column, values in table.items():
+    for column, values in table.rename(columns=str).items():
         if pd.api.types.is_numeric_dtype(values) and values.dtype != bool:
             columns[column] = values.astype(float)
         elif column not in DATES:
