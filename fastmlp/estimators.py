@@ -188,7 +188,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
-        processors with AVX512_BF16; the notes of `fastmlp.MLPClassifier` say what it does.
+        processors that have it in hardware; the notes of `fastmlp.MLPClassifier` tell which.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
@@ -276,10 +276,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     With `precision` 'bfloat16', matrix products of training and of predictions multiply numbers
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm. Processors with
-    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of one; on others,
-    a fit takes 1.6 to 2 times as long as in float32 and warns. `python -m fastmlp info` tells which
-    this is. A prediction rounds all weights first, which does not pay for a few rows. Sparse X and
-    solver 'lbfgs' are a ValueError.
+    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) or FEAT_BF16 (Neoverse V1, Apple M2) do two such
+    products in the time of one; on others, a fit takes 1.6 to 2 times as long as in float32 and
+    warns. `python -m fastmlp info` tells which this is. A prediction rounds all weights first,
+    which does not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.
@@ -689,7 +689,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
-        processors with AVX512_BF16; the notes of `fastmlp.MLPClassifier` say what it does.
+        processors that have it in hardware; the notes of `fastmlp.MLPClassifier` tell which.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
@@ -774,10 +774,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     With `precision` 'bfloat16', matrix products of training and of predictions multiply numbers
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm. Processors with
-    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of one; on others,
-    a fit takes 1.6 to 2 times as long as in float32 and warns. `python -m fastmlp info` tells which
-    this is. A prediction rounds all weights first, which does not pay for a few rows. Sparse X and
-    solver 'lbfgs' are a ValueError.
+    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) or FEAT_BF16 (Neoverse V1, Apple M2) do two such
+    products in the time of one; on others, a fit takes 1.6 to 2 times as long as in float32 and
+    warns. `python -m fastmlp info` tells which this is. A prediction rounds all weights first,
+    which does not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.

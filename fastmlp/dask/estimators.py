@@ -182,7 +182,7 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
-        processors with AVX512_BF16; the notes of `fastmlp.MLPClassifier` say what it does.
+        processors that have it in hardware; the notes of `fastmlp.MLPClassifier` tell which.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None
@@ -485,7 +485,7 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         data that pandas or a scaler made float64: on 5,000 digits of MNIST (784-100-10, 5 seeds),
         it takes half the time of 'float64', and the mean test accuracy is 0.930 for both. With
         solver 'lbfgs', training is in float64, and 'float32' rounds its result. 'bfloat16' is for
-        processors with AVX512_BF16; the notes of `fastmlp.MLPClassifier` say what it does.
+        processors that have it in hardware; the notes of `fastmlp.MLPClassifier` tell which.
     n_hidden_layers : int or None, default=None
         The number of hidden layers, all of the one size in `hidden_layer_sizes`: 100 and 3 mean
         (100, 100, 100), and 0 a linear model. So searches vary depth and width as two numbers. None

@@ -41,7 +41,13 @@ CPUS = {
 SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), PAIR: ir.IntType(32)}
 FLOATS = types.float32, types.float64
 # Processors with an instruction for products of bfloat16.
-BFLOAT16_CPUS = "znver4", "sapphirerapids"
+# Processors with products of bfloat16: the triple and the instruction.
+BFLOAT16_CPUS = {
+    "znver4": (X86, "vdpbf16ps"),
+    "sapphirerapids": (X86, "vdpbf16ps"),
+    "neoverse-v1": (ARM64, "bfdot"),
+    "apple-m2": (APPLE, "bfdot"),
+}
 # The tiles of `kernels.products`: their kind and shapes.
 TILES = {
     "A B": (TileKind(False), tile_shapes),
@@ -106,17 +112,19 @@ def test_no_vector_register_of_a_tile_is_spilled(cpu, scalar, tile):
 @pytest.mark.parametrize("name", BFLOAT16_CPUS)
 @pytest.mark.parametrize("tile", list(TILES)[:3])
 def test_a_step_of_bfloat16_is_one_dot_product_per_vector(name, tile, monkeypatch):
-    found, (kind, shapes) = _probe(X86, name, ""), TILES[tile]
+    (triple, instruction), (kind, shapes) = BFLOAT16_CPUS[name], TILES[tile]
+    found = _probe(triple, name, "")
     assert found.has_bfloat16
     for module in ("jit.target", "simd.vectors", "simd.bfloat16", "kernels.prefetch"):
         monkeypatch.setattr(f"fastmlp._engine.{module}.target", lambda: found)
     # Of A B, a tile of one vector has 16 addresses to hold: LLVM spills two of its vectors.
     several = [shape for shape in largest(shapes()) if shape[1] > 1]
-    assert spills(tiles_on(X86, name, PAIR, kind, several)) == []
-    (loop,) = loops(tiles_on(X86, name, PAIR, kind, largest(shapes())[-1:]))
+    assert spills(tiles_on(triple, name, PAIR, kind, several)) == []
+    (loop,) = loops(tiles_on(triple, name, PAIR, kind, largest(shapes())[-1:]))
     names = instructions(loop)
-    assert names.count("vdpbf16ps") in (8 * 3, 2 * 8 * 3)  # LLVM may unroll two steps
-    assert not any(name.startswith("vfmadd") for name in names)
+    dot_products = [each for each in names if each.startswith(instruction)]
+    assert len(dot_products) in (8 * 3, 2 * 8 * 3)  # LLVM may unroll two steps
+    assert not any(name.startswith(("vfmadd", "fmla")) for name in names)
 
 
 @pytest.mark.parametrize("name", CPUS)

@@ -71,7 +71,8 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 }
 """
 
-
+# A conversion tells whether a processor has dot products of bfloat16: x86's AVX512_BF16 and Arm's
+# FEAT_BF16 have both. To emit a dot product would end the process on other processors.
 _BFLOAT16_PROBE = """
 define <16 x i16> @probe(<16 x float> %a) {
   %r = fptrunc <16 x float> %a to <16 x bfloat>
@@ -79,6 +80,9 @@ define <16 x i16> @probe(<16 x float> %a) {
   ret <16 x i16> %s
 }
 """
+
+
+BFLOAT16_CONVERSIONS = {"zmm": "vcvtneps2bf16", "neon": "bfcvtn"}  # by the kind of register
 
 
 def is_x86(triple: str) -> bool:
@@ -91,30 +95,25 @@ def is_arm64(triple: str) -> bool:
     return triple.startswith(("aarch64", "arm64"))
 
 
+def _emit(code: str, triple: str, cpu: str, features: str) -> str:
+    """The assembly of some LLVM code on a processor."""
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    return machine.emit_assembly(llvm.parse_assembly(code))
+
+
 def _probe(triple: str, cpu: str, features: str) -> Target:
     """Find out which registers LLVM uses for 16 fused multiply-adds."""
-    module = llvm.parse_assembly(_PROBE)
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
-    assembly = machine.emit_assembly(module)
+    machine_of = triple, cpu, features
+    assembly = _emit(_PROBE, *machine_of)
     has_fma = "fmaf" not in assembly  # without the instruction, LLVM calls the C library
     if is_arm64(triple):
         register = "neon"
     else:
         register = next((name for name in ("zmm", "ymm") if name in assembly), "xmm")
     found = TILE_TABLE[register, has_fma]
-    return replace(
-        found, has_bfloat16=register == "zmm" and _has_dot_product(triple, cpu, features)
-    )
-
-
-def _has_dot_product(triple: str, cpu: str, features: str) -> bool:
-    """Whether the processor has AVX512_BF16, with its dot products of bfloat16.
-
-    The probe is a conversion of that set. A dot product would end the process on other processors.
-    """
-    module = llvm.parse_assembly(_BFLOAT16_PROBE)
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
-    return "vcvtneps2bf16" in machine.emit_assembly(module)
+    conversion = BFLOAT16_CONVERSIONS.get(register)
+    converts = conversion is not None and conversion in _emit(_BFLOAT16_PROBE, *machine_of)
+    return replace(found, has_bfloat16=converts)
 
 
 @functools.cache
