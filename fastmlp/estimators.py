@@ -276,10 +276,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     With `precision` 'bfloat16', matrix products of training and of predictions multiply numbers
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm. Processors with
-    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) or FEAT_BF16 (Neoverse V1, Apple M2) do two such
-    products in the time of one; on others, a fit takes 1.6 to 2 times as long as in float32 and
-    warns. `python -m fastmlp info` tells which this is. A prediction rounds all weights first,
-    which does not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
+    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of one. Those with
+    Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two as well. On others, a fit
+    takes 1.6 to 2 times as long as in float32 and warns. `python -m fastmlp info` tells which this
+    is. A prediction rounds all weights first, which does not pay for a few rows. Sparse X and
+    solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.
@@ -774,10 +775,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     With `precision` 'bfloat16', matrix products of training and of predictions multiply numbers
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm. Processors with
-    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) or FEAT_BF16 (Neoverse V1, Apple M2) do two such
-    products in the time of one; on others, a fit takes 1.6 to 2 times as long as in float32 and
-    warns. `python -m fastmlp info` tells which this is. A prediction rounds all weights first,
-    which does not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
+    AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of one. Those with
+    Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two as well. On others, a fit
+    takes 1.6 to 2 times as long as in float32 and warns. `python -m fastmlp info` tells which this
+    is. A prediction rounds all weights first, which does not pay for a few rows. Sparse X and
+    solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.
