@@ -9,12 +9,10 @@ class FitTasks:
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        Its callbacks are set up here.
-    X, y, sample_weight
-        As the user passed them to `fit`.
-    **options
-        For the context of the fit; by default, at most `max_iter` epochs run one after another.
+    context : CallbackContext
+        Of the fit.
+    arguments : dict
+        Of all hooks.
 
     Notes
     -----
@@ -22,20 +20,23 @@ class FitTasks:
     down.
     """
 
-    def __init__(self, estimator, X, y, sample_weight, **options):
-        options = {"max_subtasks": estimator.max_iter} | options
-        self._fit = estimator._init_callback_context(**options)
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+    def __init__(self, context: Any, arguments: dict):
+        self._fit, self._arguments = context, arguments
         self._epoch: Any = None
         self._snapshot: Callable[[], dict] | None = None
 
     @classmethod
-    def of(cls, estimator, X, y, sample_weight) -> Self | None:
-        """None if the estimator has no callbacks."""
+    def of(cls, estimator, X, y, sample_weight, **options) -> Self | None:
+        """Set up the callbacks of an estimator; None if it has none.
+
+        X, y and sample_weight are as the user passed them to `fit`. Options are for the context of
+        the fit; by default, at most `max_iter` epochs run one after another.
+        """
         if not hasattr(estimator, "_skl_callbacks"):
             return None
-        return cls(estimator, X, y, sample_weight)
+        context = estimator._init_callback_context(**{"max_subtasks": estimator.max_iter} | options)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        return cls(context, {"estimator": estimator, "X": X, "y": y, "metadata": metadata})
 
     def begin(self, snapshot: Callable[[], dict] | None) -> None:
         """Begin the fit; `snapshot` returns the attributes as if the fit ended at that moment."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 from fastmlp._training.callbacks import FitTasks
 
@@ -19,12 +19,17 @@ class EnsembleTasks(FitTasks):
         Whether no hook may be called in a member any more.
     """
 
-    def __init__(self, estimator, X, y, sample_weight):
-        # Members train side by side. How many there are is known once X and y have been read.
-        options = {"max_subtasks": None, "sequential_subtasks": False}
-        super().__init__(estimator, X, y, sample_weight, **options)
+    def __init__(self, context: Any, arguments: dict):
+        super().__init__(context, arguments)
         self.lock = Lock()
         self.is_stopped = self.is_closed = False
+
+    @classmethod
+    def of(cls, estimator, X, y, sample_weight, **options) -> Self | None:
+        """Set up the callbacks of an estimator for tables; None if it has none."""
+        # Members train side by side. How many there are is known once X and y have been read.
+        options = {"max_subtasks": None, "sequential_subtasks": False} | options
+        return super().of(estimator, X, y, sample_weight, **options)
 
     def close(self) -> None:
         """Call no more hooks in members: if one fails, others are still at work."""
@@ -65,9 +70,9 @@ class MemberTasks(FitTasks):
         first_epoch: int,
         with_member: Callable[[dict], dict],
     ):
-        self._ensemble, self._fit, self._arguments = ensemble, context, arguments
-        self._numbers, self._with_member = count(first_epoch), with_member
-        self._epoch = self._snapshot = None
+        super().__init__(context, arguments)
+        self._ensemble, self._with_member = ensemble, with_member
+        self._numbers = count(first_epoch)
 
     def is_stopped(self) -> bool:
         """Whether the member is not to begin."""
