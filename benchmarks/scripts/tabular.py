@@ -32,6 +32,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.tabular import TabularMLPClassifier, TabularMLPRegressor, encoding
+from fastmlp.tabular.base import RECIPE
 
 from .real_tables import IN_RDATASETS, SETS, load
 from .tables import aligned_table
@@ -111,7 +112,8 @@ METHODS = {
     "tabular": tabular(),
 }
 
-# What is switched off, one at a time: an option of the estimator, or a constant of its encoding.
+# What is switched off, one at a time: an option of the estimator, a constant of its encoding, or an
+# option of its members.
 OFF = {
     "no bins": {"n_bins": 0},
     "8 bins": {"n_bins": 8},
@@ -121,29 +123,35 @@ OFF = {
     "clipping at 3": {"SOFT_LIMIT": 3.0},
     "no clipping": {"SOFT_LIMIT": np.inf},
     "no tail": {"TAIL_SHARE": np.inf},
+    "relu": {"activation": "relu"},
+    "constant rate": {"learning_rate": "constant"},
+    "beta_2 of 0.999": {"beta_2": 0.999},
+    "last epoch": {"restore_best_weights": False},
 }
 
 
 @contextmanager
-def constants(changed: dict) -> Iterator[None]:
-    """Constants of `fastmlp.tabular.encoding` with other values."""
-    usual = {name: getattr(encoding, name) for name in changed}
+def changed(namespace: dict, values: dict) -> Iterator[None]:
+    """Some names with other values."""
+    usual = {name: namespace[name] for name in values if name in namespace}
+    namespace.update(values)
     try:
-        for name, value in changed.items():
-            setattr(encoding, name, value)
         yield
     finally:
-        for name, value in usual.items():
-            setattr(encoding, name, value)
+        for name in values:
+            del namespace[name]
+        namespace.update(usual)
 
 
 def ablated(changes: dict) -> Callable:
     """What measures one member with something switched off."""
-    changed = {name: value for name, value in changes.items() if name.isupper()}
+    constants = {name: value for name, value in changes.items() if name.isupper()}
+    own = TabularMLPClassifier().get_params()
+    options = {k: v for k, v in changes.items() if k not in constants | own}
     build = tabular(n_members=1, **changes)
 
     def method(*arguments):
-        with constants(changed):
+        with changed(vars(encoding), constants), changed(RECIPE, options):
             return measured(build, *arguments)
 
     return method

@@ -23,6 +23,7 @@ MOST_SEEDS = 2**31 - 1
 
 # The recipe, without what a subclass adds. Every member runs all epochs and keeps its best one.
 RECIPE = {
+    "activation": "mish",
     "solver": "adamw",
     "learning_rate": "one_cycle",
     "beta_2": 0.95,

@@ -226,8 +226,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     def _member(self, seed):
         return MLPClassifier(
-            self.hidden_layer_sizes,
-            "mish",
+            hidden_layer_sizes=self.hidden_layer_sizes,
             batch_size=self.batch_size,
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
@@ -449,7 +448,6 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     def _member(self, seed):
         return MLPRegressor(
             hidden_layer_sizes=self.hidden_layer_sizes,
-            activation="mish",
             batch_size=self.batch_size,
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,

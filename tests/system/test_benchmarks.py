@@ -64,16 +64,34 @@ def test_ratios_of_tables_are_averaged_as_logarithms_and_leave_out_what_is_missi
     assert np.isnan(tabular.ratio([np.nan], [np.nan])).all()
 
 
-def test_ablations_change_constants_for_as_long_as_they_run():
+def test_ablations_change_values_for_as_long_as_they_run():
     pytest.importorskip("pandas")
     tabular = importlib.import_module("benchmarks.scripts.tabular")
-    usual = {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
-    with pytest.raises(ZeroDivisionError), tabular.constants({"SOFT_LIMIT": np.inf}):
-        assert np.isinf(tabular.encoding.SOFT_LIMIT)
+    namespace = {"limit": 3, "kept": 1}
+    with pytest.raises(ZeroDivisionError), tabular.changed(namespace, {"limit": 9, "new": 2}):
+        assert namespace == {"limit": 9, "kept": 1, "new": 2}
         raise ZeroDivisionError
-    assert usual == {"SOFT_LIMIT": tabular.encoding.SOFT_LIMIT}
-    names = {name for changes in tabular.OFF.values() for name in changes if name.isupper()}
-    assert all(hasattr(tabular.encoding, name) for name in names)
+    assert namespace == {"limit": 3, "kept": 1}
+
+
+def test_an_ablation_reaches_what_it_switches_off(monkeypatch):
+    pytest.importorskip("pandas")
+    tabular = importlib.import_module("benchmarks.scripts.tabular")
+
+    def seen(build, is_class, seed):
+        model = build(is_class, seed)
+        member = model._member(0)
+        return {**vars(tabular.encoding), **member.get_params(), **model.get_params()}
+
+    monkeypatch.setattr(tabular, "measured", seen)
+    for is_class in (True, False):
+        usual = tabular.ablated({})(is_class, 0)
+        for changes in tabular.OFF.values():
+            found = tabular.ablated(changes)(is_class, 0)
+            wanted = {name: value for name, value in changes.items() if name in usual}
+            assert wanted or not is_class
+            assert {name: found[name] for name in wanted} == wanted
+            assert any(usual[name] != value for name, value in wanted.items()) or not wanted
 
 
 def test_columns_of_levels_are_folded_back_into_one(tmp_path):
