@@ -216,18 +216,20 @@ def summary(found: dict) -> list[list[str]]:
 
 
 def draw(found: dict, path: str) -> None:
-    """Error beside the first method against CPU seconds, one point a method."""
+    """Error over the first method's against CPU seconds, one point a method."""
     from matplotlib.figure import Figure  # not needed where no figure is asked for
 
     figure = Figure(INCHES, layout="constrained")
     axes = figure.add_subplot()
-    reference = [each.error for each in next(iter(found.values()))]
+    first = next(iter(found))
+    reference = [each.error for each in found[first]]
     for method, scores in found.items():
         mean, deviation = ratio([each.error for each in scores], reference)
         seconds = np.median([each.seconds for each in scores])
         axes.errorbar(seconds, mean, deviation, fmt="o", capsize=3)
         axes.annotate(method, (seconds, mean), xytext=(6, 6), textcoords="offset points")
-    axes.set(xscale="log", xlabel="CPU seconds of a fit", ylabel="error, beside the first method")
+    axes.set(xscale="log", xlabel="CPU seconds of a fit", ylabel=f"error, times that of {first}")
+    axes.margins(x=0.15)  # room for the names
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
