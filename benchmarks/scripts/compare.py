@@ -28,6 +28,7 @@ from benchmarks.suite.common import DTYPES, NETWORKS, PREDICTED_ROWS, WORKLOADS
 
 CONFIDENCE = 0.95
 ROUNDS = 15
+BFLOAT16 = "bfloat16"  # `precision`, for X of float32
 CASES = {name: (training_clock, name) for name in WORKLOADS} | {
     f"{name}, {rows} row{'s' * (rows > 1)}": (prediction_clock, name, rows)
     for name in NETWORKS
@@ -46,7 +47,10 @@ def median_interval(values: list[float]) -> tuple[float, float]:
 def answer(case: str, dtype: str) -> None:
     """Measure the case for every line that is read; "ready" says that all is compiled."""
     clock, *arguments = CASES[case]
-    measure = clock("fastmlp", *arguments, dtype)
+    if dtype == BFLOAT16:
+        measure = clock("fastmlp-bfloat16", *arguments, "float32")
+    else:
+        measure = clock("fastmlp", *arguments, dtype)
     print("ready", flush=True)
     for _ in sys.stdin:
         print(measure(), flush=True)
@@ -107,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--package", type=Path, default=THIS_PACKAGE)
     parser.add_argument("--against", type=Path, default=THIS_PACKAGE)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--dtype", choices=[*DTYPES, BFLOAT16], default="float32")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -8,7 +8,7 @@ from oracles.problem import Problem
 
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.network import round_up
-from fastmlp._engine.simd.bfloat16 import pack_pairs, pack_rounded
+from fastmlp._engine.simd.bfloat16 import pack_pairs, pack_row
 from fastmlp._engine.simd.memory import address_of
 from fastmlp._training import sgd
 
@@ -18,7 +18,7 @@ UNIT = 2.0**-8  # of bfloat16, relative
 @numba.njit
 def pack(first, second, rounded, pairs):
     like = np.float32(0)
-    pack_rounded(like, address_of(first, 0), address_of(rounded, 0), first.size)
+    pack_row(like, address_of(first, 0), address_of(rounded, 0), first.size)
     second_at = address_of(second, 0) if second.size else 0
     pack_pairs(like, address_of(first, 0), second_at, address_of(pairs, 0), first.size)
 

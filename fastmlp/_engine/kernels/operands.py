@@ -25,7 +25,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.simd.bfloat16 import PAIR, pack_pairs, pack_rounded, transpose_to_pairs
+from fastmlp._engine.simd.bfloat16 import (
+    PAIR,
+    pack_pairs,
+    pack_row,
+    pack_rows_and_pairs,
+    transpose_to_pairs,
+)
 from fastmlp._engine.simd.memory import element, item_bytes, load
 from fastmlp._engine.simd.tile import Matrix, Rows
 from fastmlp._engine.simd.transpose import transpose_block
@@ -113,15 +119,23 @@ def pack_inputs(pairs, job, layer, first, last, stacks):
     if pairs is None:
         return
     rows = job.tables.rows
-    for m in range(first, last):
-        to = load(0, rows, layer.pair_rows + m)
-        pack_rounded(job.zero, load(0, rows, layer.input_rows + m), to, layer.n_in)
     if not stacks:
+        for m in range(first, last):
+            to = load(0, rows, layer.pair_rows + m)
+            pack_row(job.zero, load(0, rows, layer.input_rows + m), to, layer.n_in)
         return
     for m in range(first, last, 2):
-        second = load(0, rows, layer.input_rows + m + 1) if m + 1 < last else 0
-        to = load(0, rows, layer.gradient_rows + m // 2)
-        pack_pairs(job.zero, load(0, rows, layer.input_rows + m), second, to, layer.n_in)
+        has_second = m + 1 < last
+        sources = (
+            load(0, rows, layer.input_rows + m),
+            load(0, rows, layer.input_rows + m + 1) if has_second else 0,
+        )
+        to = (
+            load(0, rows, layer.pair_rows + m),
+            load(0, rows, layer.pair_rows + m + 1) if has_second else 0,
+        )
+        pairs_to = load(0, rows, layer.gradient_rows + m // 2)
+        pack_rows_and_pairs(job.zero, sources, to, pairs_to, layer.n_in)
 
 
 @device
@@ -132,17 +146,20 @@ def pack_deltas(pairs, job, layer, first, last, goes_down):
     """
     if pairs is None:
         return
-    deltas, stride = job.backward.deltas, layer.stride
-    if goes_down:
-        for m in range(first, last):
-            source = element(job.zero, deltas, layer.outputs + m * stride)
-            to = load(0, job.tables.rows, layer.delta_rows + m)
-            pack_rounded(job.zero, source, to, layer.n_out)
+    rows, stride = job.tables.rows, layer.stride
     for m in range(first, last, 2):
-        source = element(job.zero, deltas, layer.outputs + m * stride)
-        second = source + stride * PAIR_BYTES if m + 1 < last else 0
+        source = element(job.zero, job.backward.deltas, layer.outputs + m * stride)
+        has_second = m + 1 < last
+        second = source + stride * PAIR_BYTES if has_second else 0
         to = element(pairs, job.backward.stacked_deltas, layer.stacked + m // 2 * stride)
-        pack_pairs(job.zero, source, second, to, stride)
+        if goes_down:
+            rounded = (
+                load(0, rows, layer.delta_rows + m),
+                load(0, rows, layer.delta_rows + m + 1) if has_second else 0,
+            )
+            pack_rows_and_pairs(job.zero, (source, second), rounded, to, layer.n_out)
+        else:
+            pack_pairs(job.zero, source, second, to, layer.n_out)
 
 
 @device

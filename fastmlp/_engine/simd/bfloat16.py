@@ -9,8 +9,6 @@ multiply-adds do. Denormal numbers count as zero, for the instructions as for ke
 Oracle: `round_to_bfloat16` in tests/oracles/naive.py.
 """
 
-from collections.abc import Callable
-
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -97,72 +95,87 @@ def _emit_rounding(builder, bits):
     return builder.trunc(builder.lshr(rounded, _fill(bits, 16)), halves)
 
 
-def _emit_pairs(builder, first, second=None):
-    """Pairs of float32, given as their bits; the second ones are zeros by default."""
-    pairs = builder.zext(_emit_rounding(builder, first), first.type)
-    if second is None:
-        return pairs
-    upper = builder.zext(_emit_rounding(builder, second), first.type)
-    return builder.or_(pairs, builder.shl(upper, _fill(upper, 16)))
+def _interleave(builder, first, second):
+    """Pairs of the bfloat16 in two vectors, as 16-bit integers."""
+    lanes = first.type.count
+    order = [n for lane in range(lanes) for n in (lane, lane + lanes)]
+    mask = ir.Constant(ir.VectorType(I32, 2 * lanes), order)
+    return builder.shuffle_vector(first, second, mask)
 
 
-def _make_packing(emit: Callable, item: int):
-    """Make an intrinsic that packs rows of float32: `emit` makes elements of `item` bytes of them.
+@intrinsic
+def _pack(typingctx, like, rows, rounded, pairs, count):
+    """Round one or two rows of float32, store them, and store pairs of their numbers.
 
-    Returns
-    -------
-    intrinsic
-        ``pack(like, sources, to, count)``: any float32, the addresses of one or two rows, the
-        address to store to, and the elements of a row, at least 1. What it stores is as long as
-        whole vectors of rows, with zeros after the last element.
+    Parameters
+    ----------
+    like : float32
+    rows : tuple of addresses
+    rounded : tuple of addresses
+        Where to store the bfloat16 of each row; empty to store none.
+    pairs : address
+        Where to store the pairs, those of a single row's numbers with zeros; None to store none.
+    count : int
+        Elements of a row, at least 1. What is stored is as long as whole vectors of a row, with
+        zeros after the last element.
     """
+    has_pairs = not isinstance(pairs, types.NoneType)
 
-    @intrinsic
-    def pack(typingctx, like, sources, to, count):
-        def codegen(context, builder, signature, arguments):
-            builder.function.attributes.add("noinline")  # once per program, not once per caller
-            vectors = Vectors(builder, context, like)
-            _, rows, to, count = arguments
-            rows = [builder.extract_value(rows, n) for n in range(sources.count)]
-            bits = ir.VectorType(I32, vectors.lanes)
+    def codegen(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")  # once per program, not once per caller
+        vectors = Vectors(builder, context, like)
+        sources, to = (
+            [builder.extract_value(arguments[at], n) for n in range(kind.count)]
+            for at, kind in ((1, rows), (2, rounded))
+        )
+        bits = ir.VectorType(I32, vectors.lanes)
 
-            def pack_vector(k, load):
-                at = builder.mul(k, i64(vectors.size))
-                packed = emit(
-                    builder, *(builder.bitcast(load(builder.add(row, at)), bits) for row in rows)
-                )
-                offset = builder.mul(k, i64(vectors.lanes * item))
-                builder.store(packed, vectors.pointer(to, offset, packed.type), align=item)
+        def store(value, address, k, item):
+            offset = builder.mul(k, i64(vectors.lanes * item))
+            builder.store(value, vectors.pointer(address, offset, value.type), align=item)
 
-            whole, left = all_but_last(vectors, count)
-            with cgutils.for_range(builder, whole) as loop:
-                pack_vector(loop.index, vectors.load)
-            pack_vector(whole, lambda address: vectors.load_first(address, left))
-            return context.get_dummy_value()
+        def pack_vector(k, load):
+            at = builder.mul(k, i64(vectors.size))
+            numbers = [builder.bitcast(load(builder.add(row, at)), bits) for row in sources]
+            halves = [_emit_rounding(builder, each) for each in numbers]
+            for half, address in zip(halves, to, strict=False):
+                store(half, address, k, 2)
+            if has_pairs:
+                zeros = ir.Constant(halves[0].type, None)
+                store(_interleave(builder, *[*halves, zeros][:2]), arguments[3], k, 4)
 
-        return types.void(like, sources, types.int64, types.int64), codegen
+        whole, left = all_but_last(vectors, arguments[4])
+        with cgutils.for_range(builder, whole) as loop:
+            pack_vector(loop.index, vectors.load)
+        pack_vector(whole, lambda address: vectors.load_first(address, left))
+        return context.get_dummy_value()
 
-    return pack
-
-
-# bfloat16 of one row; pairs of the numbers in two rows, or of one row's with zeros.
-_pack_rounded = _make_packing(_emit_rounding, item=2)
-_pack_pairs = _make_packing(_emit_pairs, item=4)
-
-
-@device
-def pack_rounded(like, source, to, count):
-    """Round `count` float32 at an address to bfloat16."""
-    _pack_rounded(like, (source,), to, count)
+    address = types.none if not has_pairs else types.int64
+    return types.void(like, rows, rounded, address, types.int64), codegen
 
 
 @device
-def pack_pairs(like, first, second, to, count):
-    """Pairs of the float32 in two rows of `count` elements; address 0 is a row of zeros."""
+def pack_row(like, row, rounded, count):
+    """Round a row of `count` float32 to bfloat16; the arguments after `like` are addresses."""
+    _pack(like, (row,), (rounded,), None, count)
+
+
+@device
+def pack_pairs(like, first, second, pairs, count):
+    """Pairs of the numbers in two rows; address 0 for the second is a row of zeros."""
     if second == 0:
-        _pack_pairs(like, (first,), to, count)
+        _pack(like, (first,), (), pairs, count)
     else:
-        _pack_pairs(like, (first, second), to, count)
+        _pack(like, (first, second), (), pairs, count)
+
+
+@device
+def pack_rows_and_pairs(like, rows, rounded, pairs, count):
+    """Round two rows and pair their numbers; address 0 for the second is a row of zeros."""
+    if rows[1] == 0:
+        _pack(like, (rows[0],), (rounded[0],), pairs, count)
+    else:
+        _pack(like, rows, rounded, pairs, count)
 
 
 def _paired(vectors: Vectors, rows: list) -> list:
@@ -170,7 +183,12 @@ def _paired(vectors: Vectors, rows: list) -> list:
     builder, kind = vectors.builder, ir.VectorType(I32, vectors.lanes)
     bits = [builder.bitcast(row, kind) for row in rows]
     pairs = zip(bits[::2], bits[1::2], strict=True)
-    return [builder.bitcast(_emit_pairs(builder, *each), vectors.type) for each in pairs]
+    return [
+        builder.bitcast(
+            _interleave(builder, *(_emit_rounding(builder, row) for row in each)), vectors.type
+        )
+        for each in pairs
+    ]
 
 
 # Its rows are pairs of the transpose's rows, half as many.
