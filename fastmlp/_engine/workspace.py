@@ -186,9 +186,7 @@ class Workspace:
         inputs = self.inputs
         inputs["is_sparse"] = not is_dense
         if is_dense:
-            # What is packed of X is in the cache already.
-            is_large = X.nbytes > CORE_CACHE_BYTES
-            inputs["exceeds_cache"] = is_large and not self._multiplies_pairs
+            inputs["exceeds_cache"] = X.nbytes > CORE_CACHE_BYTES
             inputs["x"], inputs["x_stride"] = address_of_array(X), X.strides[0]
         else:
             inputs["exceeds_cache"] = 0

@@ -90,7 +90,7 @@ def prefetch_targets(job, start, first, last):
 
 
 @device
-def rows_to_prefetch(job, layer, panel, vectors, group):
+def rows_to_prefetch(is_packed, job, layer, panel, vectors, group):
     """Index in the table of rows of the first row that `next_line_of_rows` prefetches from.
 
     Usually these are the panel's own input rows, whose next line the next panel reads. If several
@@ -100,7 +100,11 @@ def rows_to_prefetch(job, layer, panel, vectors, group):
         return job.layout.ones_rows if panel.is_bias else layer.gradient_rows
     meets_again = vectors > widest() or panel.rows * item_bytes(job.zero) < CACHE_LINE
     visit = panel.first // panel.rows + group
-    return job.layout.next_rows if meets_again and visit % 2 == 1 else layer.gradient_rows
+    if not meets_again or visit % 2 == 0:
+        return layer.gradient_rows
+    # A tile of row pairs has half as many steps as the block has rows: take the halves by turns.
+    second_half = job.layout.block_rows // 2
+    return job.layout.next_rows + (second_half if is_packed and visit % 4 == 3 else 0)
 
 
 @device

@@ -183,7 +183,7 @@ def forward_rows(job, layer, tails, first, last, prefetch_a):
         Matrix(element(like, job.forward.activations, layer.outputs), stride),
         depth,
         Matrix(tail, layer.tail_stride * item),
-        prefetch_a,
+        prefetch_a and pairs_of(job) is None,  # packed rows are in the cache already
     )
     _multiply_rows(job, product, first, last)
 
@@ -308,7 +308,7 @@ def weight_gradient(job, layer, panel, block, scratch):
     vector = group = 0
     while vector < vectors:
         width, column = _group_width(vectors - vector), vector * vector_bytes()
-        next_row = rows_to_prefetch(job, layer, panel, vectors, group)
+        next_row = rows_to_prefetch(pairs_of(job) is not None, job, layer, panel, vectors, group)
         next_a = job.tables.rows + next_row * ADDRESS_BYTES
         row = 0
         while row < panel.rows:
