@@ -154,15 +154,15 @@ class Workspace:
         """Record which products have a tail; return the layout of all transposed tails."""
         lanes, tails = target().lanes(self.dtype), Layout(self.dtype)
         self.layers["back_tail"] = -1
-        if self._multiplies_pairs:
-            return tails
+        steps = 2 if self._multiplies_pairs else 1
         for index, layer in enumerate(self.layers):
             n_in, n_out = int(layer["n_in"]), int(layer["n_out"])
             is_compact = index == 0 and self._is_compact
             if has_tail(n_out, n_in, self.dtype) and not is_compact:
-                layer["tail_stride"] = round_up(n_in, lanes)
-                layer["tail"] = tails.place(tail_columns(self.dtype) * round_up(n_in, lanes))
-            if index and has_tail(n_in, n_out, self.dtype):
+                stride = round_up(n_in, steps * lanes) // steps
+                layer["tail_stride"] = stride
+                layer["tail"] = tails.place(tail_columns(self.dtype) * stride)
+            if index and has_tail(n_in, n_out, self.dtype) and not self._multiplies_pairs:
                 layer["back_tail"] = n_in // lanes * lanes
         return tails
 

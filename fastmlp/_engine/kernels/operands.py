@@ -12,8 +12,8 @@ gradient    pairs of rows of a       pairs of rows of delta                rows 
 
 A row of bfloat16 is one of pairs already. Rows of a and of delta are packed where they are
 computed, by the thread that has claimed them; those of W and W^T by the update of a panel, or for a
-prediction in a phase of its own. An odd last number pairs with zero. Sums, biases, activations,
-deltas and weights stay float32.
+prediction in a phase of its own. W's tail (see `simd.tail`) is transposed with it; W^T has none. An
+odd last number pairs with zero. Sums, biases, activations, deltas and weights stay float32.
 
 `pairs` is None in the kernels of float32 and float64, which compile without a branch on it.
 Oracle: `naive.Mlp` in tests/oracles/naive.py, with a `rounding`.
@@ -32,7 +32,7 @@ from fastmlp._engine.simd.bfloat16 import (
     pack_rows_and_pairs,
     transpose_to_pairs,
 )
-from fastmlp._engine.simd.memory import element, item_bytes, load
+from fastmlp._engine.simd.memory import Span, element, item_bytes, load, view
 from fastmlp._engine.simd.tile import Matrix, Rows
 from fastmlp._engine.simd.transpose import transpose_block
 from fastmlp._engine.simd.vectors import lanes_of
@@ -173,6 +173,20 @@ def pack_weights(pairs, job, layer, first, last):
         second = source + layer.stride * PAIR_BYTES
         to = element(pairs, job.forward.weight_pairs, to)
         pack_pairs(job.zero, source, second, to, layer.stride)
+        if layer.tail_stride > 0:
+            _copy_tail(pairs, job, layer, row // 2, to)
+
+
+@device
+def _copy_tail(pairs, job, layer, row, source):
+    """Copy the tail of row `row` of W's pairs, whose address is `source`, to its transpose."""
+    lanes = lanes_of(job.zero)
+    columns = layer.n_out % lanes
+    tail = view(pairs, source, Span(layer.stride - lanes, columns))
+    for j in range(columns):
+        at = layer.tail + j * layer.tail_stride + row
+        column = view(pairs, job.forward.tails, Span(at, 1))
+        column[0] = tail[j]
 
 
 @device

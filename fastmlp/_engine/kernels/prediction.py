@@ -24,13 +24,15 @@ PACKING_GRAIN = 16  # pairs of rows: some microseconds of work
 
 
 @device
-def _transpose_tails(job, thread):
+def _transpose_tails(pairs, job, thread):
     """Transpose the tails: the weights may have changed since the last prediction.
 
-    A first layer has none for sparse X.
+    A first layer has none for sparse X. Those of pairs are packed with the weights.
 
     Returns the address of this thread's copy, or 0 if there are too few rows for it to pay off.
     """
+    if pairs is not None:
+        return job.forward.tails
     if job.layout.tails == 0 or job.inputs.samples < TAIL_HEIGHT:
         return 0
     tails = element(job.zero, job.forward.tails, thread * job.layout.tails)
@@ -111,7 +113,7 @@ def _take_part(job, thread):
     if threads > 1:  # at least two items per thread, so that late threads find work
         fair = samples // (2 * threads)
         item_rows = min(item_rows, max(fair // tallest(), 1) * tallest())
-    tails = _transpose_tails(job, thread)
+    tails = _transpose_tails(pairs_of(job), job, thread)
     items = (samples + item_rows - 1) // item_rows
     work = view(0, job.tables.work, work_span(threads))
     packed = _pack_all_weights(pairs_of(job), job, work, thread)

@@ -29,7 +29,7 @@ from fastmlp._engine.simd.memory import (
     request_line,
 )
 from fastmlp._engine.simd.tile import TileStep
-from fastmlp._engine.simd.vectors import widest
+from fastmlp._engine.simd.vectors import tallest, widest
 
 # Bytes: about a core's own cache. Without the prefetching of a larger X, a training step of
 # 784-100-10 takes 1.13 times as long, one of 784-30-10 1.17 times.
@@ -90,21 +90,24 @@ def prefetch_targets(job, start, first, last):
 
 
 @device
-def rows_to_prefetch(is_packed, job, layer, panel, vectors, group):
+def rows_to_prefetch(pairs, job, layer, panel, vectors, place):
     """Index in the table of rows of the first row that `next_line_of_rows` prefetches from.
 
     Usually these are the panel's own input rows, whose next line the next panel reads. If several
     tiles read the same line of X, every second tile prefetches the next block's rows instead.
+    `place` is the tile's: its group of columns and its first row in the panel.
     """
     if panel.is_bias or panel.layer > 0 or not job.inputs.exceeds_cache:
         return job.layout.ones_rows if panel.is_bias else layer.gradient_rows
     meets_again = vectors > widest() or panel.rows * item_bytes(job.zero) < CACHE_LINE
-    visit = panel.first // panel.rows + group
+    group, row = place
+    visit = (panel.first + row) // tallest() + group
     if not meets_again or visit % 2 == 0:
         return layer.gradient_rows
-    # A tile of row pairs has half as many steps as the block has rows: take the halves by turns.
-    second_half = job.layout.block_rows // 2
-    return job.layout.next_rows + (second_half if is_packed and visit % 4 == 3 else 0)
+    if pairs is None:
+        return job.layout.next_rows
+    # A tile has a step for two rows: those of odd groups prefetch the second half of the block.
+    return job.layout.next_rows + group % 2 * (job.layout.block_rows // 2)
 
 
 @device

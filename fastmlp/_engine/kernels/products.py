@@ -112,9 +112,9 @@ def _rows_from(a, row):
 
 
 @device
-def _multiply_tail(like, product, column, first, last):
+def _multiply_tail(job, product, column, first, last):
     """`_multiply_rows` for the tail of B and C, which begins at byte `column` of each row."""
-    start, c, row = _at(product.start, 0, column), product.c, first
+    like, start, c, row = job.operand, _at(product.start, 0, column), product.c, first
     while row < last:
         if product.tail.address != 0 and last - first >= TAIL_HEIGHT:
             row = min(row, last - TAIL_HEIGHT)
@@ -123,7 +123,8 @@ def _multiply_tail(like, product, column, first, last):
             row += TAIL_HEIGHT
         else:
             a, to = _rows_from(product.a, row), _at(c, row, column)
-            tail_row(like, a, _at(product.b, 0, column), start, to, product.depth)
+            b = _at(product.b, 0, column) if pairs_of(job) is None else product.tail
+            tail_row(like, a, b, start, to, product.depth)
             row += 1
 
 
@@ -150,7 +151,7 @@ def _multiply_rows(job, product, first, last):
             row += height
         vector += width
     if has_tail:  # last, because A is in cache by now
-        _multiply_tail(job.zero, product, vectors * vector_bytes(), first, last)
+        _multiply_tail(job, product, vectors * vector_bytes(), first, last)
 
 
 @device
@@ -299,7 +300,7 @@ def weight_gradient(job, layer, panel, block, scratch):
     if layer.column_height and not panel.is_bias and panel.rows == job.layout.panel_rows:
         _column_gradient(job, layer, panel, block, scratch)
         return
-    gradient = _gradient_of(job, layer, panel, block, scratch)
+    pairs, gradient = pairs_of(job), _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in
     vectors = gradient.sums.stride // vector_bytes()
     takes_tail = layer.tail_stride > 0 and panel.rows == lanes_of(like)  # not a shorter last panel
@@ -308,8 +309,6 @@ def weight_gradient(job, layer, panel, block, scratch):
     vector = group = 0
     while vector < vectors:
         width, column = _group_width(vectors - vector), vector * vector_bytes()
-        next_row = rows_to_prefetch(pairs_of(job) is not None, job, layer, panel, vectors, group)
-        next_a = job.tables.rows + next_row * ADDRESS_BYTES
         row = 0
         while row < panel.rows:
             height = _tile_height(width, panel.rows - row, available)
@@ -317,11 +316,13 @@ def weight_gradient(job, layer, panel, block, scratch):
                 own, rows = _at(gradient.parameters, row, column), min(height, panel.rows - row)
                 request_ownership(own.address, own.stride, rows, width * vector_bytes())
             row = min(row, panel.rows - height)
+            next_row = rows_to_prefetch(pairs, job, layer, panel, vectors, (group, row))
             tile_tn(
                 job.operand, TileShape(height, width),
                 Rows(gradient.a.table, gradient.a.offset + row * item),
                 _at(gradient.delta, 0, column), _at(gradient.start, row, column),
-                _at(gradient.sums, row, column), gradient.depth, next_a,
+                _at(gradient.sums, row, column), gradient.depth,
+                job.tables.rows + next_row * ADDRESS_BYTES,
             )  # fmt: skip
             row += height
         vector += width
@@ -332,7 +333,8 @@ def weight_gradient(job, layer, panel, block, scratch):
             own = _at(gradient.parameters, 0, column)
             request_ownership(own.address, own.stride, panel.rows, vector_bytes())
         tail_gradient(
-            like, gradient.a, _at(gradient.delta, 0, column), _at(gradient.start, 0, column),
+            job.operand, gradient.a, _at(gradient.delta, 0, column),
+            _at(gradient.start, 0, column),
             _at(gradient.sums, 0, column), gradient.depth,
         )  # fmt: skip
 

@@ -337,7 +337,7 @@ def _take_part(job, thread):
             takes_rows = kind in (SPLIT_K, ROWS)
             ranges = job.tables.ranges if kind == REFRESH else job.tables.trained_ranges
             ranges = 0 if takes_rows else ranges
-            grain = tallest_single() if takes_rows else 1
+            grain = max(tallest_single() // job.layout.item_rows, 1) if takes_rows else 1
             phase = Phase(number, items, target, threads, ranges, grain)
             first, end = next_items(work, thread, phase)
             while first != end:

@@ -55,7 +55,7 @@ def refresh_panel(job, layer, panel, index):
     if panel.layer > job.layout.first_trained:  # delta goes no further down
         transpose_panel(pairs_of(job), job, layer, panel)
     pack_weights(pairs_of(job), job, layer, panel.first, panel.first + panel.rows)
-    if layer.tail_stride > 0:
+    if layer.tail_stride > 0 and pairs_of(job) is None:
         transpose_tail_rows(job, layer, job.forward.tails, panel.first, panel.first + panel.rows)
 
 

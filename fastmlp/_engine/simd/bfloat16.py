@@ -41,7 +41,7 @@ class PairVectors(Vectors):
 
     def __init__(self, builder, context, scalar_type):
         super().__init__(builder, context, scalar_type)
-        self.sums = Vectors(builder, context, types.float32)
+        self.sums, self.suffix = Vectors(builder, context, types.float32), "i32"
 
     def multiply_add(self, a, b, c):
         """c + a[1] b[1] + a[0] b[0] for the pairs in each lane."""

@@ -13,9 +13,10 @@ from numba.extending import intrinsic
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import TAIL_HEIGHT
+from fastmlp._engine.simd.bfloat16 import PairVectors, vectors_of
 from fastmlp._engine.simd.memory import i64, load_entry
 from fastmlp._engine.simd.tile import unpack_operands
-from fastmlp._engine.simd.vectors import Vectors, all_but_last
+from fastmlp._engine.simd.vectors import all_but_last
 
 
 def _entry(vectors, a, index):
@@ -23,37 +24,42 @@ def _entry(vectors, a, index):
     return vectors.builder.add(load_entry(vectors.builder, a.table, index), a.offset)
 
 
+def _emit_tail_rows(vectors, height, arguments):
+    """Emit `tail_rows` for so many rows; `arguments` are its own, without `like`."""
+    builder = vectors.builder
+    a, b, start, c = unpack_operands(builder, arguments[:4])
+    depth = arguments[4]
+    a_rows = [_entry(vectors, a, i64(r)) for r in range(height)]
+    b_rows = [vectors.row(b, i64(j)) for j in range(vectors.tail)]
+
+    def products(at, load, sums):
+        # sums[r, j][lane] += a[r, k + lane] * b[k + lane, j]
+        b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
+        updated, sums = [], iter(sums)
+        for row in a_rows:
+            value = load(builder.add(row, at))
+            updated += [vectors.multiply_add(value, each, next(sums)) for each in b_vectors]
+        return updated
+
+    def body(k, sums):
+        return products(builder.mul(k, i64(vectors.size)), vectors.load, sums)
+
+    whole, left = all_but_last(vectors, depth)
+    zeros = [vectors.sums.fill(0.0)] * (height * vectors.tail)
+    sums = vectors.sums_over(whole, zeros, body)
+    at = builder.mul(whole, i64(vectors.size))
+    sums = products(at, lambda address: vectors.load_first(address, left), sums)
+    first = vectors.sums.load(start.address)
+    for r in range(height):  # C (height, tail) = start + sum over lanes
+        total = vectors.sums.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
+        vectors.sums.store(builder.fadd(first, total), vectors.row(c, i64(r)))
+
+
 @intrinsic
 def _tail_rows(typingctx, like, a, b, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")  # once per program, not once per caller
-        vectors = Vectors(builder, context, like)
-        a, b, start, c = unpack_operands(builder, arguments[1:5])
-        depth = arguments[5]
-        a_rows = [_entry(vectors, a, i64(r)) for r in range(TAIL_HEIGHT)]
-        b_rows = [vectors.row(b, i64(j)) for j in range(vectors.tail)]
-
-        def products(at, load, sums):
-            # sums[r, j][lane] += a[r, k + lane] * b[k + lane, j]
-            b_vectors = [vectors.load(builder.add(row, at)) for row in b_rows]
-            updated, sums = [], iter(sums)
-            for row in a_rows:
-                value = load(builder.add(row, at))
-                updated += [vectors.multiply_add(value, each, next(sums)) for each in b_vectors]
-            return updated
-
-        def body(k, sums):
-            return products(builder.mul(k, i64(vectors.size)), vectors.load, sums)
-
-        whole, left = all_but_last(vectors, depth)
-        zeros = [vectors.fill(0.0)] * (TAIL_HEIGHT * vectors.tail)
-        sums = vectors.sums_over(whole, zeros, body)
-        at = builder.mul(whole, i64(vectors.size))
-        sums = products(at, lambda address: vectors.load_first(address, left), sums)
-        first = vectors.load(start.address)
-        for r in range(TAIL_HEIGHT):  # C (TAIL_HEIGHT, tail) = start + sum over lanes
-            total = vectors.sums_of_lanes(sums[r * vectors.tail : (r + 1) * vectors.tail])
-            vectors.store(builder.fadd(first, total), vectors.row(c, i64(r)))
+        _emit_tail_rows(vectors_of(builder, context, like), TAIL_HEIGHT, arguments[1:])
         return context.get_dummy_value()
 
     return types.void(like, a, b, start, c, types.int64), codegen
@@ -63,7 +69,10 @@ def _tail_rows(typingctx, like, a, b, start, c, depth):
 def _tail_row(typingctx, like, a, b, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
-        vectors = Vectors(builder, context, like)
+        vectors = vectors_of(builder, context, like)
+        if isinstance(vectors, PairVectors):
+            _emit_tail_rows(vectors, 1, arguments[1:])
+            return context.get_dummy_value()
         a, b, start, c = unpack_operands(builder, arguments[1:5])
         depth = arguments[5]
         row, lanes = _entry(vectors, a, i64(0)), range(vectors.lanes)
@@ -108,7 +117,7 @@ def _tail_row(typingctx, like, a, b, start, c, depth):
 def _tail_gradient(typingctx, like, a, delta, start, c, depth):
     def codegen(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
-        vectors = Vectors(builder, context, like)
+        vectors = vectors_of(builder, context, like)
         a, delta, start, c = unpack_operands(builder, arguments[1:5])
         depth = arguments[5]
 
@@ -122,11 +131,11 @@ def _tail_gradient(typingctx, like, a, delta, start, c, depth):
             return updated
 
         lanes = range(vectors.lanes)
-        begin = [vectors.load(vectors.row(start, i64(r))) for r in lanes]
-        sums = vectors.sums_over(depth, vectors.transposed(begin)[: vectors.tail], body)
-        padding = [vectors.fill(0.0)] * (vectors.lanes - vectors.tail)
-        for r, row in enumerate(vectors.transposed(sums + padding)):
-            vectors.store(row, vectors.row(c, i64(r)))
+        begin = [vectors.sums.load(vectors.row(start, i64(r))) for r in lanes]
+        sums = vectors.sums_over(depth, vectors.sums.transposed(begin)[: vectors.tail], body)
+        padding = [vectors.sums.fill(0.0)] * (vectors.lanes - vectors.tail)
+        for r, row in enumerate(vectors.sums.transposed(sums + padding)):
+            vectors.sums.store(row, vectors.row(c, i64(r)))
         return context.get_dummy_value()
 
     return types.void(like, a, delta, start, c, types.int64), codegen
@@ -141,8 +150,8 @@ def tail_rows(like, a, b, start, c, depth):
 
     Parameters
     ----------
-    like : float32 or float64
-        Any value of the elements' type.
+    like : float32, float64 or a pair
+        Any value of the type of A's and B's elements, see `bfloat16.vectors_of`.
     a : Rows
     b : Matrix
         B^T (tail, depth), padded to whole vectors with finite numbers.
@@ -161,7 +170,7 @@ def tail_row(like, a, b, start, c, depth):
     """One row of `tail_rows`, with the same bits, for when transposing B does not pay off.
 
     `b` is B (depth, lanes), from the tail's vector on. Where its columns after the tail are not
-    zeros, those of C may be anything.
+    zeros, those of C may be anything. Of pairs, it is B^T.
     """
     _tail_row(like, a, b, start, c, depth)
 
@@ -172,8 +181,8 @@ def tail_gradient(like, a, delta, start, c, depth):
 
     Parameters
     ----------
-    like : float32 or float64
-        Any value of the elements' type.
+    like : float32, float64 or a pair
+        Any value of the type of A's and B's elements, see `bfloat16.vectors_of`.
     a : Rows
         `depth` rows of A, from the first column used on.
     delta : Matrix

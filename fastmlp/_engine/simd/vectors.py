@@ -55,7 +55,8 @@ class Vectors:
         kind = ir.FunctionType(self.type, [pointer.type, I32, mask.type, self.type])
         name = f"llvm.masked.load.v{self.lanes}{self.suffix}.p0"
         load = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(load, [pointer, ir.Constant(I32, self.item), mask, self.fill(0.0)])
+        zeros = ir.Constant(self.type, None)
+        return self.builder.call(load, [pointer, ir.Constant(I32, self.item), mask, zeros])
 
     def before(self, count):
         """A mask of the lanes below `count`."""
