@@ -151,8 +151,8 @@ been changed from outside since the last epoch. Later, each update of a panel re
 
 With products of bfloat16, ROWS packs the rows of a and delta that it computes, and the update of a
 panel packs its new weights; see `kernels/operands`. An item of ROWS is then two rows, which are
-pairs to the gradient. A prediction has a phase of its own that packs the weights. There are no
-tails, tiles of columns or SPLIT_K.
+pairs to the gradient. A prediction has a phase of its own that packs the weights. W^T has no tail,
+and there are no tiles of columns and no SPLIT_K.
 
 With SPLIT_K, each of two threads reads only the half of the first layer's weights that it writes.
 Without it, every weight would be transferred between two cores in each mini-batch.

@@ -42,7 +42,7 @@ from fastmlp._engine.kernels.update import (
 from fastmlp._engine.records import PANEL, job_pointer
 from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import Span, dereference, load, record_reader, view
-from fastmlp._engine.simd.vectors import tallest_single
+from fastmlp._engine.simd.vectors import tallest, tallest_single
 from fastmlp._engine.threading.work_stealing import Phase, complete, next_items, work_span
 
 # The phases of a block, in order.
@@ -287,6 +287,12 @@ def _refresh(job, first, end):
 
 
 @device
+def _rows_grain(job):
+    """Items of the smallest claim of rows; rows of pairs take half as long, so only a tile's."""
+    return tallest_single() if job.layout.item_rows == 1 else tallest() // job.layout.item_rows
+
+
+@device
 def _items(job, block, kind):
     """The number of items in a phase of a block; 0 if the phase is not needed."""
     layer = layer_at(job.tables.layers, 0)
@@ -337,7 +343,7 @@ def _take_part(job, thread):
             takes_rows = kind in (SPLIT_K, ROWS)
             ranges = job.tables.ranges if kind == REFRESH else job.tables.trained_ranges
             ranges = 0 if takes_rows else ranges
-            grain = max(tallest_single() // job.layout.item_rows, 1) if takes_rows else 1
+            grain = _rows_grain(job) if takes_rows else 1
             phase = Phase(number, items, target, threads, ranges, grain)
             first, end = next_items(work, thread, phase)
             while first != end:
