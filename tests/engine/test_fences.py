@@ -6,13 +6,14 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 from fenced_process import FencedProcess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import FENCED, OF_CODE
 
-from fastmlp._engine.jit.target import target
+from fastmlp._engine.jit.target import column_width, target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is protected otherwise")
 
@@ -148,7 +149,9 @@ DENSE = {
     },
 }  # fmt: skip
 FROZEN = DENSE | {"parameters": DENSE["parameters"] | {"frozen_layers": [0]}}
-NARROW = DENSE | {"n_in": 13, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
+# A panel in one tile of columns, and one whose tile overlaps it by as many rows as there can be.
+PANELS = column_width() * target().lanes(np.float32) + target().tallest_single // 2 + 1
+NARROW = DENSE | {"n_in": PANELS, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
 SPLIT_K = DENSE | {"n_in": 320}
 PAIRS = DENSE | {"parameters": DENSE["parameters"] | {"precision": "bfloat16"}}
 SPARSE = DENSE | {
