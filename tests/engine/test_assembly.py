@@ -40,7 +40,6 @@ CPUS = {
 }
 SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), PAIR: ir.IntType(32)}
 FLOATS = types.float32, types.float64
-# Processors with an instruction for products of bfloat16.
 # Processors with products of bfloat16: the triple and the instruction.
 BFLOAT16_CPUS = {
     "znver4": (X86, "vdpbf16ps"),

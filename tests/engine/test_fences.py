@@ -190,7 +190,8 @@ ARRAYS = [
     ("layers", "tail", 0, DENSE),
     *[("layout", name, 0, DENSE) for name in ("ones_rows", "next_rows")],
     ("layout", "split_k_rows", 0, SPLIT_K),
-    ("forward", "weight_pairs", 0, PAIRS),
+    *[("forward", name, 0, PAIRS) for name in ("weight_pairs", "tails")],
+    ("layers", "tail", 0, PAIRS),
     *[("backward", name, 0, PAIRS) for name in ("transposed_pairs", "stacked_deltas")],
     *[
         ("layers", name, layer, PAIRS)
