@@ -1,15 +1,22 @@
 """Products of bfloat16 pairs: rounding, every edge, the same bytes, and how far from float64."""
 
+import dataclasses
+
 import numba
 import numpy as np
 import pytest
+from numba import types
+from numba.extending import intrinsic
 from oracles.naive import round_to_bfloat16
 from oracles.problem import Problem
 
 from fastmlp._engine.jit.target import target
 from fastmlp._engine.network import round_up
-from fastmlp._engine.simd.bfloat16 import pack_pairs, pack_row
+from fastmlp._engine.simd import bfloat16
+from fastmlp._engine.simd.bfloat16 import PAIR, pack_pairs, pack_row
+from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
 from fastmlp._engine.simd.memory import address_of
+from fastmlp._engine.simd.vectors import lanes_of
 from fastmlp._training import sgd
 
 UNIT = 2.0**-8  # of bfloat16, relative
@@ -74,6 +81,58 @@ def test_what_is_not_finite_stays_so():
     got = of_kernels(numbers)
     np.testing.assert_array_equal(got[:2], numbers[:2])
     assert np.isnan(got[2:4]).all() and got[4] == np.inf
+
+
+@intrinsic
+def dot_products(typingctx, a, b, sums):
+    """sums[i] += the dot product of the pairs a[i] and b[i], for one vector at these addresses."""
+
+    def codegen(context, builder, signature, arguments):
+        vectors = bfloat16.PairVectors(builder, context, PAIR)
+        a, b, sums = arguments
+        total = vectors.multiply_add(vectors.load(a), vectors.load(b), vectors.sums.load(sums))
+        vectors.sums.store(total, sums)
+        return context.get_dummy_value()
+
+    return types.void(a, b, sums), codegen
+
+
+def added(a, b, sums, instruction):
+    """The sums plus the dot products of pairs, as training computes them: by which instruction?"""
+
+    @numba.njit
+    def add(a, b, sums):
+        before = flush_denormals()
+        for first in range(0, a.size, lanes_of(np.float32(0))):
+            dot_products(address_of(a, first), address_of(b, first), address_of(sums, first))
+        restore_denormals(before)
+
+    result = sums.copy()
+    add(a, b, result)
+    (assembly,) = add.inspect_asm().values()
+    assert ("dpbf16" in assembly) == instruction
+    return result
+
+
+@pytest.mark.skipif(not target().has_bfloat16, reason="the processor has no dot products")
+@pytest.mark.skipif(target().name == "NEON", reason="Arm's instruction rounds to odd")
+def test_the_instruction_has_the_bits_of_the_emulation(monkeypatch):
+    rng, count = np.random.default_rng(0), 1 << 16
+    bits = rng.integers(0, 1 << 32, (3, count), dtype=np.uint32)  # of anything: denormals, NaN
+    numbers = rng.standard_normal((3, count, 2)).astype(np.float32)
+    pairs = (numbers.view(np.uint32) >> 16) @ np.array([1, 1 << 16], np.uint32)
+    without = dataclasses.replace(target(), has_bfloat16=False)
+    for a, b, sums in (bits, [*pairs[:2], numbers[2, :, 0].view(np.uint32)]):
+        ours = added(a, b, sums.view(np.float32), instruction=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(bfloat16, "target", lambda: without)
+            emulated = added(a, b, sums.view(np.float32), instruction=False)
+        is_number = ~np.isnan(emulated)
+        assert is_number.any()
+        np.testing.assert_array_equal(np.isnan(ours), ~is_number)
+        np.testing.assert_array_equal(
+            *(each.view(np.uint32)[is_number] for each in (ours, emulated))
+        )
 
 
 def problem_of(sizes, rows, **options):
