@@ -277,13 +277,16 @@ def test_tables_of_rows_do_not_overlap():
     assert (np.diff(np.sort([*starts, descent.workspace.rows.size])) >= 40).all()
 
 
+@pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("features", [30, 301])
 @pytest.mark.parametrize("block", [6, 1024])
-def test_prefetching_rows_changes_no_bit_of_a_fit(features, block, monkeypatch, every_thread_works):
+def test_prefetching_rows_changes_no_bit_of_a_fit(
+    features, block, pairs, monkeypatch, every_thread_works
+):
     monkeypatch.setattr(sgd, "BLOCK_ROWS", block)
     results = []
     for exceeds_cache, threads in [(False, 1), (True, 1), (True, 2), (True, 3)]:
-        problem = Problem([features, 50, 3], 40, np.float32, output="softmax")
+        problem = Problem([features, 50, 3], 40, np.float32, output="softmax", pairs=pairs)
         monkeypatch.setattr(workspace, "CORE_CACHE_BYTES", 0 if exceeds_cache else problem.X.nbytes)
         chosen = np.random.default_rng(0).permutation(40)[:31]
         descent, _ = problem.descent(batch_size=13, chosen=chosen, n_jobs=threads)
