@@ -111,6 +111,12 @@ def gradient_operands(pairs, job, layer, panel, rows):
 
 
 @device
+def _two_rows(rows, first, end):
+    """Entry `first` of the table of rows and the next one, or 0 if that is `end`."""
+    return load(0, rows, first), load(0, rows, first + 1) if first + 1 < end else 0
+
+
+@device
 def pack_inputs(pairs, job, layer, first, last, stacks):
     """Pack a layer's input rows `first` to `last` of a block: X, or the outputs of the layer below.
 
@@ -118,24 +124,17 @@ def pack_inputs(pairs, job, layer, first, last, stacks):
     """
     if pairs is None:
         return
-    rows = job.tables.rows
+    rows, inputs, rounded = job.tables.rows, layer.input_rows, layer.pair_rows
     if not stacks:
         for m in range(first, last):
-            to = load(0, rows, layer.pair_rows + m)
-            pack_row(job.zero, load(0, rows, layer.input_rows + m), to, layer.n_in)
+            row, to = load(0, rows, inputs + m), load(0, rows, rounded + m)
+            pack_row(job.zero, row, to, layer.n_in)
         return
     for m in range(first, last, 2):
-        has_second = m + 1 < last
-        sources = (
-            load(0, rows, layer.input_rows + m),
-            load(0, rows, layer.input_rows + m + 1) if has_second else 0,
-        )
-        to = (
-            load(0, rows, layer.pair_rows + m),
-            load(0, rows, layer.pair_rows + m + 1) if has_second else 0,
-        )
-        pairs_to = load(0, rows, layer.gradient_rows + m // 2)
-        pack_rows_and_pairs(job.zero, sources, to, pairs_to, layer.n_in)
+        source = _two_rows(rows, inputs + m, inputs + last)
+        to = _two_rows(rows, rounded + m, rounded + last)
+        stacked = load(0, rows, layer.gradient_rows + m // 2)
+        pack_rows_and_pairs(job.zero, source, to, stacked, layer.n_in)
 
 
 @device
@@ -146,17 +145,13 @@ def pack_deltas(pairs, job, layer, first, last, goes_down):
     """
     if pairs is None:
         return
-    rows, stride = job.tables.rows, layer.stride
+    stride, rows = layer.stride, layer.delta_rows
     for m in range(first, last, 2):
         source = element(job.zero, job.backward.deltas, layer.outputs + m * stride)
-        has_second = m + 1 < last
-        second = source + stride * PAIR_BYTES if has_second else 0
+        second = source + stride * PAIR_BYTES if m + 1 < last else 0
         to = element(pairs, job.backward.stacked_deltas, layer.stacked + m // 2 * stride)
         if goes_down:
-            rounded = (
-                load(0, rows, layer.delta_rows + m),
-                load(0, rows, layer.delta_rows + m + 1) if has_second else 0,
-            )
+            rounded = _two_rows(job.tables.rows, rows + m, rows + last)
             pack_rows_and_pairs(job.zero, (source, second), rounded, to, layer.n_out)
         else:
             pack_pairs(job.zero, source, second, to, layer.n_out)
