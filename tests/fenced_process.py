@@ -120,6 +120,7 @@ def take_shapes(register: str, has_fma: str, folder: str) -> None:
 
     entry = target.TILE_TABLE[register, has_fma == "fma"]
     target.TILE_TABLE.update(dict.fromkeys(target.TILE_TABLE, entry))
+    target.BFLOAT16_CONVERSIONS.clear()  # this processor's instruction may have longer vectors
     cache.folders = cache.Folders(Path(folder))
 
 
