@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 
 from benchmarks.scripts import charts, compare, digests, gate, libraries, packages, peers
@@ -24,6 +25,7 @@ from fastmlp import MLPClassifier
 EXTRAS = {
     "dask_workers": "distributed",
     "derivations": "mlxtend",
+    "precision": "mlxtend",
     "real_tables": "pandas",
     "tabular": "pandas",
 }
@@ -122,6 +124,20 @@ def test_a_measurement_goes_on_until_it_is_long_enough():
 
     assert common.seconds_each(run)() == pytest.approx(0.1)
     assert asked == [1, 2, 4, 4]
+
+
+def test_both_precisions_learn_the_same_from_a_seed(monkeypatch):
+    pytest.importorskip("mlxtend")
+    precision = importlib.import_module("benchmarks.scripts.precision")
+    monkeypatch.setattr(precision, "EPOCHS", 3)
+    X, y = make_classification(300, random_state=0)
+    X = X.astype(np.float32)
+    row, (exact, rounded) = precision.compare((X[:200], X[200:], y[:200], y[200:]), seeds=2)
+    np.testing.assert_allclose(rounded, exact, rtol=0.01)
+    assert exact.shape == (2, 3)
+    assert np.abs(exact[0] / exact[1] - 1).max() > 0.01 > np.abs(rounded / exact - 1).max() > 0
+    assert float(row[0]) == pytest.approx(float(row[1]), abs=0.02)
+    assert float(row[3].rstrip("%")) < 2
 
 
 @pytest.mark.parametrize("folder", ["suite", "scripts"])
