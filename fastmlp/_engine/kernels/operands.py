@@ -61,7 +61,7 @@ def pairs_of(typingctx, job):
 
 
 @device
-def _steps(pairs, count):
+def steps_of(pairs, count):
     """Steps along an inner dimension of `count` numbers."""
     if pairs is None:
         return count
@@ -81,7 +81,7 @@ def forward_operands(pairs, job, layer):
     return Operands(
         Rows(rows + layer.pair_rows * ADDRESS_BYTES, 0),
         Matrix(element(pairs, job.forward.weight_pairs, layer.weight_pairs), layer.stride * item),
-        _steps(pairs, layer.n_in),
+        steps_of(pairs, layer.n_in),
     )
 
 
@@ -94,7 +94,7 @@ def delta_operands(pairs, job, layer):
         b = element(job.zero, job.backward.transposed, layer.transposed)
     else:
         b = element(pairs, job.backward.transposed_pairs, layer.transposed_pairs)
-    return Operands(a, Matrix(b, stride), _steps(pairs, layer.n_out))
+    return Operands(a, Matrix(b, stride), steps_of(pairs, layer.n_out))
 
 
 @device
@@ -107,7 +107,17 @@ def gradient_operands(pairs, job, layer, panel, rows):
         delta = element(like, job.backward.deltas, layer.outputs)
     else:
         delta = element(pairs, job.backward.stacked_deltas, layer.stacked)
-    return Operands(a, Matrix(delta, layer.stride * item), _steps(pairs, rows))
+    return Operands(a, Matrix(delta, layer.stride * item), steps_of(pairs, rows))
+
+
+@device
+def shared_weights(pairs, job, layer, panel):
+    """What other threads read of a panel's weights: W or b, or pairs of rows of W."""
+    stride, at = layer.stride * item_bytes(job.zero), panel.first * layer.stride
+    if pairs is None or panel.is_bias:
+        base = layer.bias if panel.is_bias else layer.weights
+        return Matrix(element(job.zero, job.forward.parameters, base + at), stride)
+    return Matrix(element(pairs, job.forward.weight_pairs, layer.weight_pairs + at // 2), stride)
 
 
 @device

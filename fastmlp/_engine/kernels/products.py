@@ -9,13 +9,15 @@ and the last tile of rows overlaps the one before it and computes the same bits 
 from typing import NamedTuple
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.jit.target import TAIL_HEIGHT, column_shapes
+from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT, column_shapes
 from fastmlp._engine.kernels.operands import (
     ADDRESS_BYTES,
     delta_operands,
     forward_operands,
     gradient_operands,
     pairs_of,
+    shared_weights,
+    steps_of,
 )
 from fastmlp._engine.kernels.prefetch import (
     OWNERSHIP_DEPTH,
@@ -243,8 +245,8 @@ def delta_rows(job, layer, below, first, last):
 class Gradient(NamedTuple):
     """sums (panel.rows, n_out) = start + a^T (panel.rows, rows) delta (rows, n_out), for a panel.
 
-    All but `delta` begin at the panel's first row. `parameters` are the panel's weights;
-    `requests_ownership` says whether to request ownership of them before each tile.
+    All but `delta` begin at the panel's first row. `shared` is what other threads read of its
+    weights; `requests_ownership` says whether to request ownership of that before each tile.
     """
 
     a: Rows
@@ -252,7 +254,7 @@ class Gradient(NamedTuple):
     start: Matrix
     sums: Matrix
     depth: int
-    parameters: Matrix
+    shared: Matrix
     requests_ownership: bool
 
 
@@ -266,17 +268,21 @@ def _gradient_of(job, layer, panel, block, scratch):
     a, delta, depth = gradient_operands(pairs_of(job), job, layer, panel, block.rows)
     # With a limit on the gradient's norm the update comes in a later phase.
     is_updated = block.is_last and job.hyperparameters.max_grad_norm == 0
-    start = Matrix(job.backward.zeros, 0)
+    start, pairs = Matrix(job.backward.zeros, 0), pairs_of(job)
     if not block.is_first:
         start = Matrix(element(like, job.update.gradient, at), stride)
+    shared = shared_weights(pairs, job, layer, panel)
+    # Pairs are half as many rows: with short vectors, another panel may share their last line.
+    size = steps_of(pairs, panel.rows) * shared.stride
+    has_own_lines = pairs is None or (shared.address % CACHE_LINE == 0 and size % CACHE_LINE == 0)
     return Gradient(
         a,
         delta,
         start,
         Matrix(element(like, job.update.scratch, scratch), stride),
         depth,
-        Matrix(element(like, job.forward.parameters, at), stride),
-        is_updated and block.rows >= OWNERSHIP_DEPTH,
+        shared,
+        is_updated and has_own_lines and block.rows >= OWNERSHIP_DEPTH,
     )
 
 
@@ -313,7 +319,8 @@ def weight_gradient(job, layer, panel, block, scratch):
         while row < panel.rows:
             height = _tile_height(width, panel.rows - row, available)
             if gradient.requests_ownership:
-                own, rows = _at(gradient.parameters, row, column), min(height, panel.rows - row)
+                own = _at(gradient.shared, steps_of(pairs, row), column)
+                rows = steps_of(pairs, min(height, panel.rows - row))
                 request_ownership(own.address, own.stride, rows, width * vector_bytes())
             row = min(row, panel.rows - height)
             next_row = rows_to_prefetch(pairs, job, layer, panel, vectors, (group, row))
@@ -330,8 +337,8 @@ def weight_gradient(job, layer, panel, block, scratch):
     if takes_tail:
         column = vector * vector_bytes()
         if gradient.requests_ownership:
-            own = _at(gradient.parameters, 0, column)
-            request_ownership(own.address, own.stride, panel.rows, vector_bytes())
+            own, rows = _at(gradient.shared, 0, column), steps_of(pairs, panel.rows)
+            request_ownership(own.address, own.stride, rows, vector_bytes())
         tail_gradient(
             job.operand, gradient.a, _at(gradient.delta, 0, column),
             _at(gradient.start, 0, column),
