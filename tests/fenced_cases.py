@@ -20,6 +20,9 @@ from fastmlp.inspection import hidden_activations, input_gradient
 # Constants that decide which code of the kernels a case runs, and that small shapes need smaller.
 ENGINE = {
     "block_rows": "fastmlp._training.sgd.BLOCK_ROWS",
+    "chunked_block_rows": "fastmlp._training.sgd.CHUNKED_BLOCK_ROWS",
+    "chunk_rows": "fastmlp._engine.training_workspace.CHUNK_ROWS",
+    "strip_rows": "fastmlp._engine.training_workspace.STRIP_ROWS",
     "rows_per_thread": "fastmlp._inference.predictions.ROWS_PER_THREAD",
     "core_cache_bytes": "fastmlp._engine.workspace.CORE_CACHE_BYTES",
     "least_compacted": "fastmlp._engine.inputs.LEAST_COMPACTED",

@@ -27,6 +27,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/prediction` | the forward pass over all rows of `X` |
 | `_engine/kernels/forward` | layers forward: z = a W + b, a = f(z) |
 | `_engine/kernels/products` | the three products of a layer as loops over tiles |
+| `_engine/kernels/columns` | the gradient of a narrow first layer, by chunks in large batches |
 | `_engine/kernels/operands` | what they multiply: numbers, or pairs of bfloat16 packed from them |
 | `_engine/kernels/update` | from a panel's gradient to its new weights |
 | `_engine/kernels/prefetch` | prefetches and ownership requests |
@@ -137,6 +138,11 @@ In a first layer of at most 12 units, the vectors of a tile run along the inputs
 units, so that no lanes are idle: a tile of columns. It sums the transpose of a panel, element by
 element in the same order.
 
+Such a layer's gradient in a large batch is summed by chunks of 256 rows. An item of ROWS is a chunk
+then: the thread takes a strip of its rows through the layers and adds their products to the chunk's
+sums, while they are in its own cache. WEIGHTS adds up the chunks. So one core reads a row of X,
+once from memory; only inputs that fill no panel are read again.
+
 Three cases need a gradient buffer. A batch of more than 1,024 rows has several blocks, so small
 that X's rows stay in cache from ROWS to WEIGHTS, and the buffer sums over them. A sparse first
 layer scatters its products into it, and marks the panels that it touches: the others have a
@@ -219,6 +225,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | batch | a mini-batch: the rows of one update |
 | block | the rows that pass through the layers together; a large batch has several |
 | cache-line transfer | the move of a line from the cache of one core to that of another |
+| chunk | rows of a large batch whose share of a narrow layer's gradient is summed apart |
 | commit | replace the estimator's attributes with the draft's, atomically |
 | compact | of a first layer: its weights have no padding, for wide sparse `X` |
 | delta | dL/dz of a layer |
@@ -229,7 +236,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | draft | the copy of an estimator that `fit` works on, discarded if `fit` fails |
 | gate | the word through which threads join and leave a launch |
 | grain | the smallest number of items that a thread claims at once |
-| item | the unit of work of a phase: a row of the block, or a panel |
+| item | the unit of work of a phase: a row of the block, a chunk, or a panel |
 | job | the record that describes a launch's work to its kernel, see `records` |
 | kernel | a compiled entry point, run by every thread of a launch |
 | lane | one element of a vector register |
@@ -245,6 +252,7 @@ def train_step(X, y, W, b, moments, t, rate=0.001, alpha=0.0001):
 | request ownership | store to a cache line early, so that it is exclusive when its update comes |
 | split-K | a product as two sums, over two halves of the inputs |
 | stride | the distance from one row of a matrix to the next |
+| strip | some rows of a chunk, few enough for a core's own cache |
 | tail | the last columns of a matrix, if they fill a quarter of a vector or less |
 | tile | the part of a product that fits the registers: some rows by some vectors |
 | tile of columns | a tile of dW^T: all units of a narrow first layer by some vectors of inputs |
@@ -320,12 +328,14 @@ keeps a thread from starting the next phase early. The counter and the phases be
 launch, and the counter runs on through its phases.
 
 **Inside a phase.** An item writes only where no other item of the phase reads or writes: rows of
-activations and deltas in SPLIT_K and ROWS, panels with their moments, transposes and norms in
-REFRESH, WEIGHTS and CLIP, and what is packed of them along with them. A phase reads what earlier
-phases wrote. Updating a panel is safe because ROWS is over, so no item can still read the old
-weights. One plain read does race: the last tile of a low last panel overlaps the panel before it
-and may read gradient sums there while their thread writes them. What it computes from them goes to
-the overlap of its scratch, which nobody reads.
+activations and deltas in SPLIT_K and ROWS, sums of chunks in ROWS, panels with their moments,
+transposes and norms in REFRESH, WEIGHTS and CLIP, and what is packed of them along with them. A
+phase reads what earlier phases wrote. Updating a panel is safe because ROWS is over, so no item can
+still read the old weights. Two plain reads do race. A tile of columns reads the addresses of the
+rows some steps ahead, which may be another chunk's, and prefetches from there, old address or new.
+And the last tile of a low last panel overlaps the panel before it and may read gradient sums there
+while their thread writes them. What it computes from them goes to the overlap of its scratch, which
+nobody reads.
 
 **Totals.** The thread with item 0 of ROWS computes the squared norm of the weights, and the thread
 with item 0 of WEIGHTS the loss; both sum in a fixed order. Every thread computes a block's place in
@@ -358,7 +368,7 @@ itself.
 ## Same bytes for any number of threads
 
 Each element of a product is one chain of fused multiply-adds, in the order of the inputs or rows.
-In a tail it may be one chain per lane, summed in a fixed order. No chain depends on the tile or on
-the thread that computes it. There is no atomic addition of floats, no parallel reduction, and no
-fastmath.
+In a tail it may be one chain per lane, and with chunks one per chunk, summed in a fixed order. No
+chain depends on the tile or on the thread that computes it. There is no atomic addition of floats,
+no parallel reduction, and no fastmath.
 """

@@ -71,7 +71,9 @@ HYPERPARAMETERS = [
 LAYOUT = [
     ("threads", np.int64),
     ("block_rows", np.int64),  # rows that pass through the layers together
-    ("item_rows", np.int64),  # rows of an item of phase ROWS: 1, or 2 with pairs of bfloat16
+    ("item_rows", np.int64),  # of an item of phase ROWS: 1, 2 with pairs of bfloat16, or a chunk's
+    ("chunk_rows", np.int64),  # rows of a chunk, see `kernels.columns`; 0 without them
+    ("strip_rows", np.int64),  # rows of a strip of a chunk
     ("layers", np.int64),  # number of layers
     ("panels", np.int64),  # number of panels
     ("trained_panels", np.int64),  # those of layers that are not frozen, which come first
@@ -81,7 +83,7 @@ LAYOUT = [
     ("overlap", np.int64),  # those of them before a panel's first row
     ("tails", np.int64),  # elements of all transposed tails; predictions have a copy per thread
     ("split_k_rows", np.int64),  # in rows: addresses of the rows of X, for the second sum of z
-    ("next_rows", np.int64),  # in rows: addresses of the next block's rows of X
+    ("next_rows", np.int64),  # in rows: addresses of the next block's or strip's rows of X
     ("ones_rows", np.int64),  # in rows: addresses of a bias's input, which is always 1
 ]
 
@@ -151,6 +153,7 @@ UPDATE = [
     ("second_moment", np.int64),
     ("gradient", np.int64),  # like parameters; for batches of several blocks, sparse X, clipping
     ("touched", np.int64),  # int64 for each panel of a sparse first layer: has it a gradient?
+    ("chunks", np.int64),  # of each chunk of a block, the first layer's full panels of dW^T
     ("scratch", np.int64),
     ("norms", np.int64),  # squared norm of each panel's weights
     ("gradient_norms", np.int64),  # squared norm of each panel's gradient, for max_grad_norm

@@ -23,6 +23,14 @@ INPUTS_PER_ROW = 2
 # a batch, many enough that going from panel to panel costs little.
 COMPACT_PANEL_BYTES = 2048
 
+# Rows of a chunk, see `kernels.columns`. Fewer take more time to add up: their sums are as large as
+# a dozen rows. More leave a large batch without enough chunks for all threads.
+CHUNK_ROWS = 256
+# Rows of a strip, a divisor of CHUNK_ROWS: whole tiles. With 784 inputs of float32, a strip of 32
+# and the next one that it prefetches take 200 KB of a core's cache; with strips of 64 rows, a step
+# of 784-10-10 on 50,000 rows takes 1.25 times as long.
+STRIP_ROWS = 32
+
 PAIR_OF_ONES = PAIR(0x3F803F80)  # 1 and 1 as bfloat16: the input of a bias
 
 
@@ -30,6 +38,27 @@ def splits_k(network: Network, block_rows: int) -> bool:
     """Whether the first layer of a network uses split-K for blocks of `block_rows` rows."""
     least = max(LEAST_SPLIT_K_INPUTS, INPUTS_PER_ROW * block_rows)
     return network.layer_sizes[0] >= least and not network.multiplies_pairs
+
+
+def column_height(network: Network) -> int:
+    """Rows of the tiles of columns of a network's first layer; 0 without them."""
+    if network.multiplies_pairs or network.is_compact:
+        return 0
+    layer = network.layers[0]
+    heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
+    # A tile of more rows than the padded units would read and write beyond them: with two lanes,
+    # there is none for one or two units.
+    return heights[0] if heights and heights[0] <= layer["stride"] else 0
+
+
+def has_chunks(network: Network, block_rows: int, frozen: Sequence[int]) -> bool:
+    """Whether a network sums the first layer's gradient in large batches of dense X by chunks.
+
+    `block_rows` are those by which `splits_k` decides; see `kernels.columns`.
+    """
+    if 0 in frozen or splits_k(network, block_rows):
+        return False
+    return column_height(network) > 0 and network.layer_sizes[0] >= column_width() * network.lanes
 
 
 class TrainingWorkspace(Workspace):
@@ -50,6 +79,8 @@ class TrainingWorkspace(Workspace):
         Batches of an epoch.
     split_k_rows : int, optional
         Rows of a block by which `splits_k` decides, `block_rows` by default.
+    sums_chunks : bool
+        Whether to sum the first layer's gradient by chunks, which must be what `has_chunks` says.
     frozen : sequence of int
         Indices of layers whose parameters stay as they are. Their panels come after all others,
         and no phase takes them but REFRESH.
@@ -74,13 +105,16 @@ class TrainingWorkspace(Workspace):
         has_gradient: bool = False,
         batches: int = 1,
         split_k_rows: int | None = None,
+        sums_chunks: bool = False,
         frozen: Sequence[int] = (),
     ):
         super().__init__(network, block_rows, threads)
         self._update_rule = update_rule
         self._split_k(split_k_rows or block_rows)  # first, so that columns do not move the split
-        self._find_columns()
+        self.layers[0]["column_height"] = column_height(network)
         self._divide_panels(frozen)
+        if sums_chunks:
+            self._make_chunks()
         self._make_backward()
         self.step_sizes = aligned_zeros(batches, np.float64)
         self.decays = aligned_copy(np.ones(batches))
@@ -245,16 +279,14 @@ class TrainingWorkspace(Workspace):
             size = self.block_rows * int(layer["stride"])
             self._hold("forward", split_k_partial=aligned_zeros(size, self.dtype))
 
-    def _find_columns(self) -> None:
-        """Let a narrow first layer sum its gradient in tiles of columns."""
-        layer = self.layers[0]
-        if self._multiplies_pairs:
-            return
-        heights = [height for height, _ in column_shapes() if height >= layer["n_out"]]
-        # A tile of more rows than the padded units would read and write beyond them: with two
-        # lanes, there is none for one or two units.
-        if heights and heights[0] <= layer["stride"] and not self._is_compact:
-            layer["column_height"] = heights[0]
+    def _make_chunks(self) -> None:
+        """Let phase ROWS sum the first layer's gradient."""
+        layout, layer = self.job["layout"], self.layers[0]
+        layout["chunk_rows"] = layout["item_rows"] = CHUNK_ROWS
+        layout["strip_rows"] = STRIP_ROWS
+        chunks, panels = -(-self.block_rows // CHUNK_ROWS), layer["n_in"] // self._panel_rows(0)
+        size = chunks * panels * self._panel_rows(0) * layer["column_height"]
+        self._hold("update", chunks=aligned_zeros(int(size), self.dtype))
 
     def _panel_rows(self, index: int) -> int:
         """Rows of W in a panel of layer `index`: whole tiles and, for layers with W^T, vectors."""

@@ -9,11 +9,13 @@ from fastmlp._engine.kernels import losses
 from fastmlp._engine.kernels.training import train
 from fastmlp._engine.network import Network
 from fastmlp._engine.threads import useful_threads
-from fastmlp._engine.training_workspace import TrainingWorkspace, splits_k
+from fastmlp._engine.training_workspace import TrainingWorkspace, has_chunks, splits_k
 from fastmlp._training.loop import TimeLimit
 from fastmlp._training.optimizer import OptimizerState, Settings
 
 BLOCK_ROWS = 1024  # a batch of up to this many rows is one block, and needs no gradient buffer
+# Rows of a block with chunks: enough of them for many threads, and little work between two blocks.
+CHUNKED_BLOCK_ROWS = 8192
 # Bytes of X in a block of a larger batch: about the caches of two cores, so that WEIGHTS need not
 # read X from memory again. With blocks of 1,024 rows instead, a step of 784-10-10 on 50,000 rows
 # takes 1.23 times as long in float64, 1.05 times in float32; one of 784-100-10 on 5,000 rows 1.2
@@ -74,7 +76,11 @@ class Descent:
             self.order = np.array(chosen, dtype=np.int64)
         n_samples = self.n_samples = self.order.size
         batch_size = settings.batch_rows(n_samples)
-        block_rows = _block_rows(batch_size, network.layer_sizes[0] * network.dtype.itemsize)
+        frozen, split_k_rows = settings.frozen_layers, min(batch_size, BLOCK_ROWS)
+        sums_chunks = batch_size > BLOCK_ROWS and not issparse(X)
+        sums_chunks = sums_chunks and has_chunks(network, split_k_rows, frozen)
+        row_bytes = network.layer_sizes[0] * network.dtype.itemsize
+        block_rows = _block_rows(batch_size, row_bytes, sums_chunks)
         epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy integers may overflow
         threads = _useful_threads(network, settings, block_rows, n_samples, epochs)
         self.workspace = workspace = TrainingWorkspace(
@@ -85,13 +91,14 @@ class Descent:
             state.moments,
             has_gradient=batch_size > block_rows or issparse(X) or bool(settings.max_grad_norm),
             batches=-(-n_samples // batch_size),
-            split_k_rows=min(batch_size, BLOCK_ROWS),
-            frozen=settings.frozen_layers,
+            split_k_rows=split_k_rows,
+            sums_chunks=sums_chunks,
+            frozen=frozen,
         )
         workspace.set_hidden(settings.activation, settings.dropout)
         self.output = output
         self._take_samples(X, targets, sample_weight)
-        flops = network.flops(block_rows, settings.frozen_layers)
+        flops = network.flops(block_rows, frozen)
         blocks = FLOPS_PER_LAUNCH // max(1, flops)
         workspace.job["cursor"]["blocks"] = np.clip(blocks, 1, BLOCKS_PER_LAUNCH)
         self._set_hyperparameters()
@@ -106,6 +113,8 @@ class Descent:
         if n_samples > rows or n_samples != self.settings.batch_rows(n_samples):
             return False
         if splits_k(self.network, n_samples) != (self.workspace.layers[0]["split_k_at"] > 0):
+            return False
+        if n_samples <= BLOCK_ROWS and self.workspace.job["layout"]["chunk_rows"]:
             return False
         threads = self.workspace.threads
         # One thread is enough for fewer rows, too.
@@ -196,10 +205,12 @@ class Descent:
         return float(totals["loss"]) / self.n_samples
 
 
-def _block_rows(batch_size: int, row_bytes: int) -> int:
+def _block_rows(batch_size: int, row_bytes: int, sums_chunks: bool) -> int:
     """Rows of a block, for rows of X of some bytes. They change no weights, see "Same bytes"."""
     if batch_size <= BLOCK_ROWS:
         return batch_size
+    if sums_chunks:
+        return min(batch_size, CHUNKED_BLOCK_ROWS)
     rows = BLOCK_BYTES // row_bytes // LEAST_BLOCK_ROWS * LEAST_BLOCK_ROWS
     return min(max(rows, LEAST_BLOCK_ROWS), BLOCK_ROWS)
 

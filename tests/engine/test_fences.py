@@ -77,6 +77,9 @@ def engines(draw):
     large = draw(st.booleans())
     return {
         "block_rows": draw(st.sampled_from([3, 16, 70, 1024])),
+        "chunked_block_rows": draw(st.sampled_from([16, 32, 8192])),
+        "chunk_rows": draw(st.sampled_from([4, 16, 256])),
+        "strip_rows": draw(st.sampled_from([4, 32])),
         "rows_per_thread": draw(st.sampled_from([3, 16, 128])),
         "core_cache_bytes": 0 if large else 1 << 20,
         "least_compacted": 0 if draw(st.booleans()) else 1 << 20,
@@ -152,6 +155,10 @@ FROZEN = DENSE | {"parameters": DENSE["parameters"] | {"frozen_layers": [0]}}
 # A panel in one tile of columns, and one whose tile overlaps it by as many rows as there can be.
 PANELS = column_width() * target().lanes(np.float32) + target().tallest_single // 2 + 1
 NARROW = DENSE | {"n_in": PANELS, "parameters": {"hidden_layer_sizes": [], "max_iter": 1}}
+CHUNKS = NARROW | {
+    "n_in": 32,
+    "engine": DENSE["engine"] | {"chunked_block_rows": 16, "chunk_rows": 8, "strip_rows": 4},
+}
 SPLIT_K = DENSE | {"n_in": 320}
 PAIRS = DENSE | {"parameters": DENSE["parameters"] | {"precision": "bfloat16"}}
 SPARSE = DENSE | {
@@ -176,6 +183,7 @@ ARRAYS = [
     *[("update", name, 0, DENSE) for name in ("norms", "gradient_norms", "step_sizes", "decays")],
     ("update", "touched", 0, SPARSE),
     ("update", "scratch", 0, NARROW),
+    ("update", "chunks", 0, CHUNKS),
     *[
         ("layers", name, layer, DENSE)
         for name in ("weights", "bias", "outputs")

@@ -216,8 +216,8 @@ def test_the_bytes_of_a_block_change_no_weight(dtype, monkeypatch):
 
 @pytest.mark.parametrize("row_bytes", [4, 3136, 6272, 1 << 20])
 def test_a_small_batch_is_one_block_and_a_large_one_has_blocks_of_few_bytes(row_bytes):
-    assert sgd._block_rows(sgd.BLOCK_ROWS, row_bytes) == sgd.BLOCK_ROWS
-    rows = sgd._block_rows(sgd.BLOCK_ROWS + 1, row_bytes)
+    assert sgd._block_rows(sgd.BLOCK_ROWS, row_bytes, False) == sgd.BLOCK_ROWS
+    rows = sgd._block_rows(sgd.BLOCK_ROWS + 1, row_bytes, False)
     assert sgd.LEAST_BLOCK_ROWS <= rows <= sgd.BLOCK_ROWS
     assert rows == sgd.LEAST_BLOCK_ROWS or rows * row_bytes <= sgd.BLOCK_BYTES
 

@@ -12,7 +12,7 @@ from fastmlp._training import sgd
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bytes_of_a_block_are_those_of_its_rows_of_x(dtype):
     features = sgd.BLOCK_BYTES // (2 * sgd.LEAST_BLOCK_ROWS * np.dtype(dtype).itemsize)
-    problem = Problem([features, 1], sgd.BLOCK_ROWS + 1, dtype)
+    problem = Problem([features, 20], sgd.BLOCK_ROWS + 1, dtype)  # too many units for chunks
     descent, _ = problem.descent(batch_size=sgd.BLOCK_ROWS + 1)
     assert descent.workspace.block_rows == 2 * sgd.LEAST_BLOCK_ROWS
 

@@ -9,7 +9,8 @@ and the last tile of rows overlaps the one before it and computes the same bits 
 from typing import NamedTuple
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT, column_shapes
+from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
+from fastmlp._engine.kernels.columns import column_gradient, has_columns
 from fastmlp._engine.kernels.operands import (
     ADDRESS_BYTES,
     delta_operands,
@@ -24,20 +25,17 @@ from fastmlp._engine.kernels.prefetch import (
     full_shapes,
     next_line_of_rows,
     next_rows_along,
-    next_rows_of_columns,
     request_ownership,
     rows_to_prefetch,
 )
-from fastmlp._engine.simd.memory import Span, element, item_bytes, view
+from fastmlp._engine.simd.memory import element, item_bytes
 from fastmlp._engine.simd.tail import tail_gradient, tail_row, tail_rows
 from fastmlp._engine.simd.tile import Matrix, Rows, TileShape, make_tile
-from fastmlp._engine.simd.transpose import transpose_block
 from fastmlp._engine.simd.vectors import lanes_of, tallest, tallest_single, vector_bytes, widest
 
 _tile_nn = make_tile(transposed=False)
 _tile_nn_prefetching = make_tile(False, full_shapes, next_rows_along)
 _tile_tn = make_tile(True, prefetch=next_line_of_rows)
-_tile_columns = make_tile(True, column_shapes, next_rows_of_columns, gathers_b=True)
 
 
 class Product(NamedTuple):
@@ -303,8 +301,8 @@ def weight_gradient(job, layer, panel, block, scratch):
         overwrites up to layout.overlap elements before that index.
     """
     like, item = job.zero, item_bytes(job.zero)
-    if layer.column_height and not panel.is_bias and panel.rows == job.layout.panel_rows:
-        _column_gradient(job, layer, panel, block, scratch)
+    if has_columns(job, layer, panel):
+        column_gradient(job, layer, panel, block, scratch)
         return
     pairs, gradient = pairs_of(job), _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in
@@ -344,44 +342,3 @@ def weight_gradient(job, layer, panel, block, scratch):
             _at(gradient.start, 0, column),
             _at(gradient.sums, 0, column), gradient.depth,
         )  # fmt: skip
-
-
-@device
-def _column_gradient(job, layer, panel, block, scratch):
-    """`weight_gradient` of a full panel of a narrow layer, in one tile of columns.
-
-    The tile computes the transpose: sums (n_out, panel.rows) = start + delta^T (n_out, rows) a
-    (rows, panel.rows). So its vectors run along the inputs and have no idle lanes, and each input
-    is loaded once instead of broadcast one by one. The transpose is kept between blocks.
-    """
-    like, item, lanes = job.zero, item_bytes(job.zero), lanes_of(job.zero)
-    stride, at = panel.rows * item, layer.weights + panel.first * layer.stride
-    start = Matrix(job.backward.zeros, 0)
-    if not block.is_first:
-        start = Matrix(element(like, job.update.gradient, at), stride)
-    to = scratch + panel.rows * layer.stride if block.is_last else scratch
-    sums = Matrix(element(like, job.update.scratch, to), stride)
-    next_row = job.layout.next_rows if job.inputs.exceeds_cache else layer.input_rows
-    _tile_columns(
-        like, TileShape(layer.column_height, panel.rows // lanes),
-        Rows(job.tables.rows + layer.delta_rows * ADDRESS_BYTES, 0),
-        Rows(job.tables.rows + layer.input_rows * ADDRESS_BYTES, panel.first * item),
-        start, sums, block.rows, job.tables.rows + next_row * ADDRESS_BYTES,
-    )  # fmt: skip
-    if not block.is_last:
-        return
-    # The rows after the tile's are the padding of the sums: other layers' sums have been there.
-    written = to + layer.column_height * panel.rows
-    padding = view(
-        like, job.update.scratch, Span(written, to + panel.rows * layer.stride - written)
-    )
-    for i in range(padding.size):
-        padding[i] = 0
-    for row in range(0, panel.rows, lanes):
-        for column in range(0, layer.stride, lanes):
-            source = _at(sums, column, row * item)
-            transposed = scratch + row * layer.stride + column
-            transpose_block(
-                like, source.address, source.stride,
-                element(like, job.update.scratch, transposed), layer.stride * item,
-            )  # fmt: skip

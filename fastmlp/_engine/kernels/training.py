@@ -17,6 +17,7 @@ from numba import types
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.kernels.activations import multiply_by, multiply_by_derivative
+from fastmlp._engine.kernels.columns import add_to_chunk
 from fastmlp._engine.kernels.forward import (
     forward,
     layer_at,
@@ -162,10 +163,11 @@ def _backward(job, first, last):
 @device
 def _rows(job, block, first, last):
     """Phase ROWS for rows `first` to `last` of the block."""
-    # In the panels of the first layer, WEIGHTS prefetches the next block's rows.
+    # With the first layer's gradient, the rows of the next block or strip are prefetched.
     if job.inputs.exceeds_cache and job.layout.first_trained == 0:
-        known = min(last, job.inputs.samples - block.stop)
-        point_at_rows(job, block.stop, first, known, job.layout.next_rows)
+        start = block.start + job.layout.strip_rows if job.layout.chunk_rows else block.stop
+        known = min(last, job.inputs.samples - start)
+        point_at_rows(job, start, first, known, job.layout.next_rows)
     prefetch_targets(job, block.start, first, last)
     forward(job, job.forward.tails, block.start, first, last, block.step)
     output_layer = layer_at(job.tables.layers, job.layout.layers - 1)
@@ -173,6 +175,16 @@ def _rows(job, block, first, last):
     _backward(job, first, last)
     if first == 0 and block.is_first:  # |W|^2 is taken before the update, as the losses are
         job.totals.squared_norm = _sum(job.update.norms, job.layout.panels)
+
+
+@device
+def _chunk(job, block, first, last):
+    """Phase ROWS for a chunk, and its first layer's gradient, strip by strip."""
+    layer = layer_at(job.tables.layers, 0)
+    for row in range(first, last, job.layout.strip_rows):
+        end = min(row + job.layout.strip_rows, last)
+        _rows(job, block, row, end)
+        add_to_chunk(job, layer, row, end)
 
 
 @device
@@ -289,7 +301,8 @@ def _refresh(job, first, end):
 @device
 def _rows_grain(job):
     """Items of the smallest claim of rows; rows of pairs take half as long, so only a tile's."""
-    return tallest_single() if job.layout.item_rows == 1 else tallest() // job.layout.item_rows
+    rows = tallest_single() if pairs_of(job) is None else tallest()
+    return max(rows // job.layout.item_rows, 1)
 
 
 @device
@@ -314,6 +327,10 @@ def _work_on(job, block, kind, scratch, first, end):
         _refresh(job, first, end)
     elif kind == SPLIT_K:
         split_k(job, block.start, block.rows, first, end)
+    elif kind == ROWS and job.layout.chunk_rows:
+        rows = job.layout.chunk_rows
+        for chunk in range(first, end):
+            _chunk(job, block, chunk * rows, min((chunk + 1) * rows, block.rows))
     elif kind == ROWS:
         rows = job.layout.item_rows
         _rows(job, block, first * rows, min(end * rows, block.rows))
