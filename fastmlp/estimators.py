@@ -277,13 +277,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm, and on
     Fashion-MNIST (784-100-10, 20 epochs, 5 seeds) the mean test accuracy is 0.885, as in float32.
-    Processors with AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of
-    one. On Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in
-    float32, but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and
-    large batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for
-    two products as well. On others, a fit takes 1.6 to 2 times as long as in float32 and warns.
-    `python -m fastmlp info` tells which this is. A prediction rounds all weights first, which does
-    not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
+    AMD's processors with AVX512_BF16 (Zen 4 and 5) do two such products in the time of one. On
+    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in float32,
+    but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and large
+    batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two
+    products as well. On others, a fit takes 1.2 to 2 times as long as in float32 and warns: on
+    Intel's too, whose AVX512_BF16 (Sapphire Rapids) is slower than float32. `python -m fastmlp
+    info` tells which this is. A prediction rounds all weights first, which does not pay for a few
+    rows. Sparse X and solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.
@@ -779,13 +780,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     rounded to bfloat16 (8 bits of precision, the range of float32) and sum in float32; all else,
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm, and on
     Fashion-MNIST (784-100-10, 20 epochs, 5 seeds) the mean test accuracy is 0.885, as in float32.
-    Processors with AVX512_BF16 (Zen 4 and 5, Sapphire Rapids) do two such products in the time of
-    one. On Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in
-    float32, but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and
-    large batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for
-    two products as well. On others, a fit takes 1.6 to 2 times as long as in float32 and warns.
-    `python -m fastmlp info` tells which this is. A prediction rounds all weights first, which does
-    not pay for a few rows. Sparse X and solver 'lbfgs' are a ValueError.
+    AMD's processors with AVX512_BF16 (Zen 4 and 5) do two such products in the time of one. On
+    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in float32,
+    but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and large
+    batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two
+    products as well. On others, a fit takes 1.2 to 2 times as long as in float32 and warns: on
+    Intel's too, whose AVX512_BF16 (Sapphire Rapids) is slower than float32. `python -m fastmlp
+    info` tells which this is. A prediction rounds all weights first, which does not pay for a few
+    rows. Sparse X and solver 'lbfgs' are a ValueError.
 
     **Memory.** Arrays with contiguous rows are read in place, without a copy. Sparse data (CSR or
     CSC) are never made dense.

@@ -1,6 +1,7 @@
 """What suite and scripts share: workloads, data, clocks, and asv's settings."""
 
 import itertools
+import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -92,11 +93,13 @@ def ignore_convergence() -> None:
 def estimator_trainer(
     estimator, workload: Workload, dtype: str, **parameters
 ) -> Callable[[int], float]:
-    """Seconds of some epochs: a fit with one more epoch, minus a fit of one epoch.
+    """Seconds of some epochs: a fit with one more epoch, minus the median fit of one so far.
 
-    A first fit compiles the kernels.
+    A first fit compiles the kernels. The difference of two single fits would have the noise of
+    both, and validating X takes as long as an epoch.
     """
     X, y = make_data(workload.rows, workload.network, dtype)
+    of_one_epoch: list[float] = []
     ignore_convergence()
 
     def fit(epochs: int) -> float:
@@ -108,8 +111,12 @@ def estimator_trainer(
         model.fit(X, y)
         return time.perf_counter() - start
 
+    def seconds(epochs: int) -> float:
+        of_one_epoch.append(fit(1))
+        return fit(1 + epochs) - statistics.median(of_one_epoch)
+
     fit(1)
-    return lambda epochs: fit(1 + epochs) - fit(1)
+    return seconds
 
 
 def repeated(function: Callable[[], None]) -> Callable[[int], float]:

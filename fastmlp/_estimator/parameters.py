@@ -149,8 +149,8 @@ def warn_of_emulation(estimator) -> None:
     """Give an EfficiencyWarning if products of bfloat16 are asked for but save no time here."""
     if multiplies_pairs(estimator) and not target().has_bfloat16:
         warnings.warn(
-            "precision='bfloat16' saves no time on this processor, which lacks products of "
-            "bfloat16 (AVX512_BF16 on x86, FEAT_BF16 on Arm): each takes two of float32",
+            "precision='bfloat16' saves no time on this processor, which lacks fast products of "
+            "bfloat16 (AMD's AVX512_BF16, Arm's FEAT_BF16): each takes two of float32",
             EfficiencyWarning,
             stacklevel=2,
         )

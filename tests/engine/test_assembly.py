@@ -40,10 +40,9 @@ CPUS = {
 }
 SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), PAIR: ir.IntType(32)}
 FLOATS = types.float32, types.float64
-# Processors with products of bfloat16: the triple and the instruction.
+# Processors with fast products of bfloat16: the triple and the instruction.
 BFLOAT16_CPUS = {
     "znver4": (X86, "vdpbf16ps"),
-    "sapphirerapids": (X86, "vdpbf16ps"),
     "neoverse-v1": (ARM64, "bfdot"),
     "apple-m2": (APPLE, "bfdot"),
 }
@@ -129,6 +128,12 @@ def test_a_step_of_bfloat16_is_one_dot_product_per_vector(name, tile, monkeypatc
 @pytest.mark.parametrize("name", CPUS)
 def test_processors_without_products_of_bfloat16_are_known(name):
     assert not _probe(CPUS[name].triple, name, "").has_bfloat16
+
+
+@pytest.mark.parametrize("name", ["cooperlake", "sapphirerapids"])
+def test_intels_dot_products_are_left_alone(name):
+    """They take the time of four multiply-adds."""
+    assert _probe(X86, name, "") == TILE_TABLE["zmm", True]
 
 
 def test_a_tile_that_is_too_large_would_be_seen_to_spill(cpu):

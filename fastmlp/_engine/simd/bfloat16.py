@@ -2,9 +2,10 @@
 
 A bfloat16 is the upper half of a float32: 8 bits of precision, the same range. A pair is an integer
 of 32 bits, its first number in the lower half. Two pairs have a dot product. AVX512_BF16 and Arm's
-FEAT_BF16 compute it in one instruction, the former at twice the rate of float32; elsewhere two
-multiply-adds do. Denormal numbers count as zero, for the instructions as for kernels that run after
-`flush_denormals`. Arm's instruction rounds to odd, so its last bits differ from those of others.
+FEAT_BF16 compute it in one instruction, on AMD's processors at twice the rate of float32; elsewhere
+two multiply-adds do, on Intel's too, where they are faster. Denormal numbers count as zero, for the
+instructions as for kernels that run after `flush_denormals`. Arm's instruction rounds to odd, so
+its last bits differ from those of others.
 
 Oracle: `round_to_bfloat16` in tests/oracles/naive.py.
 """
