@@ -89,6 +89,8 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         The layers whose weights and biases stay as they are, as in `MLPRegressor`.
     initialization : {'glorot', 'he', 'data'}, default='glorot'
         How the weights are drawn, as in `MLPRegressor`.
+    weight_averaging : float, default=0.0
+        The share that an average of the weights keeps of itself, as in `MLPRegressor`.
 
     Attributes
     ----------
@@ -208,6 +210,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         update_learning_rate: bool = False,
         frozen_layers: Sequence[int] | None = None,
         initialization: str = "glorot",
+        weight_averaging: float = 0.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -245,6 +248,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         self.update_learning_rate = update_learning_rate
         self.frozen_layers = frozen_layers
         self.initialization = initialization
+        self.weight_averaging = weight_averaging
 
     @property
     def loss(self) -> str:

@@ -50,6 +50,7 @@ COMMON_CONSTRAINTS: dict[str, Any] = {
     "update_learning_rate": ["boolean"],
     "frozen_layers": ["array-like", None],
     "initialization": [StrOptions({"glorot", "he", "data"})],
+    "weight_averaging": [RATE],
     "n_hidden_layers": [Interval(Integral, 0, None, closed="left"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._engine.network import Network
+from fastmlp._training.averaging import WeightAverage
 from fastmlp._training.callbacks import FitTasks
 from fastmlp._training.history import History
 from fastmlp._training.optimizer import OptimizerState, Settings
@@ -166,10 +167,12 @@ def descend(
     -------
     list of Warning
         To be given once the model is committed: a ConvergenceWarning if max_iter or max_time ended
-        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment. There is
-        none for divergence: the caller can tell it from the network.
+        the fit, a UserWarning if Ctrl-C did. The network stays as it was at that moment, or has the
+        average of its weights. There is none for divergence: the caller can tell it from the
+        network.
     """
     settings = runner.settings
+    average = WeightAverage(runner.network, settings.weight_averaging)
     is_over = False
     runner.draw_seed(random_state)
     try:
@@ -177,17 +180,22 @@ def descend(
             for _ in range(settings.max_iter):
                 if tasks is not None:
                     tasks.begin_epoch()
-                _run_epoch(runner, history, random_state, validate)
-                is_over = _gives_up(history, runner) or one_epoch
-                is_over |= has_diverged(history, runner.network)
-                if tasks is not None:
-                    is_over |= tasks.end_epoch()
+                _run_epoch(runner, history, random_state)
+                average.take_in()
+                with average.in_place():
+                    _judge(runner, history, validate)
+                    is_over = _gives_up(history, runner) or one_epoch
+                    is_over |= has_diverged(history, runner.network)
+                    if tasks is not None:
+                        is_over |= tasks.end_epoch()
                 if is_over:
                     break
     except OutOfTime:
         return [out_of_time(settings)]
     except KeyboardInterrupt:
         return [interrupted()]
+    finally:
+        average.keep()
     _check_scores(history, runner.network)
     if is_over:
         return []
@@ -199,17 +207,20 @@ def descend(
     ]
 
 
-def _run_epoch(
-    runner: EpochRunner,
-    history: History,
-    random_state: np.random.RandomState,
-    validate: Callable[[], tuple[float, float | None]] | None,
-) -> None:
-    """Train for an epoch, record it and check for improvement."""
-    settings = runner.settings
-    if settings.shuffle:
+def _run_epoch(runner: EpochRunner, history: History, random_state: np.random.RandomState) -> None:
+    """Train for an epoch and record it."""
+    if runner.settings.shuffle:
         runner.shuffle(random_state)
     history.record(runner.epoch(), runner.n_samples)
+
+
+def _judge(
+    runner: EpochRunner,
+    history: History,
+    validate: Callable[[], tuple[float, float | None]] | None,
+) -> None:
+    """Check the epoch for improvement, and tell the optimizer that it is over."""
+    settings = runner.settings
     if validate is not None:
         history.record_validation(*validate())
     history.judge(settings.tol, runner.network)

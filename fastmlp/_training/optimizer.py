@@ -53,6 +53,7 @@ class Settings:
     quantile: tuple[float, ...] = (0.5,)
     noise: float = 0.0
     frozen_layers: tuple[int, ...] = ()
+    weight_averaging: float = 0.0
 
     def batch_rows(self, n_samples: int) -> int:
         """The number of rows in a batch, except the last of an epoch."""

@@ -136,6 +136,11 @@ def _solve_by_descent(problem: Problem) -> Solution:
     model, network, history = problem.model, problem.network, problem.history
     if model.early_stopping and problem.one_epoch:
         raise ValueError("partial_fit does not support early_stopping=True")
+    if problem.settings.weight_averaging and problem.one_epoch:
+        raise ValueError(
+            f"partial_fit does not support weight_averaging={problem.settings.weight_averaging:g}, "
+            "which averages the epochs of a fit"
+        )
     if problem.optimizer is None:
         state = OptimizerState.begin(network, problem.settings)
     else:

