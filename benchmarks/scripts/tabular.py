@@ -126,6 +126,8 @@ OFF = {
     "relu": {"activation": "relu"},
     "constant rate": {"learning_rate": "constant"},
     "beta_2 of 0.999": {"beta_2": 0.999},
+    "no weight average": {"weight_averaging": 0.0},
+    "best by accuracy": {"scoring": None},
     "last epoch": {"restore_best_weights": False},
 }
 

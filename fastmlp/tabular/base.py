@@ -27,11 +27,13 @@ RECIPE = {
     "solver": "adamw",
     "learning_rate": "one_cycle",
     "beta_2": 0.95,
+    "weight_averaging": 0.75,
     "alpha": 0.0,
     "weight_decay": 0.0,
     "early_stopping": True,
     "n_iter_no_change": np.inf,
     "tol": 0.0,
+    "scoring": "loss",
 }
 
 

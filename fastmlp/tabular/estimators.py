@@ -32,10 +32,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         the rows. There are fewer members if a fold would have fewer than two rows.
     hidden_layer_sizes : int or array-like of int, default=(256, 256, 256)
         The number of units in each hidden layer.
-    learning_rate_init : float, default=0.0025
+    learning_rate_init : float, default=0.005
         The largest learning rate, of a schedule that rises once and falls.
     max_iter : int, default=64
-        The number of epochs. Every member runs all of them and keeps its best one.
+        The number of epochs. Every member runs all of them and keeps its best one, by the loss of
+        the held-out rows. What it keeps is an average of the weights over the last few epochs.
     batch_size : int, default=256
         The number of rows in a batch.
     label_smoothing : float, default=0.1
@@ -115,7 +116,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         *,
         n_members: int = 5,
         hidden_layer_sizes: int | Sequence[int] = (256, 256, 256),
-        learning_rate_init: float = 0.0025,
+        learning_rate_init: float = 0.005,
         max_iter: int = 64,
         batch_size: int = 256,
         label_smoothing: float = 0.1,
@@ -288,10 +289,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         the rows. There are fewer members if a fold would have fewer than two rows.
     hidden_layer_sizes : int or array-like of int, default=(256, 256, 256)
         The number of units in each hidden layer.
-    learning_rate_init : float, default=0.004
+    learning_rate_init : float, default=0.008
         The largest learning rate, of a schedule that rises once and falls.
     max_iter : int, default=64
-        The number of epochs. Every member runs all of them and keeps its best one.
+        The number of epochs. Every member runs all of them and keeps its best one, by the loss of
+        the held-out rows. What it keeps is an average of the weights over the last few epochs.
     batch_size : int, default=256
         The number of rows in a batch.
     categorical_features : {'from_dtype'} or array-like of int, str or bool, default='from_dtype'
@@ -354,7 +356,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         *,
         n_members: int = 5,
         hidden_layer_sizes: int | Sequence[int] = (256, 256, 256),
-        learning_rate_init: float = 0.004,
+        learning_rate_init: float = 0.008,
         max_iter: int = 64,
         batch_size: int = 256,
         categorical_features: str | Sequence = "from_dtype",
@@ -451,7 +453,6 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
             batch_size=self.batch_size,
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
-            scoring="loss",
             random_state=seed,
             **RECIPE,
         )

@@ -129,7 +129,7 @@ def test_a_regressor_follows_a_heavy_tail_further_than_clipped_numbers_would(mon
         monkeypatch.setattr(encoding, "TAIL_SHARE", share)
         model = TabularMLPRegressor(**options).fit(X[train], y[train])
         scores.append(model.score(X[test], y[test]))
-    assert scores[0] > 0.95 and scores[0] > scores[1] + 0.2
+    assert scores[0] > 0.95 and 1 - scores[0] < 0.2 * (1 - scores[1])  # of what is unexplained
     assert LinearRegression().fit(X[train], y[train]).score(X[test], y[test]) > 0.99
 
 
