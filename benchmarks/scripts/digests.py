@@ -51,6 +51,7 @@ OPTIONS = {
     "linear": {"hidden_layer_sizes": ()},
     "whole_batch": {"batch_size": 300},
     "ones": {"batch_size": 1},
+    "averaging": {"weight_averaging": 0.75},
 }
 LARGE = {  # rows, features, hidden layers, batch: work for several threads
     "digits": (1797, 64, (100,), 200),
@@ -60,6 +61,7 @@ LARGE = {  # rows, features, hidden layers, batch: work for several threads
     "small_batch": (3000, 784, (30,), 32),
     "deep": (2000, 128, (128,) * 6, 256),
     "blocks": (5000, 40, (64, 36), 2500),
+    "chunks": (5000, 70, (10,), 2500),
 }
 THREADS = (1, 2, 3)
 

@@ -31,8 +31,8 @@ def has_columns(job, layer, panel):
 
 
 @device
-def _add_rows(job, layer, input, rows, start, sums):
-    """sums (n_out, panel_rows) = start + delta^T x for some rows, and inputs from `input` on.
+def _add_rows(job, layer, first_input, rows, start, sums):
+    """sums (n_out, panel_rows) = start + delta^T x for some rows, and inputs from `first_input` on.
 
     `rows` are the first one in the block and the end.
     """
@@ -42,7 +42,8 @@ def _add_rows(job, layer, input, rows, start, sums):
         like, TileShape(layer.column_height, panel_rows // lanes_of(like)),
         Rows(job.tables.rows + (layer.delta_rows + first) * ADDRESS_BYTES, 0),
         Rows(
-            job.tables.rows + (layer.input_rows + first) * ADDRESS_BYTES, input * item_bytes(like)
+            job.tables.rows + (layer.input_rows + first) * ADDRESS_BYTES,
+            first_input * item_bytes(like),
         ),
         start, sums, end - first, job.tables.rows + (next_row + first) * ADDRESS_BYTES,
     )  # fmt: skip
