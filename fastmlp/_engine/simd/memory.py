@@ -1,5 +1,6 @@
 """Memory by address: elements, views, records, cache lines. Accesses are plain unless noted."""
 
+import functools
 import hashlib
 from typing import NamedTuple
 
@@ -101,12 +102,20 @@ class StableRecord(types.Record):
     """A record type with the same name in every process.
 
     numba names a record type in symbols by the order in which a process meets it. Kernels for two
-    working types, compiled by two processes and loaded by a third, would share symbols then.
+    working types, compiled by two processes and loaded by a third, would share symbols then. While
+    it compiles, numba also asks thousands of times for a text with all fields.
     """
+
+    @functools.cached_property
+    def _short_name(self) -> str:
+        return f"Record{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
 
     @property
     def mangling_args(self):
-        return f"Record{hashlib.sha256(self.name.encode()).hexdigest()[:16]}", ()
+        return self._short_name, ()
+
+    def __repr__(self) -> str:
+        return self._short_name
 
 
 register_model(StableRecord)(models.RecordModel)
