@@ -204,7 +204,7 @@ TITLES = {
     "jax": "JAX",
     "onnxruntime": "ONNX Runtime",
 }
-# Those that are measured if none are named: bfloat16 where processors have an instruction for it.
+# Those that are measured if none are named: bfloat16 where it is faster than float32.
 USUAL = [name for name in TITLES if target().has_bfloat16 or not name.endswith("-bfloat16")]
 
 

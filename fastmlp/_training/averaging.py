@@ -28,9 +28,9 @@ class WeightAverage:
 
     def take_in(self) -> None:
         """Take in the parameters after an epoch."""
-        parameters = self._network.parameters
         if self._share == 0:
             return
+        parameters = self._network.parameters
         if self._average is None:
             self._average = parameters.copy()
             return

@@ -77,8 +77,8 @@ class Descent:
         n_samples = self.n_samples = self.order.size
         batch_size = settings.batch_rows(n_samples)
         frozen, split_k_rows = settings.frozen_layers, min(batch_size, BLOCK_ROWS)
-        sums_chunks = batch_size > BLOCK_ROWS and not issparse(X)
-        sums_chunks = sums_chunks and has_chunks(network, split_k_rows, frozen)
+        is_large = batch_size > BLOCK_ROWS and not issparse(X)
+        sums_chunks = is_large and has_chunks(network, split_k_rows, frozen)
         row_bytes = network.layer_sizes[0] * network.dtype.itemsize
         block_rows = _block_rows(batch_size, row_bytes, sums_chunks)
         epochs = int(settings.max_iter if epochs is None else epochs)  # NumPy integers may overflow

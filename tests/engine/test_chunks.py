@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from fastmlp import MLPClassifier
 from fastmlp._engine import training_workspace, workspace
-from fastmlp._engine.jit.target import NARROW, column_shapes
+from fastmlp._engine.jit.target import NARROW, column_shapes, column_width, target
 from fastmlp._training import sgd
 
 BATCH = 40  # a larger batch is summed by chunks
@@ -31,10 +31,11 @@ def chunk_rows(descent) -> int:
     return int(descent.workspace.job["layout"]["chunk_rows"])
 
 
-def trained(dtype, sizes=(70, 10, 4), epochs=3, **parameters):
+def trained(dtype, sizes=(70, 10, 4), epochs=3, alpha=0.2, weighted=True, **parameters):
     """Losses of some epochs of whole batches, and the parameters after them, as bytes."""
-    problem = Problem(sizes, ROWS, dtype, output="softmax", alpha=0.2)
-    problem.weigh()
+    problem = Problem(sizes, ROWS, dtype, output="softmax", alpha=alpha)
+    if weighted:
+        problem.weigh()
     descent, _ = problem.descent(**parameters)
     assert chunk_rows(descent) > 0
     with descent:
@@ -79,19 +80,16 @@ def test_bits_of_chunks_depend_neither_on_threads_nor_on_blocks_nor_on_strips(
         assert trained(dtype, n_jobs=2, **options) == expected
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_chunk_of_all_rows_has_the_bits_of_a_small_batch(monkeypatch):
     """One chunk begins with zeros, as the sums of a batch of one block do."""
-
-    def fitted():
-        rng = np.random.default_rng(0)
-        X, y = rng.standard_normal((ROWS, 70)), np.arange(ROWS) % 3
-        model = MLPClassifier((9, 5), batch_size=ROWS, max_iter=4, random_state=0).fit(X, y)
-        return [array.tobytes() for array in model.coefs_ + model.intercepts_]
-
-    as_small_batch = fitted()
+    problem = Problem([70, 9, 5, 3], ROWS, np.float64, output="softmax")
+    descent, _ = problem.descent()
+    assert chunk_rows(descent) == 0
+    with descent:
+        descent.epoch()
     monkeypatch.setattr(sgd, "BLOCK_ROWS", BATCH)
-    assert fitted() == as_small_batch
+    _, parameters = trained(np.float64, [70, 9, 5, 3], epochs=1, alpha=0.0, weighted=False)
+    assert parameters == problem.network.parameters.tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -106,7 +104,9 @@ def test_only_large_dense_batches_of_trained_narrow_layers_have_chunks(small_chu
     assert rows_of([70, 10, 4], batch_size=BATCH + 1) == CHUNK
     assert rows_of([70, 10, 4], batch_size=BATCH) == 0
     assert rows_of([70, NARROW + 1, 4]) == 0
-    assert rows_of([3, 10, 4]) == 0  # no whole panel
+    panel = column_width() * target().lanes(dtype)
+    assert rows_of([panel, 10, 4]) == CHUNK
+    assert rows_of([panel - 1, 10, 4]) == 0  # no whole panel
     assert rows_of([70, 10, 4], frozen_layers=[0]) == 0
     assert rows_of([70, 10, 4], is_sparse=True) == 0
     assert rows_of([300, 10, 4]) == 0  # split-K

@@ -7,7 +7,7 @@ from oracles.naive import assert_close
 from oracles.problem import DTYPES, SPREAD, Problem, assert_all_close
 
 from fastmlp import MLPClassifier
-from fastmlp._engine import workspace
+from fastmlp._engine import training_workspace, workspace
 from fastmlp._engine.jit.target import tail_columns
 from fastmlp._estimator.parameters import settings_of
 from fastmlp._training import sgd
@@ -220,6 +220,12 @@ def test_a_small_batch_is_one_block_and_a_large_one_has_blocks_of_few_bytes(row_
     rows = sgd._block_rows(sgd.BLOCK_ROWS + 1, row_bytes, False)
     assert sgd.LEAST_BLOCK_ROWS <= rows <= sgd.BLOCK_ROWS
     assert rows == sgd.LEAST_BLOCK_ROWS or rows * row_bytes <= sgd.BLOCK_BYTES
+
+
+def test_blocks_with_chunks_are_whole_chunks_of_any_width():
+    rows = sgd._block_rows(sgd.CHUNKED_BLOCK_ROWS + 1, 1 << 20, True)
+    assert rows == sgd.CHUNKED_BLOCK_ROWS and rows % training_workspace.CHUNK_ROWS == 0
+    assert sgd._block_rows(sgd.BLOCK_ROWS + 1, 4, True) == sgd.BLOCK_ROWS + 1
 
 
 @pytest.mark.parametrize("block", [4, 1024])

@@ -100,13 +100,7 @@ def test_bits_do_not_depend_on_thread_count(every_thread_works):
 def test_the_average_is_validated_and_the_best_one_kept():
     validation = {"X_val": DIGITS[300:500] / 16, "y_val": LABELS[300:500]}
     options = OPTIONS | {"early_stopping": True, "learning_rate_init": 0.1, "random_state": 1}
-    expected = averages(
-        [
-            arrays(MLPClassifier(**OPTIONS | {"learning_rate_init": 0.1, "random_state": 1,
-                                              "max_iter": count}).fit(X, Y))
-            for count in range(1, EPOCHS + 1)
-        ]
-    )  # fmt: skip
+    expected = averages(trained_epoch_by_epoch(learning_rate_init=0.1, random_state=1))
     model = MLPClassifier(**options, weight_averaging=SHARE).fit(X, Y, **validation)
     probe, scores = clone(model).fit(X, Y, **validation), []
     for each in expected:

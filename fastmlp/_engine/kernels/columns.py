@@ -74,14 +74,12 @@ def _add_chunks(job, layer, panel, block, to):
     number, chunk_rows = panel.first // job.layout.panel_rows, job.layout.chunk_rows
     count = layer.column_height * panel.rows
     sums = view(job.zero, job.update.scratch, Span(to, count))
+    at = layer.weights + panel.first * layer.stride
+    start = view(job.zero, job.update.gradient, Span(at, count))
     if block.is_first:
-        for i in range(count):
-            sums[i] = 0
-    else:
-        at = layer.weights + panel.first * layer.stride
-        start = view(job.zero, job.update.gradient, Span(at, count))
-        for i in range(count):
-            sums[i] = start[i]
+        start = view(job.zero, job.backward.zeros, Span(0, count))
+    for i in range(count):
+        sums[i] = start[i]
     for chunk in range((block.rows + chunk_rows - 1) // chunk_rows):
         each = view(job.zero, job.update.chunks, _chunk_span(job, layer, chunk, number))
         for i in range(count):

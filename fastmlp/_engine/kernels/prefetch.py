@@ -10,8 +10,9 @@ ownership starts that while the gradient is being summed. So this is prefetched:
 - WEIGHTS: in each input row of a tile, the line after the tile's, which the next panel reads
   (`next_line_of_rows`). If X exceeds CORE_CACHE_BYTES and several tiles read the same line of it,
   every second tile prefetches from the next block's rows instead (`rows_to_prefetch`).
-- WEIGHTS, in a tile of columns: the rows of X that it reads `ROWS_AHEAD` steps later and, if X
-  exceeds CORE_CACHE_BYTES, the same columns of the next block's rows (`next_rows_of_columns`).
+- WEIGHTS, in a tile of columns (with chunks, ROWS): the rows of X that it reads `ROWS_AHEAD` steps
+  later and, if X exceeds CORE_CACHE_BYTES, the same columns of the next block's rows, or of the
+  next strip's (`next_rows_of_columns`).
 - WEIGHTS, before each tile of another kind: the weights that it will update, for writing
   (`request_ownership`), in the last of a batch's blocks if that has at least OWNERSHIP_DEPTH rows.
 """

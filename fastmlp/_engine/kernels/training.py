@@ -300,7 +300,7 @@ def _refresh(job, first, end):
 
 @device
 def _rows_grain(job):
-    """Items of the smallest claim of rows; rows of pairs take half as long, so only a tile's."""
+    """Items of the smallest claim of rows: a tile's, or a chunk; pairs take half the time a row."""
     rows = tallest_single() if pairs_of(job) is None else tallest()
     return max(rows // job.layout.item_rows, 1)
 
