@@ -99,6 +99,29 @@ def warm_up(tmp_path, *options, succeeds=True, **environment):
     return run.stdout + run.stderr
 
 
+SHARED_FIT = """
+import numpy as np
+from fastmlp import MLPClassifier
+from fastmlp._engine.threading.pool import pool
+X = np.random.RandomState(0).rand(2000, 300)
+MLPClassifier((200,), max_iter=1, n_jobs=2).fit(X, np.arange(2000) % 3).predict(X)
+print(pool.threads)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_warmup_nothing_is_compiled_for_several_threads_either(tmp_path):
+    warm_up(tmp_path)
+    kept = {path.name for path in tmp_path.rglob("*.nbc")}
+    printed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHARED_FIT],
+        env=NEEDED | at_home(tmp_path / "home") | {"PYTHONPATH": str(PACKAGE.parent)},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert printed == "1\n"  # besides this one
+    assert {path.name for path in tmp_path.rglob("*.nbc")} == kept != set()
+
+
 def uninstall(package):
     """Remove what an installer knows of, as pip does: files, and folders that are empty then."""
     for path in sorted((package / "fastmlp").rglob("*"), reverse=True):

@@ -321,6 +321,12 @@ def _stop(pool, threads):
     return late + atomic_load(words, WORKERS)
 
 
+def compile_kernels() -> None:
+    """Compile what starts, wakes and ends the threads; without it, the first of them would wait."""
+    for each in (_launch, _serve, _stop):
+        each.compiled()
+
+
 pool = Pool()
 
 
