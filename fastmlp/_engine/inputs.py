@@ -43,6 +43,24 @@ def rows_in_place(X, dtype: np.dtype):
     return np.require(rows, requirements=["C", "ALIGNED"])
 
 
+def can_be_read(X) -> bool:
+    """Whether predictions, which check what they read, can read validated or unchecked X in place.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of the type of the weights
+
+    Raises
+    ------
+    ValueError
+        If the arrays of a sparse matrix do not fit together.
+    """
+    if isinstance(X, np.ndarray):
+        return True
+    X.check_format(full_check=False)
+    return X.indices.dtype == np.int32  # conversion might bring a column into range
+
+
 def _canonical(X, dtype: np.dtype):
     """A sparse matrix as CSR with valid, increasing columns, whatever SciPy's flags say."""
     X.check_format(full_check=True)

@@ -119,7 +119,7 @@ TOTALS = [
     ("step", np.int64),
     ("loss", np.float64),  # sum over the epoch's rows so far
     ("squared_norm", np.float64),  # |W|^2 before the batch's update
-    ("may_be_nonfinite", np.int64),  # whether a row of X has a sum that is not finite
+    ("may_be_invalid", np.int64),  # whether a prediction found a row of X that must be checked
 ]
 
 # Addresses of tables: LAYER records, PANEL records, each thread's range of all panels and of those

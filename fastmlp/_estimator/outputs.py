@@ -4,11 +4,11 @@ import operator
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp._engine.inputs import rows_in_place
+from fastmlp._engine.inputs import can_be_read, rows_in_place
 from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._estimator import fitted
@@ -48,10 +48,9 @@ def layer_outputs(estimator, X, depth: int | None = None) -> np.ndarray:
     if depth is not None:
         network, names = network.part(0, depth), names[:depth]
     n_jobs = getattr(estimator, "n_jobs", None)  # scikit-learn's estimators have none
-    if needs_no_validation(estimator, X, network.dtype):
-        rows = rows_in_place(X, network.dtype) if issparse(X) else X
-        outputs, may_be_nonfinite = apply_network(network, rows, names[:-1], names[-1], n_jobs)
-        if not may_be_nonfinite:
+    if needs_no_validation(estimator, X, network.dtype) and can_be_read(X):
+        outputs, may_be_invalid = apply_network(network, X, names[:-1], names[-1], n_jobs)
+        if not may_be_invalid:
             return outputs
     rows = _valid_rows(estimator, X, network.dtype)
     return apply_network(network, rows, names[:-1], names[-1], n_jobs)[0]
@@ -209,9 +208,9 @@ def layer_activations(estimator, n_layers: int) -> list[str | CustomActivation]:
 def needs_no_validation(estimator, X, dtype: np.dtype) -> bool:
     """Whether X is sure to pass scikit-learn's checks, except the one for NaN and infinity.
 
-    `apply_network` makes that check itself, and `rows_in_place` checks the columns of sparse
-    rows. Validation of one row takes longer than predicting it, and validation of many rows
-    reads X a second time.
+    `apply_network` makes that check itself, and that of the columns of sparse rows, as
+    `rows_in_place` does. Validation of one row takes longer than predicting it, and validation of
+    many rows reads X a second time.
     """
     is_dense = type(X) is np.ndarray and X.flags.c_contiguous and X.flags.aligned
     return (

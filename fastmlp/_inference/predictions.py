@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import isfinite
 from threading import get_ident
 from time import perf_counter
 
@@ -81,7 +80,7 @@ def apply_network(
     ----------
     network : Network
     X : ndarray or CSR of shape (n_samples, n_features)
-        From `inputs.rows_in_place`.
+        From `inputs.rows_in_place`, or such that `inputs.can_be_read` is true.
     activations : sequence of str or CustomActivation
         Activation of each hidden layer.
     output : str or CustomActivation
@@ -93,8 +92,9 @@ def apply_network(
     -------
     outputs : ndarray of shape (n_samples, n_outputs)
         A row's bytes do not depend on the other rows.
-    may_be_nonfinite : bool
-        Whether the sum of a row is not finite, so that X may contain NaN or infinity.
+    may_be_invalid : bool
+        Whether the sum of a row is not finite, so that X may contain NaN or infinity, or the
+        columns of a sparse row do not increase. Then some outputs may be missing.
     """
     is_sparse = not isinstance(X, np.ndarray)
     if network.is_compact and not is_sparse:
@@ -117,17 +117,14 @@ def apply_network(
     try:
         workspace.take_parameters(network)
         workspace.set_activations(activations)
-        workspace.totals["may_be_nonfinite"] = 0
+        workspace.totals["may_be_invalid"] = 0
         for rows, to in (
             [(X, outputs)] if X.shape[0] <= most_rows else _pieces(X, outputs, most_rows)
         ):
             workspace.take_inputs(rows)
             workspace.take_outputs(to, output)
             succession.note(workspace.run(predict, linger=linger))
-        if is_sparse:  # the kernel sums dense rows only
-            with np.errstate(over="ignore", invalid="ignore"):
-                return outputs, not isfinite(X.data.sum())
-        return outputs, bool(workspace.totals["may_be_nonfinite"])
+        return outputs, bool(workspace.totals["may_be_invalid"])
     finally:
         workspace.let_go()
         if len(idle) < MOST_IDLE:

@@ -1,5 +1,8 @@
 """The instructions that LLVM writes for tiles and pauses, whichever processor it writes for."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -151,3 +154,25 @@ def test_the_instruction_set_of_each_processor_is_recognized(cpu):
 def test_a_pause_is_one_instruction(triple, pause):
     """On Arm it is not YIELD, which most cores skip."""
     assert instructions(assembly_of(emit_pause, triple)) in ([pause, "ret"], [pause, "retq"])
+
+
+KERNELS_ASSEMBLY = """
+import numpy as np
+from fastmlp._engine.kernels.prediction import predict
+from fastmlp._engine.kernels.training import train
+for kernel in predict, train:
+    print(kernel.compiled(np.float32)._library.get_asm_str())
+"""
+
+
+def test_no_kernel_scatters(tmp_path):
+    """LLVM makes scatters of loops over indices that might be negative. AVX-512 has them."""
+    done = subprocess.run(
+        [sys.executable, "-c", KERNELS_ASSEMBLY],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ret" in done.stdout
+    assert "scatter" not in done.stdout

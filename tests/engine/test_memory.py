@@ -5,7 +5,15 @@ import pytest
 from numba import njit
 
 from fastmlp._engine.jit.target import JIT
-from fastmlp._engine.simd.memory import Span, address_of, element, load, request_line, view
+from fastmlp._engine.simd.memory import (
+    Span,
+    address_of,
+    clear,
+    element,
+    load,
+    request_line,
+    view,
+)
 
 DTYPES = [np.float32, np.float64]
 
@@ -51,3 +59,18 @@ def test_a_view_is_of_its_elements_only(dtype):
     assert told == (4, 6, 3 * values.itemsize)
     assert values.tolist() == [0, 1, 2, 6, 8, 10, 12, 7, 8, 9]
     assert double_view(dtype(0), values.ctypes.data, 9, 0)[0] == 0
+
+
+@njit(**JIT)
+def clear_some(values, first, end):
+    clear(values, first, end)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("first, end", [(0, 0), (3, 3), (3, 4), (0, 40), (1, 39), (7, 40)])
+def test_only_the_elements_between_are_cleared(dtype, first, end):
+    values = np.full(40, np.nan, dtype)
+    clear_some(values, first, end)
+    cleared = (np.arange(40) >= first) & (np.arange(40) < end)
+    np.testing.assert_array_equal(values == 0, cleared)
+    np.testing.assert_array_equal(np.isnan(values), ~cleared)

@@ -77,6 +77,8 @@ def spoil(name, index, value):
         ("indices", 5, 10**8),
         ("indices", 63, 80),
         ("indices", 0, -5),
+        ("indices", 60 * 64 - 1, 64),
+        ("indices", 60 * 64 - 1, np.iinfo(np.int32).min),
         ("indptr", 3, 10**9),
         ("indptr", 3, -1),
         ("indptr", -1, 10**6),
@@ -87,6 +89,16 @@ def test_invalid_sparse_matrices_are_refused(name, index, value):
     for call in (lambda matrix: MLPClassifier(max_iter=1).fit(matrix, Y), model.predict_proba):
         with pytest.raises(ValueError, match=r"ind(ices|ex|ptr)"):
             call(spoil(name, index, value))
+
+
+def test_column_numbers_are_not_cut_to_32_bits():
+    matrix = scipy.sparse.csr_array(X)
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
+    expected = fitted().predict_proba(X)
+    np.testing.assert_allclose(fitted().predict_proba(matrix), expected, rtol=1e-12)
+    matrix.indices[5] += 1 << 32
+    with pytest.raises(ValueError, match=r"ind(ices|ex)"):
+        fitted().predict_proba(matrix)
 
 
 def test_stale_flags_of_sparse_matrices_are_not_trusted(every_thread_works):
@@ -236,7 +248,8 @@ def test_idle_workspaces_are_few():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_features", [1, 5, 70])
-def test_predictions_refuse_nan_and_infinity_wherever_they_stand(n_features, dtype):
+@pytest.mark.parametrize("make", [np.array, scipy.sparse.csr_array])
+def test_predictions_refuse_nan_and_infinity_wherever_they_stand(make, n_features, dtype):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((300, n_features)).astype(dtype), rng.integers(0, 3, 300)
     model = MLPClassifier((4,), max_iter=1, random_state=0, n_jobs=2).fit(X, y)
@@ -246,20 +259,35 @@ def test_predictions_refuse_nan_and_infinity_wherever_they_stand(n_features, dty
             bad = X.copy()
             bad[row, row % n_features] = value
             with pytest.raises(ValueError, match="NaN" if np.isnan(value) else "infinity"):
-                model.predict_proba(bad)
+                model.predict_proba(make(bad))
     bad = X.copy()
     bad[7, 0], bad[7, -1] = np.inf, -np.inf if n_features > 1 else np.inf
     with pytest.raises(ValueError, match="infinity"):
-        model.predict(bad)
+        model.predict(make(bad))
     np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
-def test_finite_rows_with_an_infinite_sum_are_predicted():
+@pytest.mark.parametrize("make", [np.array, scipy.sparse.csr_array])
+def test_finite_rows_with_an_infinite_sum_are_predicted(make):
     X = np.full((6, 3), np.finfo(np.float32).max, dtype=np.float32)
     y = np.arange(6) % 2
     model = MLPClassifier((4,), max_iter=1, random_state=0).fit(np.zeros_like(X), y)
     model.coefs_[0][...] = 0
-    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(np.zeros_like(X)))
+    expected = model.predict_proba(np.zeros_like(X))
+    np.testing.assert_array_equal(model.predict_proba(make(X)), expected)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [-1, 2], ["no", "yes"], [False, True]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_classes_are_decoded_as_scikit_learn_does(labels, dtype):
+    model = MLPClassifier((3,), max_iter=1).fit(np.eye(6), np.array(labels * 3))
+    half = dtype(0.5)
+    near = [np.nextafter(half, dtype(0)), half, np.nextafter(half, dtype(1)), 0, 1, np.nan]
+    outputs = np.array(near, dtype).reshape(-1, 1)
+    expected = model._label_binarizer.inverse_transform(outputs.ravel())
+    decoded = kind_of_targets(model).of(model).decode(outputs)
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.dtype == expected.dtype
 
 
 @pytest.mark.parametrize("labels", [np.arange(6) % 3, np.array(["a", "b", "c"] * 2)])

@@ -72,9 +72,9 @@ def test_threads_that_spin_change_no_byte(sizes, n_jobs, dtype, quick):
         X = make_rows(network, rows)
         expected, _ = predict(network, X, n_jobs=1)
         for _ in range(20):
-            outputs, may_be_nonfinite = predict(network, X, n_jobs)
+            outputs, may_be_invalid = predict(network, X, n_jobs)
             assert outputs.tobytes() == expected.tobytes()
-            assert not may_be_nonfinite
+            assert not may_be_invalid
 
 
 def test_results_stay_as_they_were_returned(quick):

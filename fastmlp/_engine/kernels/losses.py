@@ -13,7 +13,7 @@ from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.kernels.custom import FIRST_ADDRESS
 from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss, call_loss_of_one
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
-from fastmlp._engine.simd.memory import address_of, load
+from fastmlp._engine.simd.memory import address_of, clear, load
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
 from fastmlp._engine.simd.vectors import lanes_of
 
@@ -78,8 +78,7 @@ def apply_output(output, values, rows, n_out, stride):
             values[i] = exponential(values[i])
     if output in (LOGISTIC, EXPONENTIAL):
         for m in range(rows):
-            for j in range(m * stride + n_out, (m + 1) * stride):
-                values[j] = 0
+            clear(values, m * stride + n_out, (m + 1) * stride)
 
 
 @device

@@ -12,6 +12,7 @@ from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.jit.target import TAIL_HEIGHT
 from fastmlp._engine.kernels.forward import forward, layer_at, row_span
 from fastmlp._engine.kernels.operands import pack_weights, pairs_of
+from fastmlp._engine.kernels.sparse import has_valid_columns, sum_of_values
 from fastmlp._engine.kernels.update import transpose_tail_rows
 from fastmlp._engine.records import job_pointer
 from fastmlp._engine.simd.denormals import flush_denormals, restore_denormals
@@ -44,15 +45,37 @@ def _transpose_tails(pairs, job, thread):
 
 
 @device
-def _note_nonfinite_rows(job, first, last):
-    """Set may_be_nonfinite if the sum of a row of X is not finite."""
+def _note_invalid_rows(job):
+    """Tell the caller to check X. Plain store: it comes later, and all threads store the same."""
+    job.totals.may_be_invalid = 1
+
+
+@device
+def _check_dense_rows(job, first, last):
+    """Note rows `first` to `last` of the workspace whose inputs have a sum that is not finite."""
     layer = layer_at(job.tables.layers, 0)
     for m in range(first, last):
         row = load(0, job.tables.rows, layer.input_rows + m)
         total = sum_unaligned(job.zero, row, layer.n_in)
         if total - total != 0:
-            # Plain store: all threads store the same value, and only the caller reads it, later.
-            job.totals.may_be_nonfinite = 1
+            _note_invalid_rows(job)
+
+
+@device
+def _check_sparse_rows(job, sample, end):
+    """As `_check_dense_rows`; returns whether the columns of samples `sample` to `end` are valid.
+
+    Other columns must not be used: they lead to memory outside of W.
+    """
+    layer = layer_at(job.tables.layers, 0)
+    for row in range(sample, end):
+        if not has_valid_columns(job, layer, row):
+            _note_invalid_rows(job)
+            return False
+        total = sum_of_values(job, row)
+        if total - total != 0:
+            _note_invalid_rows(job)
+    return True
 
 
 @device
@@ -70,9 +93,12 @@ def _copy_outputs(job, sample, first, last):
 @device
 def _predict_rows(job, tails, sample, first, last):
     """Predict the samples from `sample` on, in rows `first` to `last` of the workspace."""
+    is_sparse = job.inputs.is_sparse
+    if is_sparse and not _check_sparse_rows(job, sample, sample + last - first):
+        return
     forward(job, tails, sample - first, first, last, None)
-    if not job.inputs.is_sparse:
-        _note_nonfinite_rows(job, first, last)
+    if not is_sparse:  # the forward pass has brought the rows into cache
+        _check_dense_rows(job, first, last)
     _copy_outputs(job, sample, first, last)
 
 

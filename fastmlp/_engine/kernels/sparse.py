@@ -7,7 +7,8 @@ Columns increase within a row. Oracle: the same network on a dense X, bit by bit
 import numpy as np
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.simd.memory import Span, address_of, element, item_bytes, load, view
+from fastmlp._engine.simd.memory import Span, address_of, clear, element, item_bytes, load, view
+from fastmlp._engine.simd.reductions import sum_unaligned
 from fastmlp._engine.simd.scalars import multiply_add
 from fastmlp._engine.simd.sparse_rows import Terms, make_add_scaled_rows
 from fastmlp._engine.simd.tile import Matrix
@@ -20,6 +21,36 @@ _add_wide_rows = make_add_scaled_rows(WIDE)
 _add_rows = make_add_scaled_rows(1)
 _add_half_rows = make_add_scaled_rows(1, parts=2)
 _add_quarter_rows = make_add_scaled_rows(1, parts=4)
+_add_elements = make_add_scaled_rows(1, parts=16)
+
+
+@device
+def has_valid_columns(job, layer, sample):
+    """Whether a row's elements exist, and its columns are in range and increase."""
+    start, stop = (
+        load(POSITION, job.inputs.row_starts, sample),
+        load(POSITION, job.inputs.row_starts, sample + 1),
+    )
+    if not 0 <= start <= stop <= load(POSITION, job.inputs.row_starts, job.inputs.samples):
+        return False
+    if start == stop:
+        return True
+    columns = view(COLUMN, job.inputs.columns, Span(start, stop - start))
+    following = view(COLUMN, job.inputs.columns, Span(start + 1, stop - start - 1))
+    falls = COLUMN
+    for k in range(following.size):
+        falls |= np.int32(following[k] <= columns[k])
+    return falls == 0 and columns[0] >= 0 and columns[columns.size - 1] < layer.n_in
+
+
+@device
+def sum_of_values(job, sample):
+    """The sum of a row's non-zeros."""
+    start = load(POSITION, job.inputs.row_starts, sample)
+    count = load(POSITION, job.inputs.row_starts, sample + 1) - start
+    if count == 0:
+        return job.zero
+    return sum_unaligned(job.zero, element(job.zero, job.inputs.values, start), count)
 
 
 @device
@@ -64,15 +95,16 @@ def _add_products(job, layer, total, start, stop):
             _add_wide_rows(like, to, terms, rows)
             j += WIDE * lanes
             continue
-        if 4 * left <= lanes:
+        if left == 1:
+            _add_elements(like, to, terms, rows)
+        elif 4 * left <= lanes:
             _add_quarter_rows(like, to, terms, rows)
         elif 2 * left <= lanes:
             _add_half_rows(like, to, terms, rows)
         else:
             _add_rows(like, to, terms, rows)
         j += lanes
-    for j in range(layer.n_out, layer.stride):
-        total[j] = 0
+    clear(total, layer.n_out, layer.stride)
 
 
 @device

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic, models, register_model
 
 from fastmlp._engine.compat.numba import cgutils
+from fastmlp._engine.jit.device import device
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -167,6 +168,18 @@ def address_of(typingctx, array, index):
         return builder.ptrtoint(builder.gep(data, [arguments[1]]), I64)
 
     return types.intp(array, types.intp), codegen
+
+
+@device
+def clear(array, first, end):
+    """Set elements `first` to `end` of a contiguous array to zero.
+
+    A loop over these indices themselves, which might be negative for all that LLVM knows, would
+    become slow scatters.
+    """
+    part = view(array.dtype.type(0), address_of(array, first), Span(0, end - first))
+    for i in range(part.size):
+        part[i] = 0
 
 
 def emit_prefetch(builder, address) -> None:
