@@ -70,7 +70,8 @@ class Descent:
         epochs: int | None = None,
     ):
         self.network, self.settings, self.state = network, settings, state
-        if chosen is None:
+        self._takes_all = chosen is None
+        if self._takes_all:
             self.order = np.arange(X.shape[0], dtype=np.int64)
         else:
             self.order = np.array(chosen, dtype=np.int64)
@@ -131,7 +132,7 @@ class Descent:
         """
         self.network, self.settings, self.state = network, settings, state
         self.n_samples = X.shape[0]
-        self.order = np.arange(self.n_samples)
+        self.order, self._takes_all = np.arange(self.n_samples), True
         self.workspace.take_network(network, state.moments)
         self.workspace.job["hyperparameters"]["alpha"] = settings.alpha
         self._take_samples(X, targets, sample_weight)
@@ -139,8 +140,12 @@ class Descent:
 
     def _take_samples(self, X, targets, sample_weight) -> None:
         _check_targets(targets, self.output, self.network.layer_sizes[-1])
-        self.workspace.take_samples(X, targets, sample_weight, self.order)
         batch_size = self.settings.batch_rows(self.n_samples)
+        # A sum over all samples needs no random order, which costs memory accesses: up to a third
+        # of a step of 784-10-10.
+        is_one_batch = self._takes_all and batch_size == self.n_samples
+        order = None if is_one_batch else self.order
+        self.workspace.take_samples(X, targets, sample_weight, order)
         self.workspace.job["hyperparameters"]["batch_size"] = batch_size
 
     def _set_hyperparameters(self) -> None:
