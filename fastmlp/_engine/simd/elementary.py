@@ -5,13 +5,14 @@ vectorize, and an element has the same bits in every lane.
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import intrinsic
 
-from fastmlp._engine.jit.device import inline
+from fastmlp._engine.jit.device import device, inline
 from fastmlp._engine.simd.scalars import multiply_add, polynomial, power_of_two
 
 # Taylor terms of exp, so that the remainder at ln(2)/2 is below a quarter of a unit in the last
@@ -47,162 +48,128 @@ TAIL_COEFFICIENTS = {
 }  # fmt: skip
 
 
-def _real(numba_type):
-    return np.float32 if numba_type == types.float32 else np.float64
+def _constant(value: Callable):
+    """Make an intrinsic for what value(numpy.float32 or numpy.float64) says, by the type of x."""
+
+    @intrinsic
+    def constant(typingctx, x):
+        number = value(np.float32 if x == types.float32 else np.float64)
+        kind = types.UniTuple(x, len(number)) if isinstance(number, tuple) else x
+
+        def codegen(context, builder, signature, arguments):
+            return context.get_constant_generic(builder, kind, number)
+
+        return kind(x), codegen
+
+    return constant
 
 
-def machine_epsilon(x):
-    """The distance from 1 to the next larger number, in x's type."""
-    return np.finfo(type(x)).eps
+def _ln2_high(real):
+    """The high part of ln 2: it ends in enough zero bits for k times it to be exact."""
+    bits = np.finfo(real).nmant - 11
+    return real(math.floor(math.log(2) * 2**bits) / 2**bits)
 
 
-@overload(machine_epsilon)
-def _machine_epsilon_overload(x):
-    epsilon = np.finfo(_real(x)).eps
-
-    def implementation(x):
-        return epsilon
-
-    return implementation
+def _ln2_low(real):
+    """The low part of ln 2, which needs more digits than a float has."""
+    return real(Decimal(2).ln() - Decimal(float(_ln2_high(real))))
 
 
+machine_epsilon = _constant(lambda real: np.finfo(real).eps)  # from 1 to the next larger number
+_rounder = _constant(lambda real: real(1.5 * 2.0 ** np.finfo(real).nmant))
+_per_ln2 = _constant(lambda real: real(1 / math.log(2)))
+_minus_ln2_high = _constant(lambda real: -_ln2_high(real))
+_minus_ln2_low = _constant(lambda real: -_ln2_low(real))
+_exp_coefficients = _constant(
+    lambda real: tuple(real(1 / math.factorial(n)) for n in range(EXP_TERMS[real], 1, -1))
+)
+_exp_lowest = _constant(lambda real: real(EXP_LOWEST[real]))
+_exp_highest = _constant(lambda real: real(EXP_HIGHEST[real]))
+_tanh_saturated = _constant(lambda real: real(TANH_SATURATED[real]))
+_atanh_coefficients = _constant(
+    lambda real: tuple(real(2 / (2 * n + 1)) for n in range(ATANH_TERMS[real], 0, -1))
+)
+_tail_last = _constant(lambda real: real(TAIL_LAST[real]))
+_tail_coefficients = _constant(lambda real: tuple(map(real, TAIL_COEFFICIENTS[real])))
+
+
+@device
+def _nearest_integer(x):
+    """x, rounded to an integer: the sum has no bits for a fraction."""
+    inline()
+    return (x + _rounder(x)) - _rounder(x)
+
+
+@device
 def _expm1_parts(x):
     """Split exp(x) = 2**k (1 + p) and return (p, k), with p = expm1(x - k ln 2)."""
-    k = round(x / math.log(2))
-    return math.expm1(x - k * math.log(2)), k
+    inline()
+    k = _nearest_integer(x * _per_ln2(x))
+    r = multiply_add(k, _minus_ln2_low(x), multiply_add(k, _minus_ln2_high(x), x))  # Cody and Waite
+    q = polynomial(r, _exp_coefficients(x))
+    return multiply_add(r * r, q, r), k
 
 
-@overload(_expm1_parts)
-def _expm1_parts_overload(x):
-    real = _real(x)
-    mantissa = np.finfo(real).nmant
-    rounder = real(1.5 * 2.0**mantissa)  # adding and subtracting it rounds to an integer
-    per_ln2 = real(1 / math.log(2))
-    # The high part of ln 2 ends in enough zero bits for k * high to be exact (Cody and Waite). The
-    # low part needs more digits of ln 2 than a float has.
-    bits = mantissa - 11
-    high = real(math.floor(math.log(2) * 2**bits) / 2**bits)
-    low = real(Decimal(2).ln() - Decimal(float(high)))
-    coefficients = tuple(real(1 / math.factorial(n)) for n in range(EXP_TERMS[real], 1, -1))
-
-    def parts(x):
-        inline()
-        k = (x * per_ln2 + rounder) - rounder
-        r = multiply_add(k, -low, multiply_add(k, -high, x))
-        q = polynomial(r, coefficients)
-        return multiply_add(r * r, q, r), k
-
-    return parts
-
-
+@device
 def exponential(x):
     """exp(x) to about one unit in the last place; 0 and infinity beyond the type's range."""
-    return math.exp(x)
+    inline()
+    real = type(x)
+    x = _exp_lowest(x) if x < _exp_lowest(x) else x
+    x = _exp_highest(x) if x > _exp_highest(x) else x
+    p, k = _expm1_parts(x)
+    k_half = _nearest_integer(k * real(0.5))  # two factors, because 2**k itself may overflow
+    return (real(1) + p) * power_of_two(k_half) * power_of_two(k - k_half)
 
 
-@overload(exponential)
-def _exponential_overload(x):
-    real = _real(x)
-    lowest, highest = real(EXP_LOWEST[real]), real(EXP_HIGHEST[real])
-    rounder = real(1.5 * 2.0 ** np.finfo(real).nmant)
-    one, half = real(1), real(0.5)
-
-    def implementation(x):
-        inline()
-        x = lowest if x < lowest else x
-        x = highest if x > highest else x
-        p, k = _expm1_parts(x)
-        k_half = (k * half + rounder) - rounder  # two factors, because 2**k itself may overflow
-        return (one + p) * power_of_two(k_half) * power_of_two(k - k_half)
-
-    return implementation
-
-
+@device
 def hyperbolic_tangent(x):
     """tanh(x) = m / (m + 2) with m = expm1(2x), accurate near zero as well."""
-    return math.tanh(x)
+    inline()
+    saturated, one, two = _tanh_saturated(x), type(x)(1), type(x)(2)
+    x = -saturated if x < -saturated else x
+    x = saturated if x > saturated else x
+    p, k = _expm1_parts(two * x)
+    scale = power_of_two(k)
+    m = multiply_add(scale, p, scale - one)
+    return m / (m + two)
 
 
-@overload(hyperbolic_tangent)
-def _hyperbolic_tangent_overload(x):
-    real = _real(x)
-    saturated, one, two = real(TANH_SATURATED[real]), real(1), real(2)
-
-    def implementation(x):
-        inline()
-        x = -saturated if x < -saturated else x
-        x = saturated if x > saturated else x
-        p, k = _expm1_parts(two * x)
-        scale = power_of_two(k)
-        m = multiply_add(scale, p, scale - one)
-        return m / (m + two)
-
-    return implementation
-
-
+@device
 def expm1_of_negative(x):
     """exp(x) - 1 for x <= 0, accurate near zero as well."""
-    return math.expm1(x)
+    inline()
+    real = type(x)
+    lowest = real(-2) * _tanh_saturated(x)  # below it, exp(x) - 1 rounds to -1
+    x = lowest if x < lowest else x
+    p, k = _expm1_parts(x)
+    scale = power_of_two(k)
+    return multiply_add(scale, p, scale - real(1))
 
 
-@overload(expm1_of_negative)
-def _expm1_of_negative_overload(x):
-    real = _real(x)
-    lowest, one = real(-2 * TANH_SATURATED[real]), real(1)  # below it, exp(x) - 1 rounds to -1
-
-    def implementation(x):
-        inline()
-        x = lowest if x < lowest else x
-        p, k = _expm1_parts(x)
-        scale = power_of_two(k)
-        return multiply_add(scale, p, scale - one)
-
-    return implementation
-
-
+@device
 def log1p_of_fraction(x):
     """log(1 + x) = 2 atanh(s) with s = x / (2 + x), for 0 <= x <= 1."""
-    return math.log1p(x)
+    inline()
+    two = type(x)(2)
+    s = x / (two + x)
+    square = s * s
+    q = polynomial(square, _atanh_coefficients(x))
+    return multiply_add(s * square, q, two * s)
 
 
-@overload(log1p_of_fraction)
-def _log1p_of_fraction_overload(x):
-    real = _real(x)
-    two = real(2)
-    coefficients = tuple(real(2 / (2 * n + 1)) for n in range(ATANH_TERMS[real], 0, -1))
-
-    def implementation(x):
-        inline()
-        s = x / (two + x)
-        square = s * s
-        q = polynomial(square, coefficients)
-        return multiply_add(s * square, q, two * s)
-
-    return implementation
-
-
+@device
 def normal_tail(x):
     """Q(x), the upper tail of the standard normal distribution, and exp(-x^2/2), for x >= 0."""
-    return math.erfc(x / math.sqrt(2)) / 2, math.exp(-x * x / 2)
-
-
-@overload(normal_tail)
-def _normal_tail_overload(x):
-    real = _real(x)
-    last, centre, one, half = real(TAIL_LAST[real]), real(TAIL_CENTRE), real(1), real(0.5)
-    minus_two_centres = real(-2 * TAIL_CENTRE)
-    coefficients = tuple(real(c) for c in TAIL_COEFFICIENTS[real])
-
-    def implementation(x):
-        inline()
-        x = last if x > last else x
-        square = x * x
-        lost = multiply_add(x, x, -square)  # the rounding error of the product
-        power = exponential(-half * square)
-        power = multiply_add(power, -half * lost, power)
-        u = one / (x + centre)
-        t = multiply_add(minus_two_centres, u, one)
-        q = polynomial(t, coefficients)
-        return power * (u * q), power
-
-    return implementation
+    inline()
+    real = type(x)
+    one, half = real(1), real(0.5)
+    x = _tail_last(x) if x > _tail_last(x) else x
+    square = x * x
+    lost = multiply_add(x, x, -square)  # the rounding error of the product
+    power = exponential(-half * square)
+    power = multiply_add(power, -half * lost, power)
+    u = one / (x + real(TAIL_CENTRE))
+    t = multiply_add(real(-2 * TAIL_CENTRE), u, one)
+    q = polynomial(t, _tail_coefficients(x))
+    return power * (u * q), power
