@@ -23,6 +23,8 @@ from fastmlp._engine.threading.pool import compile_kernels
 SEED = 0
 DEMO_PARAMETERS = {"hidden_layer_sizes": (100,), "max_iter": 100, "random_state": SEED}
 PRECISIONS = ("float32", "float64")
+PLAIN, WHOLE = "relu", "elu"  # activations of plain and of whole kernels, see `kernels.extras`
+UNITS = 16  # enough for a plain kernel
 
 
 class LatestLine(io.TextIOBase):
@@ -44,13 +46,18 @@ class LatestLine(io.TextIOBase):
         return len(text)
 
 
-def warmup(precision: str) -> float:
-    """Compile the kernels that are not cached; return the seconds taken."""
+def warmup(precision: str, activation: str = PLAIN) -> float:
+    """Compile the kernels that are not cached; return the seconds taken.
+
+    Those for `activation` are PLAIN or WHOLE.
+    """
     start = time.perf_counter()
     X, y = np.eye(4), np.arange(4) % 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is not enough to converge
-        model = fastmlp.MLPClassifier((2,), max_iter=1, n_jobs=1, batch_size=4, precision=precision)
+        model = fastmlp.MLPClassifier(
+            (UNITS,), activation, max_iter=1, n_jobs=1, batch_size=4, precision=precision
+        )
         model.fit(X, y).predict(X)
     compile_kernels()  # one thread needs no others
     return time.perf_counter() - start
@@ -64,7 +71,10 @@ def run_warmup(beside_package: bool = False) -> None:
             sys.exit(f"The package's directory takes no files: {cache.BESIDE_PACKAGE}")
         precisions = [*PRECISIONS, *(["bfloat16"] if target().has_bfloat16 else [])]
         print(f"Compiling the kernels for {', '.join(precisions)}, unless they are cached ...")
-        seconds = {precision: warmup(precision) for precision in precisions}
+        seconds = {
+            precision: warmup(precision, PLAIN) + warmup(precision, WHOLE)
+            for precision in precisions
+        }
         each = ", ".join(f"{name} {taken:.1f} s" for name, taken in seconds.items())
         print(f"Ready after {sum(seconds.values()):.1f} s ({each}); {train.cache_state()}.")
 

@@ -37,6 +37,7 @@ Imports point downward only; `test_layering.py` makes sure of it.
 | `_engine/kernels/custom_activation` | activations of the user's own |
 | `_engine/kernels/custom_loss` | losses of the user's own |
 | `_engine/kernels/derivatives` | f'(z) of whole arrays, for gradients by the inputs |
+| `_engine/kernels/extras` | what plain kernels lack, because few fits use it |
 | `_engine/kernels/optimizers` | update rules: Adam, SGD, momentum |
 | `_engine/kernels/dropout` | which units to drop |
 | `_engine/kernels/sparse` | the first layer for sparse `X` |

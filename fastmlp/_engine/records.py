@@ -4,6 +4,8 @@ A kernel gets the address of one `job`. Each record inside it says who writes it
 their strides count bytes; other offsets and strides count elements of the array they refer to.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import types
 
@@ -166,11 +168,26 @@ class Bfloat16:
     """A working type: float32, but products multiply pairs of bfloat16."""
 
 
-def job_dtype(working_type: type) -> np.dtype:
-    """The record that a kernel works on. `working_type` is float32, float64 or Bfloat16."""
-    real = np.float32 if working_type is Bfloat16 else working_type
+class Plain(NamedTuple):
+    """A working type whose kernels are plain ones, see `kernels.extras`."""
+
+    whole: type
+
+
+# The type of a field that tells a whole kernel from a plain one, where it is HAS_NONE.
+EXTRAS, HAS_NONE = types.uint8, np.int8
+
+
+def job_dtype(working_type: type | Plain) -> np.dtype:
+    """The record that a kernel works on, with the same layout for a whole kernel and a plain one.
+
+    `working_type` is float32, float64 or Bfloat16, or one of these as `Plain`.
+    """
+    extras = HAS_NONE if isinstance(working_type, Plain) else np.uint8
+    whole = working_type.whole if isinstance(working_type, Plain) else working_type
+    real = np.float32 if whole is Bfloat16 else whole
     parts = {
-        "hyperparameters": [*HYPERPARAMETERS, ("alpha", real)],
+        "hyperparameters": [*HYPERPARAMETERS, ("alpha", real), ("extras", extras)],
         "layout": LAYOUT,
         "inputs": INPUTS,
         "cursor": CURSOR,
@@ -182,13 +199,14 @@ def job_dtype(working_type: type) -> np.dtype:
     fields = [(name, np.dtype(part, align=True)) for name, part in parts.items()]
     fields.append(("zero", real))  # gives the kernels the type of all numbers
     # And this, the type of what the products multiply.
-    fields.append(("operand", PAIR if working_type is Bfloat16 else real))
+    fields.append(("operand", PAIR if whole is Bfloat16 else real))
+    fields.append(("extras", extras))
     # The totals change while all threads read the fields above: keep them on other cache lines.
     fields.append(("apart", np.uint8, 2 * CACHE_LINE))
     fields.append(("totals", np.dtype(TOTALS, align=True)))
     return np.dtype(fields, align=True)
 
 
-def job_pointer(working_type: type) -> types.CPointer:
+def job_pointer(working_type: type | Plain) -> types.CPointer:
     """Numba's type for a pointer to `job_dtype`."""
     return types.CPointer(record_type(job_dtype(working_type)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmlp._engine.buffers import Layout, address_of_array, aligned_copy, aligned_zeros
 from fastmlp._engine.jit.target import column_shapes, column_width, target
-from fastmlp._engine.kernels import activations
+from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.optimizers import MOMENTS
 from fastmlp._engine.network import Network, round_up
@@ -256,6 +256,17 @@ class TrainingWorkspace(Workspace):
         hidden["stores_derivative"] = apart | (hidden["dropout"] > 0)
         if hidden["stores_derivative"].any():
             self._hold("backward", derivatives=self.outputs_layout.zeros())
+
+    def _uses_extras(self) -> bool:
+        hyperparameters, first = self.job["hyperparameters"], self.layers[0]
+        return bool(
+            super()._uses_extras()
+            or first["column_height"]
+            or first["split_k_at"]
+            or self.layers["stores_derivative"].any()
+            or hyperparameters["loss_function"] not in losses.COMMON
+            or hyperparameters["max_grad_norm"]
+        )
 
     def _check_moments(self, network: Network, moments: list[Network]) -> None:
         if any(each.in_place for each in (network, *moments)):

@@ -15,7 +15,7 @@ from fastmlp._engine.kernels import activations, losses
 from fastmlp._engine.kernels.custom_activation import CustomActivation
 from fastmlp._engine.kernels.prefetch import CORE_CACHE_BYTES, ROWS_AHEAD
 from fastmlp._engine.network import Network, padded, round_up
-from fastmlp._engine.records import PAIR, Bfloat16, job_dtype
+from fastmlp._engine.records import PAIR, Bfloat16, Plain, job_dtype
 from fastmlp._engine.threading.pool import pool
 from fastmlp._engine.threading.work_stealing import work_words
 
@@ -66,8 +66,9 @@ class Workspace:
         ]
         tails = self._find_tails()
         self._real = network.dtype.type
-        self._working_type = Bfloat16 if network.multiplies_pairs else self._real
-        self._jobs = aligned_zeros(1, job_dtype(self._working_type))
+        self._whole = Bfloat16 if network.multiplies_pairs else self._real
+        self._plain, self._needs_extras = Plain(self._whole), False
+        self._jobs = aligned_zeros(1, job_dtype(self._whole))
         self.job, self.address = self._jobs[0], self._jobs.ctypes.data
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
         self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
@@ -216,6 +217,7 @@ class Workspace:
             hidden = "identity" if is_output else name
             self.layers["activation"][-1] = activations.code_of(hidden, self._real)
             self._output_name = name
+            self.note_extras()
 
     def set_activations(self, names: Sequence[str | CustomActivation]) -> None:
         """Set the activation of each hidden layer by name."""
@@ -224,13 +226,22 @@ class Workspace:
                 activations.code_of(name, self._real) for name in names
             ]
             self._names = names
+            self.note_extras()
+
+    def note_extras(self) -> None:
+        """Note whether this job needs more than plain kernels have, see `kernels.extras`."""
+        self._needs_extras = self._uses_extras()
+
+    def _uses_extras(self) -> bool:
+        """Whether it does for dense X; for sparse X, it always does."""
+        return not np.isin(self.layers["activation"], activations.COMMON).all()
 
     def run(self, kernel: Kernel, **options) -> int:
         """Launch a kernel on this job; take options and return as `Pool.launch` does."""
+        is_plain = isinstance(self._X, np.ndarray) and not self._needs_extras
+        address = kernel.address(self._plain if is_plain else self._whole)
         self.work.fill(0)
-        return pool.launch(
-            kernel.address(self._working_type), self.address, self.threads, **options
-        )
+        return pool.launch(address, self.address, self.threads, **options)
 
     def let_go(self) -> None:
         """Release X, the outputs and the network, so that the workspace can be reused."""

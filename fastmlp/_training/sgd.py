@@ -164,6 +164,7 @@ class Descent:
         # An epsilon of 0 would give 0 / 0 in the padding, whose moments are 0.
         tiny = np.finfo(self.network.dtype).tiny
         hyperparameters["epsilon"] = max(state.settings.epsilon, tiny)
+        self.workspace.note_extras()
 
     def __enter__(self) -> Self:
         self.time_limit = TimeLimit(self.settings.max_time)

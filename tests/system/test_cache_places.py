@@ -105,6 +105,7 @@ from fastmlp import MLPClassifier
 from fastmlp._engine.threading.pool import pool
 X = np.random.RandomState(0).rand(2000, 300)
 MLPClassifier((200,), max_iter=1, n_jobs=2).fit(X, np.arange(2000) % 3).predict(X)
+MLPClassifier((4,), "gelu", max_iter=1, dropout=0.5).fit(X, np.arange(2000) % 3).predict(X)
 print(pool.threads)
 """
 

@@ -41,9 +41,9 @@ class Activation(NamedTuple):
     stores_derivative: bool = False
 
 
-# A new row needs a branch in `activate`, and one in `activate_with_derivative` if it stores its
-# derivative, else in `multiply_by_derivative`. A test finds the branch that is missing. For what
-# else it needs, see CONTRIBUTING.
+# A new row needs a branch in `activate_rarely`, and one in `activate_with_derivative` if it stores
+# its derivative, else in `multiply_by_rare_derivative`. A test finds the branch that is missing.
+# For what else it needs, see CONTRIBUTING.
 ACTIVATIONS = (
     Activation(IDENTITY := 0, "identity"),  # the only one without branches: it changes nothing
     Activation(LOGISTIC := 1, "logistic"),
@@ -58,6 +58,7 @@ ACTIVATIONS = (
     Activation(SELU := 10, "selu"),
 )
 CODES = {each.name: each.code for each in ACTIVATIONS}
+COMMON = IDENTITY, LOGISTIC, TANH, RELU  # those of plain kernels, and of scikit-learn
 STORES_DERIVATIVE = {each.code for each in ACTIVATIONS if each.stores_derivative}
 
 
@@ -153,8 +154,11 @@ def _mish(z):
 
 
 @device
-def activate(activation, values):
-    """Replace each z in the contiguous `values` by a = f(z); IDENTITY leaves it as it is."""
+def activate_commonly(activation, values):
+    """Replace each z in the contiguous `values` by a = f(z), for an activation of `COMMON`.
+
+    IDENTITY leaves it as it is.
+    """
     zero = values.dtype.type(0)
     if activation == RELU:  # a = max(z, 0)
         for i in range(values.size):
@@ -165,7 +169,13 @@ def activate(activation, values):
     elif activation == LOGISTIC:  # a = 1 / (1 + exp(-z))
         for i in range(values.size):
             values[i] = logistic_function(values[i])
-    elif activation == LEAKY_RELU:  # a = z where z >= 0, else LEAK z
+
+
+@device
+def activate_rarely(activation, values):
+    """The same for the activations that are not in `COMMON`."""
+    zero = values.dtype.type(0)
+    if activation == LEAKY_RELU:  # a = z where z >= 0, else LEAK z
         leak = values.dtype.type(LEAK)
         for i in range(values.size):
             values[i] = leak * values[i] if values[i] < zero else values[i]
@@ -189,6 +199,13 @@ def activate(activation, values):
             values[i] = _mish(values[i])[0]
     elif activation >= FIRST_ADDRESS:  # the user's own
         call_activation(activation, address_of(values, 0), 0, values.size)
+
+
+@device
+def activate(activation, values):
+    """Replace each z in the contiguous `values` by a = f(z), whatever the activation."""
+    activate_commonly(activation, values)
+    activate_rarely(activation, values)
 
 
 @device
@@ -221,11 +238,8 @@ def multiply_by(deltas, derivatives):
 
 
 @device
-def multiply_by_derivative(activation, deltas, outputs):
-    """delta <- delta * f'(z), with f'(z) computed from a = f(z), the layer's outputs.
-
-    Not for the activations in `STORES_DERIVATIVE`.
-    """
+def multiply_by_common_derivative(activation, deltas, outputs):
+    """`multiply_by_derivative` for an activation of `COMMON`."""
     zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0
         for i in range(deltas.size):
@@ -236,7 +250,13 @@ def multiply_by_derivative(activation, deltas, outputs):
     elif activation == LOGISTIC:  # f'(z) = a (1 - a)
         for i in range(deltas.size):
             deltas[i] = deltas[i] * outputs[i] * (one - outputs[i])
-    elif activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else LEAK
+
+
+@device
+def multiply_by_rare_derivative(activation, deltas, outputs):
+    """The same for the activations that are not in `COMMON`."""
+    zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
+    if activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else LEAK
         leak = deltas.dtype.type(LEAK)
         for i in range(deltas.size):
             deltas[i] = deltas[i] if outputs[i] > zero else leak * deltas[i]
@@ -250,3 +270,13 @@ def multiply_by_derivative(activation, deltas, outputs):
     elif activation == SOFTPLUS:  # f'(z) = 1 / (1 + exp(-z)) = 1 - exp(-a)
         for i in range(deltas.size):
             deltas[i] = -deltas[i] * expm1_of_negative(-outputs[i])
+
+
+@device
+def multiply_by_derivative(activation, deltas, outputs):
+    """delta <- delta * f'(z), with f'(z) computed from a = f(z), the layer's outputs.
+
+    Not for the activations in `STORES_DERIVATIVE`.
+    """
+    multiply_by_common_derivative(activation, deltas, outputs)
+    multiply_by_rare_derivative(activation, deltas, outputs)

@@ -5,8 +5,13 @@ writes only rows that it has claimed, so plain accesses are safe; see `kernels.t
 """
 
 from fastmlp._engine.jit.device import device
-from fastmlp._engine.kernels.activations import activate, activate_with_derivative
+from fastmlp._engine.kernels.activations import (
+    activate_commonly,
+    activate_rarely,
+    activate_with_derivative,
+)
 from fastmlp._engine.kernels.dropout import drop_units, row_key
+from fastmlp._engine.kernels.extras import extra
 from fastmlp._engine.kernels.losses import apply_output
 from fastmlp._engine.kernels.operands import pack_inputs, pairs_of
 from fastmlp._engine.kernels.products import forward_rows, forward_split_k
@@ -58,28 +63,40 @@ def _partial_span(layer, first, last):
 
 
 @device
+def _sparse_input_layer(job, layer, start, first, last):
+    """`_input_layer` for sparse X; with split-K, only the first sum of z and, apart, the second."""
+    for m in range(first, last):
+        z = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
+        partial, sample = (
+            view(job.zero, job.forward.split_k_partial, _partial_span(layer, m, m + 1)),
+            sample_at(job, start + m),
+        )
+        forward_sparse_row(job, layer, sample, z, partial)
+
+
+@device
+def _add_second_sum(job, layer, first, last):
+    """z += second sum (rows, n_out) of split-K; phase SPLIT_K computed both for dense X."""
+    z = view(job.zero, job.forward.activations, row_span(layer, first, last))
+    partial = view(job.zero, job.forward.split_k_partial, _partial_span(layer, first, last))
+    for i in range(z.size):
+        z[i] += partial[i]
+
+
+@device
 def _input_layer(job, layer, tails, start, first, last, stacks):
     """z (rows, n_out) = x (rows, n_in) W + b of the first layer, in the block at `start`.
 
     `stacks` is that of `pack_inputs`.
     """
     if job.inputs.is_sparse:
-        for m in range(first, last):
-            z = view(job.zero, job.forward.activations, row_span(layer, m, m + 1))
-            partial, sample = (
-                view(job.zero, job.forward.split_k_partial, _partial_span(layer, m, m + 1)),
-                sample_at(job, start + m),
-            )
-            forward_sparse_row(job, layer, sample, z, partial)
+        extra(job, _sparse_input_layer, (job, layer, start, first, last))
     elif not layer.split_k_at:
         point_at_rows(job, start, first, last, layer.input_rows)
         pack_inputs(pairs_of(job), job, layer, first, last, stacks)
         forward_rows(job, layer, tails, first, last, job.inputs.exceeds_cache != 0)
-    if layer.split_k_at:  # z += second sum (rows, n_out); SPLIT_K computed both for dense X
-        z = view(job.zero, job.forward.activations, row_span(layer, first, last))
-        partial = view(job.zero, job.forward.split_k_partial, _partial_span(layer, first, last))
-        for i in range(z.size):
-            z[i] += partial[i]
+    if layer.split_k_at:
+        extra(job, _add_second_sum, (job, layer, first, last))
 
 
 @device
@@ -112,8 +129,9 @@ def forward(job, tails, start, first, last, step):
             forward_rows(job, layer, tails, first, last, False)
         z = view(job.zero, job.forward.activations, row_span(layer, first, last))
         if step is not None and layer.stores_derivative:
-            _activate_and_drop(job, layer, index, z, start, first, last, step)
+            extra(job, _activate_and_drop, (job, layer, index, z, start, first, last, step))
         else:  # a = f(z), (rows, n_out); of the last layer, the identity or as `take_outputs` says
-            activate(layer.activation, z)
+            activate_commonly(layer.activation, z)
+            extra(job, activate_rarely, (layer.activation, z))
         if index == count - 1:
             apply_output(job.hyperparameters.output, z, last - first, layer.n_out, layer.stride)

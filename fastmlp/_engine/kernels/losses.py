@@ -12,6 +12,7 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import logistic_function
 from fastmlp._engine.kernels.custom import FIRST_ADDRESS
 from fastmlp._engine.kernels.custom_loss import CustomLoss, call_loss, call_loss_of_one
+from fastmlp._engine.kernels.extras import extra
 from fastmlp._engine.simd.elementary import exponential, machine_epsilon
 from fastmlp._engine.simd.memory import address_of, clear, load
 from fastmlp._engine.simd.reductions import divide_by_sum, subtract_maximum
@@ -25,8 +26,8 @@ OUTPUTS = {
     "exp": (EXPONENTIAL := 3),
 }
 
-# The codes of the losses. Each has a branch in `row_loss_and_delta`, and an entry of the same name
-# in `fastmlp._training.losses`.
+# The codes of the losses. Each has a branch in `row_loss_and_delta` or, if it is not in `COMMON`,
+# in `_rare_loss`, and an entry of the same name in `fastmlp._training.losses`.
 LOSSES = {
     "log_loss": (LOG_LOSS := 0),
     "squared_error": (SQUARED_ERROR := 1),
@@ -35,6 +36,7 @@ LOSSES = {
     "huber": (HUBER := 4),
     "quantile": (QUANTILE := 5),
 }
+COMMON = LOG_LOSS, SQUARED_ERROR  # those of plain kernels
 
 
 def code_of(loss: str | CustomLoss, real: type) -> int:
@@ -254,6 +256,26 @@ def _own_loss_of_class(hyperparameters, n_out, a, y):
 
 
 @device
+def _rare_loss(hyperparameters, n_out, a, y):
+    """The loss and delta of a row, for the losses that plain kernels lack."""
+    loss = math.nan  # of a code without a branch
+    if hyperparameters.loss_function == POISSON:
+        loss = _half_poisson_deviance(a, y)
+    elif hyperparameters.loss_function == ABSOLUTE_ERROR:
+        loss = _absolute_error(a, y)
+    elif hyperparameters.loss_function == HUBER:
+        loss = _huber_loss(hyperparameters, a, y)
+    elif hyperparameters.loss_function == QUANTILE:
+        loss = _pinball_loss(hyperparameters, a, y)
+    elif hyperparameters.loss_function >= FIRST_ADDRESS:
+        if hyperparameters.output == IDENTITY:
+            loss = _own_loss(hyperparameters.loss_function, a, y)
+        else:
+            loss = _own_loss_of_class(hyperparameters, n_out, a, y)
+    return loss
+
+
+@device
 def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     """Compute the loss of a row; replace its outputs `a` (n_out) by delta = weight * dL/dz.
 
@@ -276,7 +298,6 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     float
         The loss times the weight. For a classifier it is finite for any logits.
     """
-    loss = math.nan  # of a code without a branch
     if hyperparameters.loss_function == LOG_LOSS:
         if hyperparameters.output == SOFTMAX:
             loss = _cross_entropy(hyperparameters, n_out, a, y)
@@ -284,19 +305,8 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
             loss = _binary_cross_entropy(hyperparameters, n_out, a, y)
     elif hyperparameters.loss_function == SQUARED_ERROR:
         loss = _squared_error(hyperparameters, n_out, a, y)
-    elif hyperparameters.loss_function == POISSON:
-        loss = _half_poisson_deviance(a, y)
-    elif hyperparameters.loss_function == ABSOLUTE_ERROR:
-        loss = _absolute_error(a, y)
-    elif hyperparameters.loss_function == HUBER:
-        loss = _huber_loss(hyperparameters, a, y)
-    elif hyperparameters.loss_function == QUANTILE:
-        loss = _pinball_loss(hyperparameters, a, y)
-    elif hyperparameters.loss_function >= FIRST_ADDRESS:
-        if hyperparameters.output == IDENTITY:
-            loss = _own_loss(hyperparameters.loss_function, a, y)
-        else:
-            loss = _own_loss_of_class(hyperparameters, n_out, a, y)
+    else:
+        loss = extra(hyperparameters, _rare_loss, (hyperparameters, n_out, a, y))
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight

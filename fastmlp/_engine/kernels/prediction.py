@@ -10,6 +10,7 @@ from numba import types
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.jit.target import TAIL_HEIGHT
+from fastmlp._engine.kernels.extras import extra
 from fastmlp._engine.kernels.forward import forward, layer_at, row_span
 from fastmlp._engine.kernels.operands import pack_weights, pairs_of
 from fastmlp._engine.kernels.sparse import has_valid_columns, sum_of_values
@@ -94,8 +95,10 @@ def _copy_outputs(job, sample, first, last):
 def _predict_rows(job, tails, sample, first, last):
     """Predict the samples from `sample` on, in rows `first` to `last` of the workspace."""
     is_sparse = job.inputs.is_sparse
-    if is_sparse and not _check_sparse_rows(job, sample, sample + last - first):
-        return
+    if is_sparse:
+        is_valid = extra(job, _check_sparse_rows, (job, sample, sample + last - first))
+        if not is_valid:
+            return
     forward(job, tails, sample - first, first, last, None)
     if not is_sparse:  # the forward pass has brought the rows into cache
         _check_dense_rows(job, first, last)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.target import CACHE_LINE, TAIL_HEIGHT
 from fastmlp._engine.kernels.columns import column_gradient, has_columns
+from fastmlp._engine.kernels.extras import extra
 from fastmlp._engine.kernels.operands import (
     ADDRESS_BYTES,
     delta_operands,
@@ -302,7 +303,7 @@ def weight_gradient(job, layer, panel, block, scratch):
     """
     like, item = job.zero, item_bytes(job.zero)
     if has_columns(job, layer, panel):
-        column_gradient(job, layer, panel, block, scratch)
+        extra(job, column_gradient, (job, layer, panel, block, scratch))
         return
     pairs, gradient = pairs_of(job), _gradient_of(job, layer, panel, block, scratch)
     available = 1 if panel.is_bias else layer.n_in

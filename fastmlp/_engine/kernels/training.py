@@ -16,8 +16,13 @@ from numba import types
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
-from fastmlp._engine.kernels.activations import multiply_by, multiply_by_derivative
+from fastmlp._engine.kernels.activations import (
+    multiply_by,
+    multiply_by_common_derivative,
+    multiply_by_rare_derivative,
+)
 from fastmlp._engine.kernels.columns import add_to_chunk
+from fastmlp._engine.kernels.extras import extra
 from fastmlp._engine.kernels.forward import (
     forward,
     layer_at,
@@ -141,6 +146,13 @@ def _output_delta(job, layer, start, first, last):
 
 
 @device
+def _multiply_by_stored(job, layer, deltas, first, last):
+    """delta (rows, n_out) <- delta * f'(z), as the forward pass has stored it."""
+    derivatives = view(job.zero, job.backward.derivatives, row_span(layer, first, last))
+    multiply_by(deltas, derivatives)
+
+
+@device
 def _backward(job, first, last):
     """Propagate delta to the lowest trained layer, for rows `first` to `last` of the block."""
     for index in range(job.layout.layers - 1, job.layout.first_trained, -1):
@@ -150,12 +162,11 @@ def _backward(job, first, last):
         # delta_below (rows, n_in) = (delta (rows, n_out) W^T (n_out, n_in)) * f'(z_below)
         deltas = view(job.zero, job.backward.deltas, row_span(below, first, last))
         if below.stores_derivative:
-            multiply_by(
-                deltas, view(job.zero, job.backward.derivatives, row_span(below, first, last))
-            )
+            extra(job, _multiply_by_stored, (job, below, deltas, first, last))
         else:
             outputs = view(job.zero, job.forward.activations, row_span(below, first, last))
-            multiply_by_derivative(below.activation, deltas, outputs)
+            multiply_by_common_derivative(below.activation, deltas, outputs)
+            extra(job, multiply_by_rare_derivative, (below.activation, deltas, outputs))
     lowest = layer_at(job.tables.layers, job.layout.first_trained)
     pack_deltas(pairs_of(job), job, lowest, first, last, False)
 
@@ -225,7 +236,7 @@ def _weights(job, block, scratch, first, end):
     if first == 0:
         _add_loss(job, block)
     if job.inputs.is_sparse and job.layout.first_trained == 0:
-        _sparse_gradient(job, block, first, end)
+        extra(job, _sparse_gradient, (job, block, first, end))
     clips = job.hyperparameters.max_grad_norm > 0
     step = _step_of(job, block, job.hyperparameters.alpha, block.scale)
     for index in range(first, end):
@@ -235,14 +246,14 @@ def _weights(job, block, scratch, first, end):
         if job.inputs.is_sparse and panel.layer == 0 and not panel.is_bias:
             if block.is_last and clips:
                 sums = view(job.zero, job.update.gradient, span)
-                store_gradient(job, layer, panel, index, sums, step)
+                extra(job, store_gradient, (job, layer, panel, index, sums, step))
             elif block.is_last:
-                _update_sparse(job, layer, panel, index, step)
+                extra(job, _update_sparse, (job, layer, panel, index, step))
             continue  # _sparse_gradient has summed the gradient
         weight_gradient(job, layer, panel, block, scratch)
         sums = view(job.zero, job.update.scratch, Span(scratch, span.count))
         if block.is_last and clips:
-            store_gradient(job, layer, panel, index, sums, step)
+            extra(job, store_gradient, (job, layer, panel, index, sums, step))
         elif block.is_last:
             update_panel(job, layer, panel, index, sums, step)
         else:
@@ -326,18 +337,19 @@ def _work_on(job, block, kind, scratch, first, end):
     if kind == REFRESH:
         _refresh(job, first, end)
     elif kind == SPLIT_K:
-        split_k(job, block.start, block.rows, first, end)
+        extra(job, split_k, (job, block.start, block.rows, first, end))
     elif kind == ROWS and job.layout.chunk_rows:
         rows = job.layout.chunk_rows
         for chunk in range(first, end):
-            _chunk(job, block, chunk * rows, min((chunk + 1) * rows, block.rows))
+            end_row = min((chunk + 1) * rows, block.rows)
+            extra(job, _chunk, (job, block, chunk * rows, end_row))
     elif kind == ROWS:
         rows = job.layout.item_rows
         _rows(job, block, first * rows, min(end * rows, block.rows))
     elif kind == WEIGHTS:
         _weights(job, block, scratch, first, end)
     else:
-        _clip(job, block, first, end)
+        extra(job, _clip, (job, block, first, end))
 
 
 @device
