@@ -1,4 +1,4 @@
-"""Plain kernels, which lack what few fits use, and so compile in two thirds of the time.
+"""Plain kernels, which lack what few fits use, and so compile in 0.6 of the time.
 
 Code for sparse X, unusual activations and losses, dropout, clipped gradients and others is called
 through `extra`. A plain kernel has none of it. The workspace launches the whole kernel if a job
