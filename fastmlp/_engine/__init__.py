@@ -72,8 +72,8 @@ bfloat16. Depth, layer sizes, activations, loss and update rule are data to them
 loss of the user's is a function of its own; its code is its address.
 
 For each working type there is a plain kernel and a whole one. The plain kernel compiles in 0.6 of
-the time, because it lacks the code for sparse `X`, dropout, clipping and other extras, which only the
-whole one has, see `kernels/extras`. The workspace launches the plain one wherever that is enough.
+the time, because it lacks the code for sparse `X`, dropout, clipping and other extras, see
+`kernels/extras`. The workspace launches it wherever it is enough.
 
 ## The path of the data
 

@@ -44,11 +44,16 @@ def rows_in_place(X, dtype: np.dtype):
 
 
 def can_be_read(X) -> bool:
-    """Whether predictions, which check what they read, can read validated or unchecked X in place.
+    """Whether the prediction kernel, which checks rows itself, can read X as it is.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of the type of the weights
+    X : ndarray or CSR matrix
+        Of the type of the weights.
+
+    Returns
+    -------
+    bool
 
     Raises
     ------

@@ -174,8 +174,9 @@ class Plain(NamedTuple):
     whole: type
 
 
-# The type of a field that tells a whole kernel from a plain one, where it is HAS_NONE.
-EXTRAS, HAS_NONE = types.uint8, np.int8
+# The type of the field `extras` of a whole kernel's job and hyperparameters, for Numba and NumPy;
+# and that of a plain kernel's. Nobody reads its value.
+EXTRAS, HAS_EXTRAS, HAS_NONE = types.uint8, np.uint8, np.int8
 
 
 def job_dtype(working_type: type | Plain) -> np.dtype:
@@ -183,7 +184,7 @@ def job_dtype(working_type: type | Plain) -> np.dtype:
 
     `working_type` is float32, float64 or Bfloat16, or one of these as `Plain`.
     """
-    extras = HAS_NONE if isinstance(working_type, Plain) else np.uint8
+    extras = HAS_NONE if isinstance(working_type, Plain) else HAS_EXTRAS
     whole = working_type.whole if isinstance(working_type, Plain) else working_type
     real = np.float32 if whole is Bfloat16 else whole
     parts = {
@@ -200,6 +201,7 @@ def job_dtype(working_type: type | Plain) -> np.dtype:
     fields.append(("zero", real))  # gives the kernels the type of all numbers
     # And this, the type of what the products multiply.
     fields.append(("operand", PAIR if whole is Bfloat16 else real))
+    # Like the hyperparameters, so that functions of either can tell.
     fields.append(("extras", extras))
     # The totals change while all threads read the fields above: keep them on other cache lines.
     fields.append(("apart", np.uint8, 2 * CACHE_LINE))

@@ -278,7 +278,7 @@ class ClassTargets(Targets):
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """The most probable label of each row, or all labels of probability above 0.5."""
         labels = self.binarizer.classes_
-        if self.binarizer.y_type_ == "binary" and len(labels) == 2:
+        if self.binarizer.y_type_ == "binary" and outputs.shape[1] == 1 and len(labels) == 2:
             return labels.take(outputs.ravel() > 0.5)  # the binarizer takes ten times as long
         columns = outputs.ravel() if outputs.shape[1] == 1 else outputs
         return cast(np.ndarray, self.binarizer.inverse_transform(columns))

@@ -21,7 +21,7 @@ _add_wide_rows = make_add_scaled_rows(WIDE)
 _add_rows = make_add_scaled_rows(1)
 _add_half_rows = make_add_scaled_rows(1, parts=2)
 _add_quarter_rows = make_add_scaled_rows(1, parts=4)
-_add_elements = make_add_scaled_rows(1, parts=16)
+_add_elements = make_add_scaled_rows(1, parts=16)  # of one lane, as wide as W of a single unit
 
 
 @device
