@@ -141,6 +141,11 @@ def _flops(network: Network, X) -> int:
 
 
 def _pieces(X, outputs: np.ndarray, most_rows: int) -> list[tuple]:
-    """X and its outputs in pieces of at most so many rows."""
+    """X and its outputs in pieces of at most so many rows.
+
+    SciPy trusts the columns and row starts of what it cuts: check all of them first.
+    """
+    if not isinstance(X, np.ndarray):
+        X.check_format(full_check=True)
     starts = range(0, X.shape[0], most_rows)
     return [(X[first : first + most_rows], outputs[first : first + most_rows]) for first in starts]

@@ -12,6 +12,7 @@ from sklearn import neural_network
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._estimator.kinds import kind_of_targets
+from fastmlp._inference import predictions
 from fastmlp._training.sgd import Descent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -89,6 +90,19 @@ def test_invalid_sparse_matrices_are_refused(name, index, value):
     for call in (lambda matrix: MLPClassifier(max_iter=1).fit(matrix, Y), model.predict_proba):
         with pytest.raises(ValueError, match=r"ind(ices|ex|ptr)"):
             call(spoil(name, index, value))
+
+
+@pytest.mark.parametrize(
+    "name, index, value",
+    [("indices", 50 * 64, 64), ("indices", 50 * 64, -1), ("indptr", 50, 2**30)],
+)
+def test_invalid_sparse_matrices_are_refused_in_pieces_too(name, index, value, monkeypatch):
+    model = fitted()
+    monkeypatch.setattr(predictions, "FLOPS_PER_LAUNCH", 1)
+    monkeypatch.setattr(predictions, "ROWS_PER_THREAD", 8)
+    assert model.predict_proba(scipy.sparse.csr_array(X)).shape == (60, 8)
+    with pytest.raises(ValueError, match=r"ind(ices|ex|ptr)"):
+        model.predict_proba(spoil(name, index, value))
 
 
 def test_column_numbers_are_not_cut_to_32_bits():
@@ -237,8 +251,6 @@ def test_weights_that_are_no_arrays_of_numbers_are_a_clear_error():
 def test_idle_workspaces_are_few():
     from concurrent.futures import ThreadPoolExecutor
 
-    from fastmlp._inference import predictions
-
     model = fitted()
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: model.predict_proba(X), range(200)))
@@ -288,6 +300,15 @@ def test_two_classes_are_decoded_as_scikit_learn_does(labels, dtype):
     decoded = kind_of_targets(model).of(model).decode(outputs)
     np.testing.assert_array_equal(decoded, expected)
     assert decoded.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("changes", [{"neg_label": -1}, {"pos_label": 3}, {"classes_": ["p", "q"]}])
+def test_a_binarizer_set_by_hand_decides(changes):
+    model = MLPClassifier((3,), max_iter=1).fit(np.eye(6), [0, 1] * 3)
+    vars(model._label_binarizer).update(changes)
+    outputs = np.linspace(-1, 4, 30).reshape(-1, 1)
+    expected = model._label_binarizer.inverse_transform(outputs.ravel())
+    np.testing.assert_array_equal(kind_of_targets(model).of(model).decode(outputs), expected)
 
 
 @pytest.mark.parametrize("labels", [np.arange(6) % 3, np.array(["a", "b", "c"] * 2)])
