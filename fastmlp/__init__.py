@@ -22,8 +22,7 @@ print(model.score(X_test, y_test))  # about 0.97
 ```
 
 The first fit on a machine compiles the kernels, which takes some seconds; later fits load them from
-disk. The first fit with sparse `X`, a layer of up to 12 units after `X`, or an option that
-scikit-learn does not have may compile once more.
+disk. Sparse `X`, a first layer of up to 12 units and rarer options compile once more on first use.
 
 Data in `float32` train faster than data in `float64`, and take half the memory. `python -m fastmlp`
 compares fastmlp with scikit-learn on your machine.

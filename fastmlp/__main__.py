@@ -49,7 +49,7 @@ class LatestLine(io.TextIOBase):
 def warmup(precision: str, activation: str = PLAIN) -> float:
     """Compile the kernels that are not cached; return the seconds taken.
 
-    Those for `activation` are PLAIN or WHOLE.
+    `activation` decides whether they are plain or whole: PLAIN or WHOLE.
     """
     start = time.perf_counter()
     X, y = np.eye(4), np.arange(4) % 2

@@ -174,9 +174,9 @@ class Plain(NamedTuple):
     whole: type
 
 
-# The type of the field `extras` of a whole kernel's job and hyperparameters, for Numba and NumPy;
-# and that of a plain kernel's. Nobody reads its value.
-EXTRAS, HAS_EXTRAS, HAS_NONE = types.uint8, np.uint8, np.int8
+# The type of the field `extras` of the job and its hyperparameters tells whole kernels from plain
+# ones. Nobody reads its value.
+HAS_EXTRAS, HAS_NONE = np.uint8, np.int8
 
 
 def job_dtype(working_type: type | Plain) -> np.dtype:

@@ -264,7 +264,7 @@ class TrainingWorkspace(Workspace):
             or first["column_height"]
             or first["split_k_at"]
             or self.layers["stores_derivative"].any()
-            or hyperparameters["loss_function"] not in losses.COMMON
+            or hyperparameters["loss_function"] not in losses.PLAIN
             or hyperparameters["max_grad_norm"]
         )
 

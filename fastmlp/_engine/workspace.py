@@ -66,9 +66,9 @@ class Workspace:
         ]
         tails = self._find_tails()
         self._real = network.dtype.type
-        self._whole = Bfloat16 if network.multiplies_pairs else self._real
-        self._plain, self._needs_extras = Plain(self._whole), False
-        self._jobs = aligned_zeros(1, job_dtype(self._whole))
+        self._whole_type = Bfloat16 if network.multiplies_pairs else self._real
+        self._plain_type, self._needs_extras = Plain(self._whole_type), False
+        self._jobs = aligned_zeros(1, job_dtype(self._whole_type))
         self.job, self.address = self._jobs[0], self._jobs.ctypes.data
         self.inputs, self.totals = self.job["inputs"], self.job["totals"]
         self._forward, self._hyperparameters = self.job["forward"], self.job["hyperparameters"]
@@ -234,12 +234,12 @@ class Workspace:
 
     def _uses_extras(self) -> bool:
         """Whether it does for dense X; for sparse X, it always does."""
-        return not np.isin(self.layers["activation"], activations.COMMON).all()
+        return not np.isin(self.layers["activation"], activations.PLAIN).all()
 
     def run(self, kernel: Kernel, **options) -> int:
         """Launch a kernel on this job; take options and return as `Pool.launch` does."""
         is_plain = isinstance(self._X, np.ndarray) and not self._needs_extras
-        address = kernel.address(self._plain if is_plain else self._whole)
+        address = kernel.address(self._plain_type if is_plain else self._whole_type)
         self.work.fill(0)
         return pool.launch(address, self.address, self.threads, **options)
 

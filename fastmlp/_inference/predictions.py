@@ -95,6 +95,11 @@ def apply_network(
     may_be_invalid : bool
         Whether the sum of a row is not finite, so that X may contain NaN or infinity, or the
         columns of a sparse row do not increase. Then some outputs may be missing.
+
+    Raises
+    ------
+    ValueError
+        If a sparse X that is cut into pieces is invalid.
     """
     is_sparse = not isinstance(X, np.ndarray)
     if network.is_compact and not is_sparse:

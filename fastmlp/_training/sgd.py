@@ -141,8 +141,8 @@ class Descent:
     def _take_samples(self, X, targets, sample_weight) -> None:
         _check_targets(targets, self.output, self.network.layer_sizes[-1])
         batch_size = self.settings.batch_rows(self.n_samples)
-        # A sum over all samples needs no random order, which costs memory accesses: up to a third
-        # of a step of 784-10-10.
+        # A sum over all samples needs no random order, which would cost up to a third of a step of
+        # 784-10-10 in memory accesses. `shuffle` still draws one, as scikit-learn does.
         is_one_batch = self._takes_all and batch_size == self.n_samples
         order = None if is_one_batch else self.order
         self.workspace.take_samples(X, targets, sample_weight, order)

@@ -97,20 +97,20 @@ def branches(module, function):
 def test_every_activation_has_its_branches():
     codes = set(activations.CODES.values())
     stored = activations.STORES_DERIVATIVE
-    common, rare = set(activations.COMMON) - {activations.IDENTITY}, codes - {*activations.COMMON}
-    assert branches(activations, "activate_commonly") == common
-    assert branches(activations, "activate_rarely") == rare
+    common, rare = set(activations.PLAIN) - {activations.IDENTITY}, codes - {*activations.PLAIN}
+    assert branches(activations, "activate_plain") == common
+    assert branches(activations, "activate_extra") == rare
     assert branches(activations, "activate_with_derivative") == stored
-    assert branches(activations, "multiply_by_common_derivative") == common
-    assert branches(activations, "multiply_by_rare_derivative") == rare - stored
+    assert branches(activations, "multiply_by_plain_derivative") == common
+    assert branches(activations, "multiply_by_extra_derivative") == rare - stored
 
 
 def test_every_output_and_every_loss_has_its_branch():
     changing = set(losses.OUTPUTS.values()) - {losses.IDENTITY}
     assert branches(losses, "apply_output") == changing
-    common = set(losses.COMMON)
+    common = set(losses.PLAIN)
     assert branches(losses, "row_loss_and_delta") == common
-    assert branches(losses, "_rare_loss") == set(losses.LOSSES.values()) - common
+    assert branches(losses, "_extra_loss") == set(losses.LOSSES.values()) - common
 
 
 def test_codes_are_different_and_count_up():

@@ -41,8 +41,8 @@ class Activation(NamedTuple):
     stores_derivative: bool = False
 
 
-# A new row needs a branch in `activate_rarely`, and one in `activate_with_derivative` if it stores
-# its derivative, else in `multiply_by_rare_derivative`. A test finds the branch that is missing.
+# A new row needs a branch in `activate_extra`, and one in `activate_with_derivative` if it stores
+# its derivative, else in `multiply_by_extra_derivative`. A test finds the branch that is missing.
 # For what else it needs, see CONTRIBUTING.
 ACTIVATIONS = (
     Activation(IDENTITY := 0, "identity"),  # the only one without branches: it changes nothing
@@ -58,7 +58,7 @@ ACTIVATIONS = (
     Activation(SELU := 10, "selu"),
 )
 CODES = {each.name: each.code for each in ACTIVATIONS}
-COMMON = IDENTITY, LOGISTIC, TANH, RELU  # those of plain kernels, and of scikit-learn
+PLAIN = IDENTITY, LOGISTIC, TANH, RELU  # those of plain kernels, and of scikit-learn
 STORES_DERIVATIVE = {each.code for each in ACTIVATIONS if each.stores_derivative}
 
 
@@ -154,8 +154,8 @@ def _mish(z):
 
 
 @device
-def activate_commonly(activation, values):
-    """Replace each z in the contiguous `values` by a = f(z), for an activation of `COMMON`.
+def activate_plain(activation, values):
+    """Replace each z in the contiguous `values` by a = f(z), for an activation of `PLAIN`.
 
     IDENTITY leaves it as it is.
     """
@@ -172,8 +172,8 @@ def activate_commonly(activation, values):
 
 
 @device
-def activate_rarely(activation, values):
-    """The same for the activations that are not in `COMMON`."""
+def activate_extra(activation, values):
+    """The same for the activations that are not in `PLAIN`."""
     zero = values.dtype.type(0)
     if activation == LEAKY_RELU:  # a = z where z >= 0, else LEAK z
         leak = values.dtype.type(LEAK)
@@ -204,8 +204,8 @@ def activate_rarely(activation, values):
 @device
 def activate(activation, values):
     """Replace each z in the contiguous `values` by a = f(z), whatever the activation."""
-    activate_commonly(activation, values)
-    activate_rarely(activation, values)
+    activate_plain(activation, values)
+    activate_extra(activation, values)
 
 
 @device
@@ -238,8 +238,8 @@ def multiply_by(deltas, derivatives):
 
 
 @device
-def multiply_by_common_derivative(activation, deltas, outputs):
-    """`multiply_by_derivative` for an activation of `COMMON`."""
+def multiply_by_plain_derivative(activation, deltas, outputs):
+    """`multiply_by_derivative` for an activation of `PLAIN`."""
     zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == RELU:  # f'(z) = 1 where z > 0, else 0
         for i in range(deltas.size):
@@ -253,8 +253,8 @@ def multiply_by_common_derivative(activation, deltas, outputs):
 
 
 @device
-def multiply_by_rare_derivative(activation, deltas, outputs):
-    """The same for the activations that are not in `COMMON`."""
+def multiply_by_extra_derivative(activation, deltas, outputs):
+    """The same for the activations that are not in `PLAIN`."""
     zero, one = deltas.dtype.type(0), deltas.dtype.type(1)
     if activation == LEAKY_RELU:  # f'(z) = 1 where z > 0, else LEAK
         leak = deltas.dtype.type(LEAK)
@@ -278,5 +278,5 @@ def multiply_by_derivative(activation, deltas, outputs):
 
     Not for the activations in `STORES_DERIVATIVE`.
     """
-    multiply_by_common_derivative(activation, deltas, outputs)
-    multiply_by_rare_derivative(activation, deltas, outputs)
+    multiply_by_plain_derivative(activation, deltas, outputs)
+    multiply_by_extra_derivative(activation, deltas, outputs)

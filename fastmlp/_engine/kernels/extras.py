@@ -10,16 +10,18 @@ import math
 from numba import types
 from numba.extending import intrinsic
 
-from fastmlp._engine.records import EXTRAS
+from fastmlp._engine.records import HAS_EXTRAS
+from fastmlp._engine.simd.memory import numpy_dtype
 
 
 @intrinsic
 def extra(typingctx, record, function, arguments):
     """function(*arguments), or NaN and no code in a plain kernel.
 
-    `record` is a job or its hyperparameters: one of their fields says which kernel it is.
+    `record` is a job or its hyperparameters: the type of their field `extras` says which kernel it
+    is.
     """
-    if record.typeof("extras") != EXTRAS:
+    if numpy_dtype(record.typeof("extras")) != HAS_EXTRAS:
 
         def nothing(context, builder, signature, given):
             return context.get_constant(types.float64, math.nan)

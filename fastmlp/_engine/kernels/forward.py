@@ -6,8 +6,8 @@ writes only rows that it has claimed, so plain accesses are safe; see `kernels.t
 
 from fastmlp._engine.jit.device import device
 from fastmlp._engine.kernels.activations import (
-    activate_commonly,
-    activate_rarely,
+    activate_extra,
+    activate_plain,
     activate_with_derivative,
 )
 from fastmlp._engine.kernels.dropout import drop_units, row_key
@@ -131,7 +131,7 @@ def forward(job, tails, start, first, last, step):
         if step is not None and layer.stores_derivative:
             extra(job, _activate_and_drop, (job, layer, index, z, start, first, last, step))
         else:  # a = f(z), (rows, n_out); of the last layer, the identity or as `take_outputs` says
-            activate_commonly(layer.activation, z)
-            extra(job, activate_rarely, (layer.activation, z))
+            activate_plain(layer.activation, z)
+            extra(job, activate_extra, (layer.activation, z))
         if index == count - 1:
             apply_output(job.hyperparameters.output, z, last - first, layer.n_out, layer.stride)

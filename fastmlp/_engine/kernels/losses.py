@@ -26,8 +26,8 @@ OUTPUTS = {
     "exp": (EXPONENTIAL := 3),
 }
 
-# The codes of the losses. Each has a branch in `row_loss_and_delta` or, if it is not in `COMMON`,
-# in `_rare_loss`, and an entry of the same name in `fastmlp._training.losses`.
+# The codes of the losses. Each has a branch in `row_loss_and_delta` or, if it is not in `PLAIN`,
+# in `_extra_loss`, and an entry of the same name in `fastmlp._training.losses`.
 LOSSES = {
     "log_loss": (LOG_LOSS := 0),
     "squared_error": (SQUARED_ERROR := 1),
@@ -36,7 +36,7 @@ LOSSES = {
     "huber": (HUBER := 4),
     "quantile": (QUANTILE := 5),
 }
-COMMON = LOG_LOSS, SQUARED_ERROR  # those of plain kernels
+PLAIN = LOG_LOSS, SQUARED_ERROR  # those of plain kernels
 
 
 def code_of(loss: str | CustomLoss, real: type) -> int:
@@ -256,7 +256,7 @@ def _own_loss_of_class(hyperparameters, n_out, a, y):
 
 
 @device
-def _rare_loss(hyperparameters, n_out, a, y):
+def _extra_loss(hyperparameters, n_out, a, y):
     """The loss and delta of a row, for the losses that plain kernels lack."""
     loss = math.nan  # of a code without a branch
     if hyperparameters.loss_function == POISSON:
@@ -306,7 +306,7 @@ def row_loss_and_delta(hyperparameters, n_out, a, y, weight):
     elif hyperparameters.loss_function == SQUARED_ERROR:
         loss = _squared_error(hyperparameters, n_out, a, y)
     else:
-        loss = extra(hyperparameters, _rare_loss, (hyperparameters, n_out, a, y))
+        loss = extra(hyperparameters, _extra_loss, (hyperparameters, n_out, a, y))
     if weight != 1:
         for j in range(a.size):
             a[j] *= weight

@@ -18,8 +18,8 @@ from fastmlp._engine.jit.device import device
 from fastmlp._engine.jit.kernel import kernel
 from fastmlp._engine.kernels.activations import (
     multiply_by,
-    multiply_by_common_derivative,
-    multiply_by_rare_derivative,
+    multiply_by_extra_derivative,
+    multiply_by_plain_derivative,
 )
 from fastmlp._engine.kernels.columns import add_to_chunk
 from fastmlp._engine.kernels.extras import extra
@@ -146,13 +146,6 @@ def _output_delta(job, layer, start, first, last):
 
 
 @device
-def _multiply_by_stored(job, layer, deltas, first, last):
-    """delta (rows, n_out) <- delta * f'(z), as the forward pass has stored it."""
-    derivatives = view(job.zero, job.backward.derivatives, row_span(layer, first, last))
-    multiply_by(deltas, derivatives)
-
-
-@device
 def _backward(job, first, last):
     """Propagate delta to the lowest trained layer, for rows `first` to `last` of the block."""
     for index in range(job.layout.layers - 1, job.layout.first_trained, -1):
@@ -162,11 +155,13 @@ def _backward(job, first, last):
         # delta_below (rows, n_in) = (delta (rows, n_out) W^T (n_out, n_in)) * f'(z_below)
         deltas = view(job.zero, job.backward.deltas, row_span(below, first, last))
         if below.stores_derivative:
-            extra(job, _multiply_by_stored, (job, below, deltas, first, last))
+            multiply_by(
+                deltas, view(job.zero, job.backward.derivatives, row_span(below, first, last))
+            )
         else:
             outputs = view(job.zero, job.forward.activations, row_span(below, first, last))
-            multiply_by_common_derivative(below.activation, deltas, outputs)
-            extra(job, multiply_by_rare_derivative, (below.activation, deltas, outputs))
+            multiply_by_plain_derivative(below.activation, deltas, outputs)
+            extra(job, multiply_by_extra_derivative, (below.activation, deltas, outputs))
     lowest = layer_at(job.tables.layers, job.layout.first_trained)
     pack_deltas(pairs_of(job), job, lowest, first, last, False)
 
