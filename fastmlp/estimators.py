@@ -285,8 +285,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm, and on
     Fashion-MNIST (784-100-10, 20 epochs, 5 seeds) the mean test accuracy is 0.885, as in float32.
     AMD's processors with AVX512_BF16 (Zen 4 and 5) do two such products in the time of one. On
-    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in float32,
-    but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and large
+    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.57 and 0.66 times as long as in float32,
+    but one of 784-30-10 with batches of 32 rows 1.1 times: it pays for wide layers and large
     batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two
     products as well. On others, a fit takes 1.2 to 2 times as long as in float32 and warns: on
     Intel's too, whose AVX512_BF16 (Sapphire Rapids) is slower than float32. `python -m fastmlp
@@ -799,8 +799,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     `coefs_` too, is float32. Gradients are within 1 % of those of float64, in norm, and on
     Fashion-MNIST (784-100-10, 20 epochs, 5 seeds) the mean test accuracy is 0.885, as in float32.
     AMD's processors with AVX512_BF16 (Zen 4 and 5) do two such products in the time of one. On
-    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.62 and 0.72 times as long as in float32,
-    but one of 784-30-10 with batches of 32 rows 1.2 times: it pays for wide layers and large
+    Zen 4, epochs of 784-512-512-10 and 784-100-10 take 0.57 and 0.66 times as long as in float32,
+    but one of 784-30-10 with batches of 32 rows 1.1 times: it pays for wide layers and large
     batches. Processors with Arm's FEAT_BF16 (Neoverse V1, Apple M2) have an instruction for two
     products as well. On others, a fit takes 1.2 to 2 times as long as in float32 and warns: on
     Intel's too, whose AVX512_BF16 (Sapphire Rapids) is slower than float32. `python -m fastmlp
